@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bootloader backends behind a port of four verbs."""

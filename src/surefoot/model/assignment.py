@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assignments: one attempt of one device to reach one release, with one final outcome."""
+
+from enum import StrEnum
+from typing import Annotated, NewType
+
+from msgspec import Meta
+
+from surefoot.model.manifest import MustMatch
+from surefoot.model.record import Record
+
+DeviceId = NewType("DeviceId", Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")])
+
+# Older DDI clients in the field read the id as a signed 32-bit number and choke on a final 0 (reference: zephyr#89530).
+AssignmentId = NewType("AssignmentId", Annotated[int, Meta(ge=1, lt=2**31)])
+
+
+class Outcome(StrEnum):
+    """How an attempt ended. An attempt gets exactly one; what is learned later is a fact beside it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    SILENT = "silent"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+
+
+class Order(Record, frozen=True, kw_only=True):
+    """Custom block of a director target: which attempt this is, and until when it may start.
+
+    Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts.
+    """
+
+    device_id: DeviceId
+    assignment_id: AssignmentId
+    issued_at: str
+    start_before: str
+    deadline_s: Annotated[int, Meta(ge=60, le=30 * 86_400)]
+    must_match: MustMatch
+    rollout_id: int | None = None
+
+
+def next_assignment_id(last: int) -> AssignmentId:
+    """Return the id that follows ``last`` (0 when there is none yet), skipping those that end in 0."""
+    following = last + 1
+    return AssignmentId(following + 1 if following % 10 == 0 else following)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What devices report: typed events, keyed by device, journal and sequence number, and stored once."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from surefoot.model.assignment import AssignmentId
+from surefoot.model.digest import Digest
+from surefoot.model.record import Name, Record
+from surefoot.model.slot import SlotName
+from surefoot.model.version import SemVer
+
+MAX_BATCH = 200
+"""Events in one call."""
+
+Sequence = Annotated[int, Meta(ge=1, lt=2**53)]
+JournalId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16,64}\Z")]
+
+
+class EventType(StrEnum):
+    """Every event a device sends, in the order of a good update."""
+
+    CHECK_STARTED = "update.check.started"
+    CHECK_COMPLETED = "update.check.completed"
+    DOWNLOAD_STARTED = "update.download.started"
+    DOWNLOAD_PROGRESS = "update.download.progress"
+    DOWNLOAD_COMPLETED = "update.download.completed"
+    DOWNLOAD_FAILED = "update.download.failed"
+    INSTALL_STARTED = "update.install.started"
+    INSTALL_COMPLETED = "update.install.completed"
+    INSTALL_FAILED = "update.install.failed"
+    REBOOT_STARTED = "update.reboot.started"
+    REBOOT_COMPLETED = "update.reboot.completed"
+    HEALTH_OK = "update.health.ok"
+    HEALTH_FAILED = "update.health.failed"
+    ROLLBACK_TRIGGERED = "update.rollback.triggered"
+    ROLLBACK_COMPLETED = "update.rollback.completed"
+
+
+class DeploymentEvent(Record, frozen=True, kw_only=True):
+    """One thing that happened on a device.
+
+    Attributes:
+        seq: Grows by one within a journal; orders the events of a device whatever its clock says.
+        type: What happened.
+        at: The device's own clock, RFC 3339 UTC.
+        clock: Whether that clock can be believed.
+        assignment_id: The attempt it belongs to, when there is one.
+        data: Facts of the event; small, flat, and never trusted.
+    """
+
+    seq: Sequence
+    type: EventType
+    at: str
+    clock: Literal["synced", "unsynced"] = "synced"
+    assignment_id: AssignmentId | None = None
+    data: dict[str, Any] = {}
+
+
+class DeviceReport(Record, frozen=True, kw_only=True):
+    """A device's own statement of what it runs."""
+
+    hardware: Name
+    bootloader_version: SemVer
+    agent_version: str
+    slot: SlotName
+    product: Name
+    version: SemVer
+    build_id: str
+    hash: Digest
+    release_counter: int
+
+
+class EventBatch(Record, frozen=True, kw_only=True):
+    """``POST /v1/events``: events in order, oldest first, and the device's statement at the time of sending."""
+
+    journal: JournalId
+    events: Annotated[list[DeploymentEvent], Meta(max_length=MAX_BATCH)]
+    report: DeviceReport | None = None
+
+
+class Position(Record, frozen=True, kw_only=True):
+    """A place in a device's journal: everything up to it is meant."""
+
+    journal: JournalId
+    seq: Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+class Acknowledgement(Record, frozen=True, kw_only=True):
+    """The server's answer to a batch, given after the events are durable."""
+
+    acknowledged: Position

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records: immutable values with one JSON form, decoded strictly and encoded the same way every time."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from surefoot.model.errors import FormatError
+
+_R = TypeVar("_R")
+
+Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
+"""A product, hardware, variant, component or slot name: safe in a path, a URL and a TUF target path."""
+
+Text = Annotated[str, Meta(max_length=10_000)]
+"""Free text for people."""
+
+Size = Annotated[int, Meta(ge=0, lt=2**53)]
+"""A number of bytes."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A value that crosses a wire or lies in a file; unknown fields are refused, defaults are left out."""
+
+
+class Hint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record from a peer that may be newer than we are: unknown fields are ignored, nothing in it is trusted."""
+
+
+def to_json(value: object) -> bytes:
+    """Return compact JSON with sorted keys: equal values give equal bytes."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def to_pretty_json(value: object) -> bytes:
+    """Return indented JSON with sorted keys and a newline at its end, for files people open."""
+    return msgspec.json.format(to_json(value), indent=1) + b"\n"
+
+
+def from_json(data: bytes, kind: type[_R], *, what: str) -> _R:
+    """Decode ``data`` as one ``kind``.
+
+    Args:
+        data: The JSON text.
+        kind: The type to decode into.
+        what: What the data is, for the message: ``"manifest-a-release.json"``.
+
+    Raises:
+        FormatError: Not JSON, or not of that form; the message names the place.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"{what}: {error}.") from error
+
+
+def to_plain(value: object) -> Any:  # noqa: ANN401  # JSON values have no narrower type
+    """Return ``value`` as the dicts, lists, strings and numbers its JSON form has."""
+    return msgspec.to_builtins(value, order="sorted")
+
+
+def from_plain(value: object, kind: type[_R], *, what: str) -> _R:
+    """Convert parsed JSON into one ``kind``; ``FormatError`` as in ``from_json``."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise FormatError(f"{what}: {error}.") from error
+
+
+def utc_text(instant: datetime) -> str:
+    """Return an aware instant as RFC 3339 UTC with whole seconds, ``2026-11-23T08:00:00Z``."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_utc(text: str) -> datetime:
+    """Return the aware UTC instant that an RFC 3339 text names.
+
+    Raises:
+        FormatError: Not RFC 3339, or without an offset.
+    """
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise FormatError(f"{text[:40]!r} is not an RFC 3339 time.") from error
+    if instant.tzinfo is None:
+        raise FormatError(f"{text!r} has no time zone.", hint="Write UTC with a 'Z' at the end.")
+    return instant.astimezone(UTC)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Versions and the rules between them (Semantic Versioning 2.0.0).
+
+- A range is one or more comparators that must all hold: ``>=1.1.0 <2.0.0``.
+- ``revert_to`` of the running release says what it may be taken back to: ``patch`` (same major.minor), ``minor`` (same
+  major), ``none``, or a list of versions.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+from semver import Version
+
+from surefoot.model.errors import FormatError
+
+_NUMBER = r"(0|[1-9][0-9]{0,8})"
+_IDENTIFIER = r"[0-9A-Za-z-]{1,32}"
+_OPERATORS = (">=", "<=", "==", "!=", ">", "<", "=")
+
+SemVer = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+{_IDENTIFIER}(\.{_IDENTIFIER})*)?\Z",
+        max_length=128,
+    ),
+]
+"""A semantic version; build metadata is kept but never compared (SemVer §10)."""
+
+RevertTo = Literal["patch", "minor", "none"] | list[SemVer]
+
+
+def parse(text: str) -> Version:
+    """Return ``text`` as a comparable version.
+
+    Raises:
+        FormatError: Not a semantic version.
+    """
+    try:
+        return Version.parse(text)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{text!r} is not a semantic version.", hint="Write it like 1.2.3 or 1.2.3-rc.1.") from error
+
+
+def is_in_range(version: str, wanted: str) -> bool:
+    """Say whether ``version`` satisfies every comparator of the range ``wanted``.
+
+    Raises:
+        FormatError: The version or a comparator cannot be read, or the range is empty.
+    """
+    comparators = wanted.replace(",", " ").split()
+    if not comparators:
+        raise FormatError("A version range is empty.", hint="Write it like '>=1.1.0 <2.0.0'.")
+    held = [_holds(parse(version), comparator) for comparator in comparators]
+    return all(held)
+
+
+def may_revert(*, running: str, wanted: str, revert_to: RevertTo) -> bool:
+    """Say whether ``revert_to``, as the running release signs it, covers going down from ``running`` to ``wanted``."""
+    from_, to = parse(running), parse(wanted)
+    match revert_to:
+        case "none":
+            return False
+        case "patch":
+            return (from_.major, from_.minor) == (to.major, to.minor)
+        case "minor":
+            return from_.major == to.major
+        case listed:
+            return wanted in listed
+
+
+def _holds(version: Version, comparator: str) -> bool:
+    operator = next((o for o in _OPERATORS if comparator.startswith(o)), "")
+    order = version.compare(str(parse(comparator[len(operator) :])))
+    match operator:
+        case ">=":
+            return order >= 0
+        case "<=":
+            return order <= 0
+        case ">":
+            return order > 0
+        case "<":
+            return order < 0
+        case "!=":
+            return order != 0
+        case _:
+            return order == 0
