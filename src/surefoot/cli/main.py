@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``surefoot``: finds the module of a noun, lets it parse and run, and turns errors into sentences.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong use or input. A noun's module is imported only when it is called for,
+so that the bare install carries the agent alone.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from surefoot.model.errors import Error, InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noun:
+    """One first word of the command line.
+
+    Attributes:
+        summary: One line for ``surefoot --help``.
+        extra: The extra of the distribution that its module needs; empty for the bare install.
+    """
+
+    summary: str
+    extra: str = ""
+
+
+NOUNS = {
+    "release": Noun(summary="build, verify, sign and publish releases", extra="release"),
+    "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
+    "serve": Noun(summary="run the server", extra="server"),
+    "token": Noun(summary="let a new device join"),
+    "device": Noun(summary="list devices, show one, order a release for one"),
+    "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
+    "simulate": Noun(summary="run a simulated board in wall time"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except Error as error:
+        print(f"surefoot: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidInput) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    noun = next((word for word in words if not word.startswith("-")), "")
+    parser = argparse.ArgumentParser(prog="surefoot", description="Over-the-air updates for IoT fleets.")
+    parser.add_argument("--version", action="version", version=f"surefoot {version('surefoot')}")
+    nouns = parser.add_subparsers(dest="noun", metavar="COMMAND", required=True)
+    for name, entry in NOUNS.items():
+        chosen = nouns.add_parser(name, help=entry.summary, description=entry.summary.capitalize() + ".")
+        if name == noun:
+            _configure(name, entry)(chosen)
+    arguments = parser.parse_args(words)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _configure(name: str, entry: Noun) -> Callable[[argparse.ArgumentParser], None]:
+    try:
+        module = importlib.import_module(f"surefoot.cli.{name}")
+    except ModuleNotFoundError as error:
+        if not entry.extra or (error.name or "").startswith("surefoot"):
+            raise
+        raise InvalidInput(
+            f"'surefoot {name}' needs the package {error.name}, which the bare install does not have.",
+            hint=f"Install surefoot[{entry.extra}].",
+        ) from error
+    configure: Callable[[argparse.ArgumentParser], None] = module.configure
+    return configure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
