@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TUF metadata as bytes: read strictly, written compactly, with the life of each role (TUF specification 1.0).
+
+- Read: a size cap before parsing, no duplicate keys, no floats, nothing behind the end, one expected type.
+- Written: compact JSON; the signature covers the canonical form, so white space never matters to it.
+- Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, TypeVar
+
+from securesystemslib.signer import Signer
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError, MetadataDeserializer
+from tuf.api.serialization.json import JSONSerializer
+
+from surefoot.model.errors import MetadataError, SignatureError
+
+Files = Mapping[str, bytes]
+"""Metadata files by name: un-versioned where they are stored (``snapshot.json``), versioned on the wire (``7.snapshot.json``)."""
+
+IMAGE_LIFE = {"root": timedelta(days=365), "targets": timedelta(days=90), "snapshot": timedelta(days=7), "timestamp": timedelta(days=1)}
+DIRECTOR_LIFE = {"root": timedelta(days=365), "targets": timedelta(days=7), "snapshot": timedelta(days=7), "timestamp": timedelta(days=1)}
+
+DEVICE_FIELD = "device_id"
+"""Field of the director's targets, snapshot and timestamp that names the one device they are for."""
+
+ISSUED_FIELD = "issued_at"
+"""Field of the director's timestamp from which a device learns that time has passed."""
+
+_CAPS = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
+_TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
+_WRITER = JSONSerializer(compact=True)
+
+_S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
+
+
+def read(data: bytes, kind: type[_S], *, name: str) -> Metadata[_S]:
+    """Parse one file without verifying any signature.
+
+    Args:
+        data: The file.
+        kind: ``Root``, ``Timestamp``, ``Snapshot`` or ``Targets``.
+        name: What to call the file in messages.
+
+    Raises:
+        MetadataError: Too large, not strict JSON, or not metadata of that kind.
+    """
+    cap = _CAPS[_TYPES[kind]]
+    if len(data) > cap:
+        raise MetadataError(f"{name} has {len(data)} bytes; at most {cap} are read.")
+    with refusals(name):
+        metadata = Metadata.from_bytes(data, _STRICT)
+    if not isinstance(metadata.signed, kind):
+        raise MetadataError(f"{name} is {metadata.signed.type} metadata; expected {_TYPES[kind]}.")
+    return metadata
+
+
+def verified(data: bytes, kind: type[_S], delegator: Root | Targets, role: str, *, name: str) -> _S:
+    """Parse one file and verify it against the role that ``delegator`` gives it.
+
+    Raises:
+        MetadataError: As in ``read``, or the delegator does not know the role.
+        SignatureError: Fewer valid signatures by distinct keys than the role's threshold.
+    """
+    metadata = read(data, kind, name=name)
+    with refusals(name):
+        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+    return metadata.signed
+
+
+def is_half_spent(signed: Signed, life: timedelta, now: datetime) -> bool:
+    """Say whether at least half of a file's life is gone, so that it is time to sign it again."""
+    return now >= signed.expires - life / 2
+
+
+def expiry(role: str, now: datetime, life: Mapping[str, timedelta] = IMAGE_LIFE) -> datetime:
+    """Return when a file of ``role`` signed ``now`` expires; whole seconds, as TUF writes them."""
+    return now.replace(microsecond=0) + life[role]
+
+
+def sign_with(metadata: Metadata[_S], signers: Iterable[Signer]) -> bytes:
+    """Sign a file anew by these signers alone and return its bytes."""
+    metadata.signatures.clear()
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes(_WRITER)
+
+
+@contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """Turn what ``tuf`` raises about the file ``name`` into a ``TrustError``."""
+    try:
+        yield
+    except UnsignedMetadataError as error:
+        raise SignatureError(f"{name}: {error}.") from error
+    except (DeserializationError, RepositoryError, ValueError) as error:
+        raise MetadataError(f"{name}: {str(error)[:200]}.") from error
+
+
+class _StrictReader(MetadataDeserializer):
+    def deserialize(self, raw_data: bytes) -> Metadata[Any]:
+        try:
+            plain = json.loads(
+                raw_data.decode("utf-8"), object_pairs_hook=_distinct, parse_float=_refuse_number, parse_constant=_refuse_number
+            )
+            return Metadata.from_dict(plain)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not an integer")
+
+
+_STRICT = _StrictReader()

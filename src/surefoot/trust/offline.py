@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people sign: roots, the top-level targets, and product roles that list released images.
+
+Root (threshold 2 of 3) and targets (2 of 2) are signed by people with keys that never lie on a server; targets delegates each
+product to a role of its own. No key has two roles.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from securesystemslib.signer import Key, Signer
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetFile, Targets
+
+from surefoot.model.digest import hex_of
+from surefoot.model.errors import ConflictError
+from surefoot.model.manifest import Manifest, must_match, target_path
+from surefoot.model.record import to_plain
+from surefoot.trust.metadata import expiry, read, sign_with
+
+ROOT_THRESHOLD = 2
+
+
+def create_root(signers: Sequence[Signer], online: Mapping[str, Iterable[Key]], now: datetime, *, thresholds: Mapping[str, int]) -> bytes:
+    """Return version 1 of a root, signed by all its keys.
+
+    Args:
+        signers: The root keys; two of them suffice from then on.
+        online: The keys of ``targets``, ``snapshot`` and ``timestamp``.
+        now: When it is made; the root expires a year later.
+        thresholds: Signatures that a role needs, where it is more than one.
+    """
+    root = Root(expires=expiry("root", now), consistent_snapshot=True)
+    for signer in signers:
+        root.add_key(signer.public_key, "root")
+    root.roles["root"].threshold = ROOT_THRESHOLD
+    for role, keys in online.items():
+        for key in keys:
+            root.add_key(key, role)
+        root.roles[role].threshold = thresholds.get(role, 1)
+    return sign_with(Metadata(root), signers)
+
+
+def create_targets(signers: Sequence[Signer], products: Mapping[str, Key], now: datetime) -> bytes:
+    """Return version 1 of the top-level targets, with one delegation a product."""
+    targets = Targets(expires=expiry("targets", now), delegations=Delegations({}, roles={}))
+    for product, key in products.items():
+        _delegate(targets, product, key)
+    return sign_with(Metadata(targets), signers)
+
+
+def add_product(targets: bytes, product: str, key: Key, signers: Sequence[Signer], now: datetime) -> bytes:
+    """Return the next version of the top-level targets, which also delegates ``product`` to ``key``.
+
+    Raises:
+        ConflictError: The product has a role already.
+    """
+    metadata = read(targets, Targets, name="targets.json")
+    if metadata.signed.delegations is not None and product in (metadata.signed.delegations.roles or {}):
+        raise ConflictError(f"The product '{product}' has a role already.")
+    _delegate(metadata.signed, product, key)
+    return _next_version(metadata, signers, now)
+
+
+def create_product(signer: Signer, now: datetime) -> bytes:
+    """Return version 1 of a product role, which lists nothing yet."""
+    return sign_with(Metadata(Targets(expires=expiry("targets", now))), [signer])
+
+
+def add_release(role: bytes, manifests: Iterable[Manifest], signers: Sequence[Signer], now: datetime) -> bytes:
+    """Return the next version of a product role, which also lists these images.
+
+    Raises:
+        ConflictError: A path is listed already with other content: a version is released once.
+    """
+    metadata = read(role, Targets, name="product role")
+    before = dict(metadata.signed.targets)
+    for manifest in manifests:
+        for hardware in manifest.target_hardware:
+            entry = _entry(manifest, hardware)
+            known = before.get(entry.path)
+            if known is not None and known != entry:
+                raise ConflictError(f"{entry.path} is signed already with other content.", hint="Raise the version and build again.")
+            metadata.signed.targets[entry.path] = entry
+    if metadata.signed.targets == before:
+        return role
+    return _next_version(metadata, signers, now)
+
+
+def _entry(manifest: Manifest, hardware: str) -> TargetFile:
+    path = target_path(manifest.product, manifest.version, hardware, manifest.variant)
+    return TargetFile(
+        manifest.image.size,
+        {"sha256": hex_of(manifest.image.hash)},
+        path,
+        {"custom": {"must_match": to_plain(must_match(manifest))}},
+    )
+
+
+def _delegate(targets: Targets, product: str, key: Key) -> None:
+    if targets.delegations is None:
+        targets.delegations = Delegations({}, roles={})
+    roles = targets.delegations.roles
+    assert roles is not None  # noqa: S101  # we never use succinct roles at the top
+    roles[product] = DelegatedRole(product, [], 1, terminating=True, paths=[f"{product}/*/*"])
+    targets.add_key(key, product)
+
+
+def _next_version(metadata: Metadata[Targets], signers: Sequence[Signer], now: datetime) -> bytes:
+    metadata.signed.version += 1
+    metadata.signed.expires = expiry("targets", now)
+    return sign_with(metadata, signers)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image repository as the server keeps it: what may exist at all.
+
+Roots, targets and product roles come signed by people (``surefoot.trust.offline``); snapshot and timestamp are signed here, by
+the server's own keys. Everything is a function of bytes; who stores them is the caller's affair.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from surefoot.model.digest import Digest, from_hex
+from surefoot.model.errors import InvalidInput, MetadataError, MetadataRollbackError, SignatureError
+from surefoot.model.manifest import MustMatch
+from surefoot.model.record import from_plain
+from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, is_half_spent, read, refusals, sign_with, verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineSigners:
+    """The keys that the server itself uses for the image repository."""
+
+    snapshot: Signer
+    timestamp: Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One image as a product role lists it."""
+
+    path: str
+    size: int
+    hash: Digest
+    must_match: MustMatch
+
+
+def initial(root: bytes, targets: bytes, roles: Mapping[str, bytes], signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Return a whole new image repository by un-versioned name: the given files, a snapshot and a timestamp over them."""
+    files = {"root.json": root, "targets.json": targets, **{f"{product}.json": role for product, role in roles.items()}}
+    snapshot = Snapshot(expires=expiry("snapshot", now), meta={name: _meta(data) for name, data in files.items() if name != "root.json"})
+    files["snapshot.json"] = sign_with(Metadata(snapshot), [signers.snapshot])
+    timestamp = Timestamp(expires=expiry("timestamp", now), snapshot_meta=_snapshot_meta(files["snapshot.json"], snapshot.version))
+    files["timestamp.json"] = sign_with(Metadata(timestamp), [signers.timestamp])
+    return files
+
+
+def publish(files: Files, product: str, role: bytes, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Take a newly signed role into the repository.
+
+    Args:
+        files: The published files by un-versioned name.
+        product: The role's name: a product, or ``targets`` for the top-level role.
+        role: Its new file.
+        signers: The server's own keys.
+        now: When.
+
+    Returns:
+        The files that change, by un-versioned name; empty when exactly this file is published already.
+
+    Raises:
+        SignatureError: It is not signed as its delegation asks.
+        MetadataRollbackError: Its version is not above the published one.
+        MetadataError: It cannot be read, or it drops or changes an image that is published.
+    """
+    name = f"{product}.json"
+    if files.get(name) == role:
+        return {}
+    fresh = verified(role, Targets, *_delegator(files, product), name=name)
+    if fresh.is_expired(now):
+        raise MetadataError(f"{name} is expired already.", hint="Sign it again.")
+    if name in files:
+        _require_successor(read(files[name], Targets, name=f"published {name}").signed, fresh, name)
+    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
+    snapshot.signed.meta[name] = MetaFile(fresh.version)
+    changed = {name: role, "snapshot.json": _next_snapshot(snapshot, signers, now)}
+    return changed | {"timestamp.json": _next_timestamp({**files, **changed}, signers, now)}
+
+
+def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Sign again what has spent half its life; return the files that change, by un-versioned name."""
+    changed: dict[str, bytes] = {}
+    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
+    if is_half_spent(snapshot.signed, IMAGE_LIFE["snapshot"], now):
+        changed["snapshot.json"] = _next_snapshot(snapshot, signers, now)
+    timestamp = read(files["timestamp.json"], Timestamp, name="timestamp.json")
+    if changed or is_half_spent(timestamp.signed, IMAGE_LIFE["timestamp"], now):
+        changed["timestamp.json"] = _next_timestamp({**files, **changed}, signers, now)
+    return changed
+
+
+def versions(files: Files) -> dict[str, int]:
+    """Return the version of every file by un-versioned name."""
+    return {name: _version(name, data) for name, data in files.items()}
+
+
+def listed(role: bytes) -> dict[str, Listed]:
+    """Return every image that a product role lists, by path.
+
+    Raises:
+        MetadataError: An entry has no readable must-match block or no SHA-256 hash.
+    """
+    return {path: _listed(target) for path, target in read(role, Targets, name="product role").signed.targets.items()}
+
+
+def _version(name: str, data: bytes) -> int:
+    match name:
+        case "root.json":
+            return read(data, Root, name=name).signed.version
+        case "snapshot.json":
+            return read(data, Snapshot, name=name).signed.version
+        case "timestamp.json":
+            return read(data, Timestamp, name=name).signed.version
+        case _:
+            return read(data, Targets, name=name).signed.version
+
+
+def _listed(target: TargetFile) -> Listed:
+    with refusals(target.path):
+        try:
+            block = target.custom["must_match"]
+            return Listed(
+                path=target.path,
+                size=target.length,
+                hash=from_hex(target.hashes["sha256"]),
+                must_match=from_plain(block, MustMatch, what=target.path),
+            )
+        except (KeyError, TypeError, InvalidInput) as error:
+            raise ValueError(f"no readable must-match block ({error})") from error
+
+
+def _delegator(files: Files, product: str) -> tuple[Root | Targets, str]:
+    if product == "targets":
+        return read(files["root.json"], Root, name="root.json").signed, product
+    targets = read(files["targets.json"], Targets, name="targets.json").signed
+    if targets.delegations is None or product not in (targets.delegations.roles or {}):
+        raise SignatureError(f"Nobody may release the product '{product}'.", hint=f"Add it with 'surefoot trust add-product {product}'.")
+    return targets, product
+
+
+def _require_successor(published: Targets, fresh: Targets, name: str) -> None:
+    if fresh.version <= published.version:
+        raise MetadataRollbackError(
+            f"{name} {fresh.version} is not newer than the published {published.version}.",
+            hint="Sign again with the folder of keys that signed the last release.",
+        )
+    for path, target in published.targets.items():
+        if fresh.targets.get(path) != target:
+            raise MetadataError(f"{name} {fresh.version} drops or changes {path}, which is published.")
+
+
+def _meta(data: bytes) -> MetaFile:
+    return MetaFile(read(data, Targets, name="targets").signed.version)
+
+
+def _snapshot_meta(snapshot: bytes, version: int) -> MetaFile:
+    return MetaFile.from_data(version, snapshot, ["sha256"])
+
+
+def _next_snapshot(snapshot: Metadata[Snapshot], signers: OnlineSigners, now: datetime) -> bytes:
+    snapshot.signed.version += 1
+    snapshot.signed.expires = expiry("snapshot", now)
+    return sign_with(snapshot, [signers.snapshot])
+
+
+def _next_timestamp(files: Files, signers: OnlineSigners, now: datetime) -> bytes:
+    timestamp = read(files["timestamp.json"], Timestamp, name="timestamp.json")
+    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json").signed
+    timestamp.signed.version += 1
+    timestamp.signed.expires = expiry("timestamp", now)
+    timestamp.signed.snapshot_meta = _snapshot_meta(files["snapshot.json"], snapshot.version)
+    return sign_with(timestamp, [signers.timestamp])
