@@ -1,0 +1,810 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device's state machine: ``step(state, event) → (state, effects)``, from one table.
+
+- The runner journals the new state, together with every ``Emit``, before it performs the other effects.
+- Every effect may safely be performed again; after a power cut the machine is told ``Booted`` and asks for what is missing.
+- The effects are performed in order; the last one answers with the next event.
+- Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
+  a while, and have had a report accepted by the server.
+- An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
+
+``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from msgspec import structs
+
+from surefoot.model.assignment import AssignmentId, Order
+from surefoot.model.digest import Digest
+from surefoot.model.event import EventType
+from surefoot.model.record import Record, Size, parse_utc, utc_text
+from surefoot.model.slot import Installed, SlotName, SlotState
+from surefoot.model.wire import PollAnswer
+
+# --- state ------------------------------------------------------------------------------------------------------------------
+
+
+class Phase(StrEnum):
+    """Where the device is in the life of an update."""
+
+    IDLE = "idle"
+    CHECKING = "checking"
+    VERIFYING = "verifying"
+    DOWNLOADING = "downloading"
+    INSTALLING = "installing"
+    REBOOTING = "rebooting"
+    TRIAL = "trial"
+    COMMITTED = "committed"
+    ROLLING_BACK = "rolling back"
+    REPORTING = "reporting"
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """One order being carried out.
+
+    Attributes:
+        order: The verified order.
+        size: Length of the image in bytes.
+        hash: Its digest.
+        slot: Where it goes; never the slot that runs.
+        urls: Where it may be fetched.
+        started_at: When the device began, RFC 3339 UTC.
+        received: Bytes that are durable in the slot.
+        tries: Downloads that ended wrong.
+        interruptions: Broken connections since the last byte that arrived.
+        boots: Boots of the release on trial.
+        reason: Why it is taken back; empty while it is not.
+    """
+
+    order: Order
+    size: Size
+    hash: Digest
+    slot: SlotName
+    urls: list[str]
+    started_at: str
+    received: int = 0
+    tries: int = 0
+    interruptions: int = 0
+    boots: int = 0
+    reason: str = ""
+
+
+class State(Record, frozen=True, kw_only=True):
+    """All that the device must remember.
+
+    Attributes:
+        phase: Where it is.
+        slot: The slot of the committed release.
+        running: The committed release.
+        fallback: The verified release in the other slot, if there is one.
+        release_counter: The highest release counter ever committed; survives rollbacks.
+        time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
+        attempt: The order being carried out.
+        finished: The last attempt that ended.
+        etag: What the server last answered, to be named at the next poll.
+        failures: Checks or effects that failed in a row.
+        refused: The refusal last reported, so that it is reported once.
+    """
+
+    phase: Phase = Phase.IDLE
+    slot: SlotName
+    running: Installed
+    fallback: Installed | None = None
+    release_counter: int
+    time_floor: str
+    attempt: Attempt | None = None
+    finished: AssignmentId | None = None
+    etag: str = ""
+    failures: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Numbers that an integrator may set.
+
+    Attributes:
+        max_tries: Downloads of one attempt that may end wrong.
+        backoff_cap_s: The longest pause between tries.
+        settle_s: How long health must hold without a break before a commit.
+        trial_s: How long a release may take to get there.
+        probe_s: Pause between two looks at its health.
+        max_boots: Starts of the agent in one trial; more is a loop.
+        needs_server: Whether a commit needs a report accepted by the server from the release on trial.
+    """
+
+    max_tries: int = 3
+    backoff_cap_s: int = 300
+    settle_s: float = 30
+    trial_s: float = 300
+    probe_s: float = 1
+    max_boots: int = 5
+    needs_server: bool = True
+
+
+# --- events: what the machine is told ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booted:
+    """The agent started, after a boot or a crash.
+
+    Attributes:
+        now: The clock.
+        slot: The slot that was booted.
+        primary: The slot that the next boot will try first.
+        states: What the bootloader thinks of each slot.
+        is_wanted: Whether the booted slot holds exactly the image of the attempt.
+    """
+
+    now: datetime
+    slot: SlotName
+    primary: SlotName
+    states: Mapping[SlotName, SlotState]
+    is_wanted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woke:
+    """A wait is over."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """The server has nothing new; ask again after ``next_poll_s``."""
+
+    now: datetime
+    next_poll_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The server has something new, not yet verified."""
+
+    now: datetime
+    answer: PollAnswer
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFailed:
+    """The server could not be asked."""
+
+    now: datetime
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """Both repositories verified, and nothing is ordered."""
+
+    now: datetime
+    etag: str
+    time_floor: str
+    next_poll_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """An order that both repositories list and every rule of this device allows."""
+
+    now: datetime
+    etag: str
+    time_floor: str
+    next_poll_s: int
+    order: Order
+    size: int
+    hash: Digest
+    urls: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A verified order that a rule of this device forbids; the attempt is over."""
+
+    now: datetime
+    etag: str
+    time_floor: str
+    next_poll_s: int
+    assignment_id: AssignmentId
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The answer did not verify; nothing of it is believed."""
+
+    now: datetime
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """The image is durable in the slot up to ``received`` bytes."""
+
+    now: datetime
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """The connection broke or could not be made; ``received`` bytes are durable."""
+
+    now: datetime
+    received: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupt:
+    """What arrived, or what lies in the slot, is not what was signed; it has been discarded."""
+
+    now: datetime
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activated:
+    """The slot holds the verified image and the next boot will try it."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The health of the release on trial.
+
+    Attributes:
+        now: The clock.
+        healthy_s: How long every probe has held without a break.
+        trial_s: How long the trial has lasted since this boot.
+        failing: The first probe that does not hold, in words; empty when all do.
+        is_reported: Whether the server has accepted a report since this boot.
+    """
+
+    now: datetime
+    healthy_s: float
+    trial_s: float
+    failing: str
+    is_reported: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """The bootloader counts the release on trial as good."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """The server has acknowledged every event."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An effect failed on the board or on the way to the server."""
+
+    now: datetime
+    code: str
+    message: str
+
+
+Event = (
+    Booted
+    | Woke
+    | Unchanged
+    | Answered
+    | CheckFailed
+    | Nothing
+    | Accepted
+    | Rejected
+    | Refused
+    | Received
+    | Interrupted
+    | Corrupt
+    | Activated
+    | Probed
+    | Marked
+    | Reported
+    | Failed
+)
+
+# --- effects: what the machine asks for -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emit:
+    """Journal an event for the server, in the same record as the new state."""
+
+    type: EventType
+    assignment_id: AssignmentId | None
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """Ask the server what changed → ``Unchanged``, ``Answered``, ``CheckFailed``."""
+
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """Verify an answer and keep what is verified → ``Nothing``, ``Accepted``, ``Rejected``, ``Refused``, ``Failed``."""
+
+    answer: PollAnswer
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """Bring the image to ``until`` durable bytes in its slot → ``Received``, ``Interrupted``, ``Corrupt``, ``Failed``."""
+
+    attempt: Attempt
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """Read the image back from its slot, then make it the one to try → ``Activated``, ``Corrupt``, ``Failed``."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reboot:
+    """Boot again; the next event is ``Booted``, or ``Failed`` when the board does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Look at the health of the release on trial, and try to report → ``Probed``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkGood:
+    """Tell the bootloader that the slot is good → ``Marked``, ``Failed``."""
+
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Failed``."""
+
+    bad: SlotName
+    to: SlotName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Send every journalled event → ``Reported``, ``Failed``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Do nothing for a while → ``Woke``."""
+
+    seconds: float
+
+
+Effect = Emit | Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Revert | Report | Wait
+Step = tuple[State, tuple[Effect, ...]]
+
+
+# --- the table --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: in ``phase``, told ``event``, the machine goes to one of ``to``; ``why`` labels the arrow."""
+
+    phase: Phase
+    event: type[Event]
+    to: tuple[Phase, ...]
+    why: str
+    then: Callable[[State, Any, Policy], Step]
+
+
+def step(state: State, event: Event, policy: Policy) -> Step:
+    """Say what the device does next.
+
+    Args:
+        state: What it remembers.
+        event: What it is told.
+        policy: The integrator's numbers.
+
+    Returns:
+        The state to journal, and the effects: every ``Emit`` first, then what to perform in order.
+
+    Raises:
+        LookupError: The table has no row for this event in this phase: a programming mistake.
+    """
+    rule = _ROWS[state.phase, type(event)]
+    after, effects = rule.then(state, event, policy)
+    if after.phase not in rule.to:
+        raise LookupError(f"{state.phase} + {type(event).__name__} led to {after.phase}, which the table does not allow")
+    return after, effects
+
+
+def backoff_s(failures: int, policy: Policy) -> float:
+    """Return the pause after the n-th failure in a row: 1, 2, 4 … seconds, capped."""
+    return float(min(2 ** min(max(failures - 1, 0), 30), policy.backoff_cap_s))
+
+
+def _check_in(state: State, event: Booted, policy: Policy) -> Step:
+    if event.slot is not state.slot and state.fallback is not None:
+        return _fell_back(state, event, policy)
+    return _check(state, event, policy)
+
+
+def _check(state: State, _event: Event, _policy: Policy) -> Step:
+    return _in(state, Phase.CHECKING), (Poll(etag=state.etag),)
+
+
+def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
+    # The bootloader gave up a committed release: what runs now is what was kept in the other slot.
+    assert state.fallback is not None  # noqa: S101  # the only caller has looked
+    data = {"reason": "bootloader_fallback", "from": state.running.version, "to": state.fallback.version}
+    after = structs.replace(state, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
+    return after, (
+        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
+        Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data),
+        Report(),
+    )
+
+
+def _stay(state: State, event: Unchanged, _policy: Policy) -> Step:
+    return structs.replace(state, phase=Phase.IDLE, failures=0), (Wait(seconds=event.next_poll_s),)
+
+
+def _verify(state: State, event: Answered, _policy: Policy) -> Step:
+    return _in(state, Phase.VERIFYING), (Verify(answer=event.answer, etag=event.etag),)
+
+
+def _check_failed(state: State, event: CheckFailed, policy: Policy) -> Step:
+    after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1)
+    # The first of a row is worth telling; a week without network is not a week of events.
+    news = _checked(None, failed=event.code, detail=event.message) if state.failures == 0 else ()
+    return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
+
+
+def _nothing(state: State, event: Nothing, _policy: Policy) -> Step:
+    after = structs.replace(state, phase=Phase.IDLE, failures=0, refused="", etag=event.etag, time_floor=event.time_floor)
+    return after, (Wait(seconds=event.next_poll_s),)
+
+
+def _accept(state: State, event: Accepted, policy: Policy) -> Step:
+    if event.order.assignment_id == state.finished:
+        return _nothing(state, Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s), policy)
+    attempt = Attempt(
+        order=event.order,
+        size=event.size,
+        hash=event.hash,
+        slot=state.slot.other,
+        urls=event.urls,
+        started_at=utc_text(event.now),
+    )
+    after = structs.replace(
+        state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None, failures=0, refused="", etag=event.etag, time_floor=event.time_floor
+    )
+    wanted = event.order.must_match
+    return after, (
+        *_checked(attempt, offered=wanted.version, build_id=wanted.build_id),
+        _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
+        _next_part(attempt),
+    )
+
+
+def _reject(state: State, event: Rejected, policy: Policy) -> Step:
+    nothing = Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s)
+    after, _ = _nothing(state, nothing, policy)
+    if event.assignment_id == state.finished:
+        return after, (Wait(seconds=event.next_poll_s),)
+    data = {"refused": event.code, "detail": event.message}
+    news = tuple(
+        Emit(type=kind, assignment_id=event.assignment_id, data=data) for kind in (EventType.CHECK_STARTED, EventType.CHECK_COMPLETED)
+    )
+    return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id), (*news, Report())
+
+
+def _refuse(state: State, event: Refused, policy: Policy) -> Step:
+    after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1, refused=event.code)
+    news = _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
+    return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
+
+
+def _download(state: State, event: Booted | Woke, _policy: Policy) -> Step:
+    attempt = _attempt(state)
+    if event.now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s):
+        return _give_up(state, EventType.DOWNLOAD_FAILED, "deadline", "The deadline of the attempt passed before the image was here.")
+    return state, (_next_part(attempt),)
+
+
+def _received(state: State, event: Received, _policy: Policy) -> Step:
+    attempt = structs.replace(_attempt(state), received=event.received, interruptions=0)
+    if event.received < attempt.size:
+        news = _emit(attempt, EventType.DOWNLOAD_PROGRESS, received=event.received, percent=event.received * 100 // attempt.size)
+        return structs.replace(state, attempt=attempt), (news, _next_part(attempt))
+    return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
+        _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1),
+        _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
+        Install(attempt=attempt),
+    )
+
+
+def _interrupted(state: State, event: Interrupted, policy: Policy) -> Step:
+    before = _attempt(state)
+    interruptions = 1 if event.received > before.received else before.interruptions + 1
+    attempt = structs.replace(before, received=event.received, interruptions=interruptions)
+    # Nobody answered or the line broke: the image is not at fault, so this costs time, not one of the tries.
+    return structs.replace(state, attempt=attempt), (Wait(seconds=backoff_s(interruptions, policy)),)
+
+
+def _corrupt(state: State, event: Corrupt, policy: Policy) -> Step:
+    attempt = structs.replace(_attempt(state), received=0, interruptions=0, tries=_attempt(state).tries + 1)
+    after = structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt)
+    if attempt.tries >= policy.max_tries:
+        return _give_up(after, EventType.DOWNLOAD_FAILED, event.code, event.message)
+    return after, (Wait(seconds=backoff_s(attempt.tries, policy)),)
+
+
+def _download_failed(state: State, event: Failed, _policy: Policy) -> Step:
+    return _give_up(state, EventType.DOWNLOAD_FAILED, event.code, event.message)
+
+
+def _install(state: State, event: Booted, policy: Policy) -> Step:
+    if event.slot is _attempt(state).slot:
+        # The cut came after the slot was activated and before that was journalled: the new release is on trial already.
+        rebooting, effects = _installed(state, Activated(now=event.now), policy)
+        after, more = _rebooted(rebooting, event, policy)
+        return after, (*(effect for effect in effects if isinstance(effect, Emit)), *more)
+    return state, (Install(attempt=_attempt(state)),)
+
+
+def _installed(state: State, _event: Activated, _policy: Policy) -> Step:
+    attempt = _attempt(state)
+    return _in(state, Phase.REBOOTING), (
+        _emit(attempt, EventType.INSTALL_COMPLETED, slot=attempt.slot, hash=attempt.hash),
+        _emit(attempt, EventType.REBOOT_STARTED, slot=attempt.slot),
+        Reboot(),
+    )
+
+
+def _install_failed(state: State, event: Failed, _policy: Policy) -> Step:
+    return _give_up(state, EventType.INSTALL_FAILED, event.code, event.message)
+
+
+def _rebooted(state: State, event: Booted, policy: Policy) -> Step:
+    attempt = _attempt(state)
+    if event.slot is attempt.slot:
+        return _on_trial(state, event, policy)
+    if event.states[attempt.slot] is SlotState.BAD:
+        return _back_by_bootloader(state)
+    if event.primary is attempt.slot:
+        return state, (Reboot(),)
+    # Activated, but no longer: somebody changed the bootloader's mind. Install again rather than guess.
+    return _in(state, Phase.INSTALLING), (Install(attempt=attempt),)
+
+
+def _on_trial(state: State, event: Booted, policy: Policy) -> Step:
+    attempt = structs.replace(_attempt(state), boots=_attempt(state).boots + 1)
+    trial = structs.replace(state, phase=Phase.TRIAL, attempt=attempt)
+    news = (_emit(attempt, EventType.REBOOT_COMPLETED, slot=attempt.slot),) if attempt.boots == 1 else ()
+    if not event.is_wanted:
+        after, effects = _take_back(trial, "wrong_image", "The booted slot does not hold the ordered image.")
+    elif attempt.boots > policy.max_boots:
+        after, effects = _take_back(trial, "boot_loop", f"The release on trial was started {attempt.boots} times.")
+    else:
+        after, effects = trial, (Probe(),)
+    return after, (*news, *effects)
+
+
+def _booted_on_trial(state: State, event: Booted, policy: Policy) -> Step:
+    return _on_trial(state, event, policy) if event.slot is _attempt(state).slot else _back_by_bootloader(state)
+
+
+def _probed(state: State, event: Probed, policy: Policy) -> Step:
+    is_settled = not event.failing and event.healthy_s >= policy.settle_s
+    if is_settled and (event.is_reported or not policy.needs_server):
+        return _in(state, Phase.COMMITTED), (MarkGood(slot=_attempt(state).slot),)
+    if event.trial_s < policy.trial_s:
+        return state, (Wait(seconds=policy.probe_s),)
+    return _take_back(state, "unhealthy" if event.failing or not is_settled else "server_lost", event.failing or _never(event))
+
+
+def _probe(state: State, _event: Woke, _policy: Policy) -> Step:
+    return state, (Probe(),)
+
+
+def _mark(state: State, event: Booted | Woke, _policy: Policy) -> Step:
+    if isinstance(event, Booted) and event.slot is not _attempt(state).slot:
+        return _back_by_bootloader(state)
+    return state, (MarkGood(slot=_attempt(state).slot),)
+
+
+def _marked(state: State, event: Marked, _policy: Policy) -> Step:
+    attempt = _attempt(state)
+    after = structs.replace(
+        state,
+        phase=Phase.REPORTING,
+        slot=attempt.slot,
+        running=_release(attempt),
+        fallback=state.running,
+        release_counter=max(state.release_counter, attempt.order.must_match.release_counter),
+        attempt=None,
+        finished=attempt.order.assignment_id,
+        failures=0,
+    )
+    news = _emit(attempt, EventType.HEALTH_OK, slot=attempt.slot, boots=attempt.boots, seconds=_seconds(attempt, event.now))
+    return after, (news, Report())
+
+
+def _again(state: State, _event: Failed, policy: Policy) -> Step:
+    after = structs.replace(state, failures=state.failures + 1)
+    return after, (Wait(seconds=backoff_s(after.failures, policy)),)
+
+
+def _reboot(state: State, _event: Woke, _policy: Policy) -> Step:
+    return state, (Reboot(),)
+
+
+def _revert(state: State, event: Booted | Woke, _policy: Policy) -> Step:
+    if isinstance(event, Booted) and event.slot is state.slot:
+        return _rolled_back(state)
+    return state, (Revert(bad=_attempt(state).slot, to=state.slot), Reboot())
+
+
+def _report(state: State, _event: Booted | Woke, _policy: Policy) -> Step:
+    return state, (Report(),)
+
+
+def _reported(state: State, event: Reported, policy: Policy) -> Step:
+    return _check(structs.replace(state, failures=0), event, policy)
+
+
+RULES = (
+    Rule(Phase.IDLE, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.IDLE, Woke, (Phase.CHECKING,), "time to poll", _check),
+    Rule(Phase.CHECKING, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.CHECKING, Unchanged, (Phase.IDLE,), "nothing new", _stay),
+    Rule(Phase.CHECKING, CheckFailed, (Phase.IDLE,), "server not reached", _check_failed),
+    Rule(Phase.CHECKING, Answered, (Phase.VERIFYING,), "something new", _verify),
+    Rule(Phase.VERIFYING, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.VERIFYING, Nothing, (Phase.IDLE,), "nothing ordered", _nothing),
+    Rule(Phase.VERIFYING, Refused, (Phase.IDLE,), "does not verify", _refuse),
+    Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", lambda s, e, p: _again(_in(s, Phase.IDLE), e, p)),
+    Rule(Phase.VERIFYING, Rejected, (Phase.IDLE, Phase.REPORTING), "a rule forbids it", _reject),
+    Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.IDLE), "ordered", _accept),
+    Rule(Phase.DOWNLOADING, Booted, (Phase.DOWNLOADING, Phase.REPORTING), "boot: resume", _download),
+    Rule(Phase.DOWNLOADING, Woke, (Phase.DOWNLOADING, Phase.REPORTING), "try again", _download),
+    Rule(Phase.DOWNLOADING, Received, (Phase.DOWNLOADING, Phase.INSTALLING), "bytes durable", _received),
+    Rule(Phase.DOWNLOADING, Interrupted, (Phase.DOWNLOADING,), "connection broke", _interrupted),
+    Rule(Phase.DOWNLOADING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes", _corrupt),
+    Rule(Phase.DOWNLOADING, Failed, (Phase.REPORTING,), "board failed", _download_failed),
+    Rule(Phase.INSTALLING, Booted, (Phase.INSTALLING, Phase.TRIAL, Phase.ROLLING_BACK), "boot", _install),
+    Rule(Phase.INSTALLING, Activated, (Phase.REBOOTING,), "verified and activated", _installed),
+    Rule(Phase.INSTALLING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes in the slot", _corrupt),
+    Rule(Phase.INSTALLING, Failed, (Phase.REPORTING,), "board failed", _install_failed),
+    Rule(
+        Phase.REBOOTING,
+        Booted,
+        (Phase.TRIAL, Phase.REPORTING, Phase.ROLLING_BACK, Phase.REBOOTING, Phase.INSTALLING),
+        "boot",
+        _rebooted,
+    ),
+    Rule(Phase.REBOOTING, Failed, (Phase.REBOOTING,), "board failed", _again),
+    Rule(Phase.REBOOTING, Woke, (Phase.REBOOTING,), "try again", _reboot),
+    Rule(Phase.TRIAL, Booted, (Phase.TRIAL, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _booted_on_trial),
+    Rule(Phase.TRIAL, Woke, (Phase.TRIAL,), "look again", _probe),
+    Rule(Phase.TRIAL, Probed, (Phase.TRIAL, Phase.COMMITTED, Phase.ROLLING_BACK), "health", _probed),
+    Rule(Phase.COMMITTED, Booted, (Phase.COMMITTED, Phase.REPORTING), "boot", _mark),
+    Rule(Phase.COMMITTED, Woke, (Phase.COMMITTED,), "try again", _mark),
+    Rule(Phase.COMMITTED, Marked, (Phase.REPORTING,), "slot is good", _marked),
+    Rule(Phase.COMMITTED, Failed, (Phase.COMMITTED,), "board failed", _again),
+    Rule(Phase.ROLLING_BACK, Booted, (Phase.ROLLING_BACK, Phase.REPORTING), "boot", _revert),
+    Rule(Phase.ROLLING_BACK, Woke, (Phase.ROLLING_BACK,), "try again", _revert),
+    Rule(Phase.ROLLING_BACK, Failed, (Phase.ROLLING_BACK,), "board failed", _again),
+    Rule(Phase.REPORTING, Booted, (Phase.REPORTING,), "boot", _report),
+    Rule(Phase.REPORTING, Woke, (Phase.REPORTING,), "try again", _report),
+    Rule(Phase.REPORTING, Failed, (Phase.REPORTING,), "server not reached", _again),
+    Rule(Phase.REPORTING, Reported, (Phase.CHECKING,), "all acknowledged", _reported),
+)
+
+_ROWS = {(rule.phase, rule.event): rule for rule in RULES}
+
+
+# --- what several rows share ------------------------------------------------------------------------------------------------
+
+
+def _in(state: State, phase: Phase) -> State:
+    return structs.replace(state, phase=phase)
+
+
+def _attempt(state: State) -> Attempt:
+    if state.attempt is None:
+        raise LookupError(f"{state.phase} without an attempt")
+    return state.attempt
+
+
+def _emit(attempt: Attempt, kind: EventType, **data: object) -> Emit:
+    return Emit(type=kind, assignment_id=attempt.order.assignment_id, data=data)
+
+
+def _checked(attempt: Attempt | None, **data: object) -> tuple[Emit, Emit]:
+    assignment_id = None if attempt is None else attempt.order.assignment_id
+    return (
+        Emit(type=EventType.CHECK_STARTED, assignment_id=assignment_id, data={}),
+        Emit(type=EventType.CHECK_COMPLETED, assignment_id=assignment_id, data=data),
+    )
+
+
+def _next_part(attempt: Attempt) -> Download:
+    """Ask for the next tenth: what a power cut may cost, and how often progress is told."""
+    marks = (attempt.size * tenth // 10 for tenth in range(1, 11))
+    return Download(attempt=attempt, until=next((mark for mark in marks if mark > attempt.received), attempt.size))
+
+
+def _seconds(attempt: Attempt, now: datetime) -> float:
+    return round((now - parse_utc(attempt.started_at)).total_seconds(), 1)
+
+
+def _never(event: Probed) -> str:
+    return "no report of the new release was accepted by the server" if not event.is_reported else "health did not hold long enough"
+
+
+def _give_up(state: State, kind: EventType, code: str, message: str) -> Step:
+    attempt = _attempt(state)
+    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    return after, (_emit(attempt, kind, code=code, detail=message, tries=attempt.tries), Report())
+
+
+def _take_back(state: State, reason: str, detail: str) -> Step:
+    attempt = structs.replace(_attempt(state), reason=reason)
+    return structs.replace(state, phase=Phase.ROLLING_BACK, attempt=attempt), (
+        _emit(attempt, EventType.HEALTH_FAILED, reason=reason, detail=detail),
+        _emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=reason),
+        Revert(bad=attempt.slot, to=state.slot),
+        Reboot(),
+    )
+
+
+def _back_by_bootloader(state: State) -> Step:
+    attempt = structs.replace(_attempt(state), reason="did_not_boot" if _attempt(state).boots == 0 else "boot_loop")
+    after, effects = _rolled_back(structs.replace(state, attempt=attempt))
+    return after, (_emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=attempt.reason, by="bootloader"), *effects)
+
+
+def _rolled_back(state: State) -> Step:
+    attempt = _attempt(state)
+    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())
+
+
+def _release(attempt: Attempt) -> Installed:
+    block = attempt.order.must_match
+    return Installed(
+        product=block.product,
+        version=block.version,
+        build_id=block.build_id,
+        release_counter=block.release_counter,
+        hash=attempt.hash,
+        size=attempt.size,
+        data_format=block.data_format,
+        revert_to=block.revert_to,
+    )
