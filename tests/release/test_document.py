@@ -99,6 +99,8 @@ def test_a_very_long_number_is_not_converted() -> None:
         ("a: 1\n---\nb: 2\n", "t.yaml, line 2: this is not YAML: but found another document."),
         ("a: [1, 2\n", "t.yaml, line 2: this is not YAML: expected ',' or ']', but got '<stream end>'."),
         ("[" * 40 + "]" * 40, "t.yaml, line 1: nested more than 32 deep. Write it flatter."),
+        ('a:\n  b: "x\\0"\n', "t.yaml, line 2: a text holds a character that does not exist. Remove the escape."),
+        ('a: "\\uD800"\n', "t.yaml, line 1: a text holds a character that does not exist. Remove the escape."),
         ("# nothing\n", "t.yaml is empty."),
         ("a: \x07\n", "t.yaml is not UTF-8 text: special characters are not allowed. Save it as UTF-8."),
         ("#" * (MAX_BYTES + 1), "t.yaml is larger than 1048576 bytes. Write less, or split it."),

@@ -158,7 +158,7 @@ def _mapping(node: yaml.MappingNode, path: str, lines: dict[str, int], file: str
 def _scalar(node: yaml.Node, file: str) -> object:
     match node.tag.removeprefix("tag:yaml.org,2002:"):
         case "str":
-            return str(node.value)
+            return _text(node, file)
         case "int":
             return int(node.value)
         case "float":
@@ -169,6 +169,14 @@ def _scalar(node: yaml.Node, file: str) -> object:
             return None
         case tag:
             raise FormatError(f"{_at(file, node.start_mark)}: the tag '{tag}' is not allowed.", hint="Remove it.")
+
+
+def _text(node: yaml.Node, file: str) -> str:
+    text = str(node.value)
+    # Escapes can spell what neither a path, a command line nor UTF-8 can hold.
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise FormatError(f"{_at(file, node.start_mark)}: a text holds a character that does not exist.", hint="Remove the escape.")
+    return text
 
 
 def _walk(path: str, value: object, wanted: inspect.Type) -> Iterator[tuple[str, object, inspect.Type]]:

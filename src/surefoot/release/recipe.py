@@ -179,11 +179,11 @@ def _check_part(source: RecipeFile, part: Part, key: str) -> None:
                 f"{key}.{field}", f"'{strange[0]}' is no placeholder.", hint="Use {hardware} or {variant}, nothing else in braces."
             )
     path = PurePosixPath(part.path)
-    if path.is_absolute() or ".." in path.parts or "\0" in part.path or not path.name:
+    if path.is_absolute() or ".." in path.parts or not path.name:
         raise source.error(
             f"{key}.path", f"'{part.path}' does not stay inside the recipe's folder.", hint="Write a path relative to the recipe."
         )
-    # The library takes an empty expression for a valid one, and case for a matter of taste; the schema does not.
+    # The library takes an empty text for a valid expression.
     if not part.license.strip() or not is_expression(part.license):
         raise source.error(
             f"{key}.license", f"'{part.license}' is no SPDX licence expression.", hint="Write it like MIT or 'MIT OR Apache-2.0'."
