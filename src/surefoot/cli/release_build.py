@@ -69,7 +69,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         if differing:
             raise ManifestError(
                 f"{arguments.bundle}: {len(differing)} files differ from what {arguments.rebuild} builds.",
-                hint="Use the sources of that release; if they are, find what the build reads besides them: a clock, a path, the order of a folder.",
+                hint="Take the sources of that release; then find what the build reads besides them: a clock, a path, a folder's order.",
             )
         print(f"{arguments.rebuild} builds the same bytes again.")
     return 0
