@@ -4,8 +4,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surefoot.simulator.board import Behaviour
-from surefoot.simulator.flash import Damage, PowerCut
+from surefoot.simulator.board import Behaviour, UnverifiedBootError
+from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 from tests.powerfail.pocket import Plan, PocketWorld
 
 
@@ -45,9 +45,9 @@ def every_cut(plan: Plan, *, seeds: int = 1) -> Iterator[Cut]:
                 yield Cut(at=first + offset, in_half=in_half, damage=Damage.TORN, seed=seed)
 
 
-def survive(plan: Plan, *cuts: Cut) -> PocketWorld:
+def survive(plan: Plan, *cuts: Cut, flash: type[SimulatedFlash] = SimulatedFlash) -> PocketWorld:
     """Run an update through these cuts, each counted on from the one before; the board must come to its end."""
-    world = plan.world()
+    world = plan.world(flash())
     for cut in cuts:
         world.board.flash.cut_at, world.board.flash.cut_in_half = cut.at, cut.in_half
         try:
@@ -58,9 +58,11 @@ def survive(plan: Plan, *cuts: Cut) -> PocketWorld:
     return world
 
 
-def check(plan: Plan, behaviour: Behaviour, *cuts: Cut) -> None:
+def check(plan: Plan, behaviour: Behaviour, *cuts: Cut, flash: type[SimulatedFlash] = SimulatedFlash) -> None:
     """Assert that the update survives these cuts; the message of a failure names them and the operations around them."""
     try:
-        survive(plan, *cuts).check(commits=behaviour is Behaviour.GOOD)
-    except AssertionError as error:
+        survive(plan, *cuts, flash=flash).check(commits=behaviour is Behaviour.GOOD)
+    except UnverifiedBootError:
+        raise
+    except (AssertionError, RuntimeError) as error:
         raise AssertionError(f"{behaviour} update, {cuts}: {error}") from error

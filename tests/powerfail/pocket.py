@@ -21,7 +21,7 @@ from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from tests.trust.repositories import DEVICE, NOW, Repositories, manifest
 
-IMAGE_BYTES = 48 * 1024
+IMAGE_BYTES = 128 * 1024
 FACTORY = image(Behaviour.GOOD, IMAGE_BYTES - 100)
 CAPACITY = 256 * 1024
 
@@ -75,7 +75,7 @@ class Plan:
         repositories.order(wanted)
         return cls(repositories=repositories, wanted=wanted, content=content)
 
-    def world(self) -> "PocketWorld":
+    def world(self, flash: SimulatedFlash | None = None) -> "PocketWorld":
         """Return a fresh board at a fresh server."""
         url = "https://server/image"
         answer = PollAnswer(
@@ -87,7 +87,7 @@ class Plan:
         board = SimulatedBoard(
             device_id=DEVICE,
             board=Board(hardware="thermostat-v1", bootloader_version="2.0.0", slot_capacity_bytes=CAPACITY),
-            flash=SimulatedFlash(),
+            flash=flash or SimulatedFlash(),
             server=server,
             released={digest_of(FACTORY), digest_of(self.content)},
             clock=VirtualClock(NOW),
@@ -140,7 +140,9 @@ class PocketWorld:
             EventType.INSTALL_COMPLETED,
             EventType.REBOOT_STARTED,
         }
-        once |= {EventType.REBOOT_COMPLETED, EventType.HEALTH_OK} if commits else {EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
+        once |= (
+            {EventType.REBOOT_COMPLETED, EventType.HEALTH_OK} if commits else {EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
+        )
         wrong = {kind: counts[kind] for kind in once if counts[kind] != 1}
         assert not wrong, f"not exactly once: {wrong} in {self.server.story()}"
         never = {EventType.ROLLBACK_COMPLETED, EventType.DOWNLOAD_FAILED, EventType.INSTALL_FAILED} if commits else {EventType.HEALTH_OK}
