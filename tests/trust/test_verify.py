@@ -1,20 +1,464 @@
 # SPDX-License-Identifier: Apache-2.0
-from surefoot.trust.verify import verify
-from tests.trust.repositories import DEVICE, NOW, Repositories, manifest
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, Root, Targets
+
+from surefoot.model.assignment import DeviceId
+from surefoot.model.digest import digest_of, hex_of
+from surefoot.model.errors import (
+    ExpiredError,
+    MetadataError,
+    MetadataRollbackError,
+    MismatchError,
+    NotInImageRepositoryError,
+    SignatureError,
+    TrustError,
+    WrongDeviceError,
+)
+from surefoot.trust.director import Directed, refresh_view, sign_view
+from surefoot.trust.metadata import Files, sign_with
+from surefoot.trust.repository import initial, publish
+from surefoot.trust.signer import generate
+from surefoot.trust.verify import Verdict, verify
+from tests.trust.repositories import DEVICE, NOW, PRODUCT, Repositories, manifest, order_for, view_files, wire_names
+
+GOOD = manifest("1.1.0", b"good image" * 500)
+OTHER = DeviceId("t-2")
 
 
-def test_an_order_that_both_repositories_list_is_accepted() -> None:
-    world = Repositories()
-    wanted = manifest("1.1.0", b"image" * 1000)
-    world.release(wanted)
-    world.order(wanted)
-    verdict = verify(
-        director=world.trusted_director(),
-        image=world.trusted_image(),
-        fetched_director=world.director_answer(),
-        fetched_image=world.image_answer(),
-        device_id=DEVICE,
-        now=NOW,
-    )
+@dataclass
+class Device:
+    """What a device has trusted so far; ``meets`` is one poll."""
+
+    director: Files
+    image: Files
+    device_id: DeviceId = DEVICE
+
+    def meets(self, director: Files, image: Files, now: datetime = NOW) -> Verdict:
+        verdict = verify(
+            director=self.director,
+            image=self.image,
+            fetched_director=director,
+            fetched_image=image,
+            device_id=self.device_id,
+            now=now,
+        )
+        self.director, self.image = verdict.director, verdict.image
+        return verdict
+
+
+@dataclass
+class World(Repositories):
+    """Repositories that list and order the good release."""
+
+    device: Device = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.release(GOOD)
+        self.order(GOOD)
+        self.device = Device(self.trusted_director(), self.trusted_image())
+
+    def poll(self, now: datetime = NOW) -> Verdict:
+        return self.device.meets(self.director_answer(), self.image_answer(), now)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def edited(data: bytes, signers: list[Signer], change: Callable[[dict[str, Any]], None]) -> bytes:
+    """Return metadata with another content, honestly signed by these keys."""
+    plain = json.loads(data)
+    change(plain["signed"])
+    return sign_with(Metadata.from_dict(plain), signers)
+
+
+def test_an_order_that_both_repositories_list_is_accepted(world: World) -> None:
+    ordered = world.poll().ordered
+    assert ordered is not None
+    assert (ordered.hash, ordered.size, ordered.must_match.version) == (GOOD.image.hash, GOOD.image.size, "1.1.0")
+
+
+def test_an_empty_view_orders_nothing_and_needs_no_image_repository(world: World) -> None:
+    world.order(None)
+    verdict = world.device.meets(world.director_answer(), {})
+    assert verdict.ordered is None
+    assert verdict.image == world.trusted_image()
+
+
+def test_files_that_the_device_has_need_not_be_sent_again(world: World) -> None:
+    world.poll()
+    world.views[DEVICE] = refresh_view(world.views[DEVICE], None, world.director, NOW + timedelta(hours=13))
+    verdict = world.device.meets({"timestamp.json": world.views[DEVICE].timestamp}, {}, NOW + timedelta(hours=13))
     assert verdict.ordered is not None
-    assert (verdict.ordered.hash, verdict.ordered.size) == (wanted.image.hash, wanted.image.size)
+    assert verdict.issued_at == NOW + timedelta(hours=13)
+
+
+def test_director_only_an_image_that_the_image_repository_does_not_list_is_refused(world: World) -> None:
+    world.order(manifest("6.6.6", b"evil"))
+    with pytest.raises(NotInImageRepositoryError):
+        world.poll()
+
+
+def test_director_only_without_any_image_metadata_is_refused(world: World) -> None:
+    with pytest.raises(MetadataError):
+        world.device.meets(world.director_answer(), {})
+
+
+def test_image_only_without_the_director_nothing_is_ordered_and_the_answer_is_refused(world: World) -> None:
+    with pytest.raises(MetadataError):
+        world.device.meets({}, world.image_answer())
+
+
+def test_a_release_that_is_listed_but_not_ordered_is_not_installed(world: World) -> None:
+    world.order(None)
+    assert world.poll().ordered is None
+
+
+@pytest.mark.parametrize("names", [("timestamp",), ("timestamp", "snapshot"), ("timestamp", "snapshot", "targets")])
+def test_another_devices_metadata_is_refused_its_timestamp_alone_too(world: World, names: tuple[str, ...]) -> None:
+    world.order(GOOD, device=OTHER)
+    foreign = {name: data for name, data in world.director_answer(OTHER).items() if any(part in name for part in names)}
+    with pytest.raises(WrongDeviceError):
+        world.device.meets({**world.director_answer(), **foreign}, world.image_answer())
+    assert world.poll().ordered is not None, "the device must not be locked out afterwards"
+
+
+def test_another_devices_empty_list_is_refused(world: World) -> None:
+    world.order(None, device=OTHER)
+    with pytest.raises(WrongDeviceError):
+        world.device.meets(world.director_answer(OTHER), world.image_answer())
+
+
+def test_another_devices_snapshot_under_ones_own_timestamp_is_refused(world: World) -> None:
+    world.order(GOOD, device=OTHER)
+    foreign = world.director_answer(OTHER)
+    with pytest.raises(MetadataError):
+        world.device.meets({**world.director_answer(), "1.snapshot.json": foreign["1.snapshot.json"]}, world.image_answer())
+
+
+def test_an_order_for_another_device_inside_ones_own_view_is_refused(world: World) -> None:
+    world.order(GOOD, order=order_for(OTHER, GOOD, 1, NOW))
+    with pytest.raises(WrongDeviceError):
+        world.poll()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"release_counter": 2}, {"target_hardware": ["thermostat-v1", "other"]}, {"min_bootloader_version": "0.0.0"}, {"revert_to": "none"}],
+)
+def test_a_must_match_block_that_the_director_changed_is_refused(world: World, change: Mapping[str, Any]) -> None:
+    order = order_for(DEVICE, GOOD, 1, NOW)
+    world.order(GOOD, order=structs.replace(order, must_match=structs.replace(order.must_match, **change)))
+    with pytest.raises(MismatchError):
+        world.poll()
+
+
+def test_a_manifest_that_the_director_swapped_is_refused(world: World) -> None:
+    evil = structs.replace(GOOD, metadata=structs.replace(GOOD.metadata, required=True))
+    world.order(GOOD, order=order_for(DEVICE, evil, 1, NOW))
+    with pytest.raises(MismatchError):
+        world.poll()
+
+
+@pytest.mark.parametrize("change", [{"size": GOOD.image.size + 1}, {"hash": "sha256:" + "0" * 64}])
+def test_an_image_that_the_director_swapped_is_refused(world: World, change: Mapping[str, Any]) -> None:
+    world.order(structs.replace(GOOD, image=structs.replace(GOOD.image, **change)), order=order_for(DEVICE, GOOD, 1, NOW))
+    with pytest.raises(MismatchError):
+        world.poll()
+
+
+def test_a_genuine_image_under_another_path_is_refused(world: World) -> None:
+    view = world.views[DEVICE]
+    order = order_for(DEVICE, GOOD, 1, NOW)
+    directed = Directed(path=f"{PRODUCT}/9.9.9/x-release", size=GOOD.image.size, hash=GOOD.image.hash, order=order)
+    world.views[DEVICE] = sign_view(view, DEVICE, directed, world.director, NOW)
+    with pytest.raises(NotInImageRepositoryError):
+        world.poll()
+
+
+def test_two_orders_at_once_are_refused(world: World) -> None:
+    def twice(signed: dict[str, Any]) -> None:
+        signed["targets"]["thermostat/1.1.0/again-release"] = copy.deepcopy(next(iter(signed["targets"].values())))
+
+    view = world.views[DEVICE]
+    world.views[DEVICE] = replace(view, targets=edited(view.targets, [world.director.targets], twice))
+    with pytest.raises(MetadataError, match="2 images"):
+        world.poll()
+
+
+def test_a_director_that_delegates_is_refused(world: World) -> None:
+    key = generate().public_key
+
+    def delegate(signed: dict[str, Any]) -> None:
+        role = {"name": "evil", "keyids": [key.keyid], "threshold": 1, "terminating": True, "paths": ["*"]}
+        signed["delegations"] = {"keys": {key.keyid: key.to_dict()}, "roles": [role]}
+
+    view = world.views[DEVICE]
+    world.views[DEVICE] = replace(view, targets=edited(view.targets, [world.director.targets], delegate))
+    with pytest.raises(MetadataError, match="delegates"):
+        world.poll()
+
+
+@pytest.mark.parametrize(
+    ("later", "refusal"),
+    [(timedelta(hours=24, seconds=-1), None), (timedelta(hours=24, seconds=1), ExpiredError), (timedelta(days=400), ExpiredError)],
+)
+def test_a_frozen_timestamp_expires(world: World, later: timedelta, refusal: type[TrustError] | None) -> None:
+    if refusal is None:
+        assert world.poll(NOW + later).ordered is not None
+        return
+    with pytest.raises(refusal):
+        world.poll(NOW + later)
+
+
+def test_an_older_timestamp_is_refused_after_a_newer_one(world: World) -> None:
+    old = world.director_answer()
+    world.order(None)
+    world.poll()
+    with pytest.raises(MetadataRollbackError):
+        world.device.meets(old, world.image_answer())
+
+
+def test_an_older_image_repository_is_refused_after_a_newer_one(world: World) -> None:
+    old = world.image_answer()
+    world.release(manifest("1.2.0", b"newer"))
+    world.poll()
+    world.order(GOOD, assignment=2)
+    with pytest.raises(MetadataRollbackError):
+        world.device.meets(world.director_answer(), old)
+
+
+def test_files_of_two_publications_do_not_mix(world: World) -> None:
+    before = world.image_answer()
+    world.release(manifest("1.2.0", b"newer"))
+    mixed = {**world.image_answer(), f"3.{PRODUCT}.json": before[f"2.{PRODUCT}.json"]}
+    with pytest.raises(MetadataError):
+        world.device.meets(world.director_answer(), mixed)
+
+
+def test_one_timestamp_version_with_two_contents_is_refused(world: World) -> None:
+    world.poll()
+    view = world.views[DEVICE]
+    other = edited(view.timestamp, [world.director.timestamp], lambda signed: signed.update(issued_at="2026-11-23T09:00:00Z"))
+    with pytest.raises(MetadataError, match="twice"):
+        world.device.meets({**world.director_answer(), "timestamp.json": other}, world.image_answer())
+
+
+def test_a_product_key_cannot_speak_for_another_product(world: World) -> None:
+    foreign = manifest("1.0.0", b"foreign", product="boiler")
+    world.release(foreign)
+    world.order(foreign)
+    with pytest.raises(NotInImageRepositoryError):
+        world.poll()
+
+
+def test_a_role_signed_by_a_foreign_key_is_not_published_and_not_believed(world: World) -> None:
+    stranger = generate()
+    evil = edited(world.image[f"{PRODUCT}.json"], [stranger], lambda signed: signed.update(version=9))
+    with pytest.raises(SignatureError):
+        publish(world.image, PRODUCT, evil, world.online, NOW)
+
+
+def next_root(world: World, signers: Sequence[Signer], change: Callable[[Root], None] = lambda _: None) -> bytes:
+    metadata = Metadata[Root].from_bytes(world.image["root.json"])
+    metadata.signed.version += 1
+    change(metadata.signed)
+    return sign_with(metadata, signers)
+
+
+def test_a_root_rotation_signed_by_two_of_three_is_followed(world: World) -> None:
+    world.poll()
+    fresh = generate()
+
+    def rotate(root: Root) -> None:
+        root.revoke_key(world.image_roots[2].public_key.keyid, "root")
+        root.add_key(fresh.public_key, "root")
+
+    root = next_root(world, world.image_roots[:2], rotate)
+    world.order(GOOD, assignment=2)
+    verdict = world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
+    assert verdict.image["root.json"] == root
+
+
+@pytest.mark.parametrize("signers", [slice(0, 1), slice(0, 0)])
+def test_a_root_signed_by_too_few_is_refused(world: World, signers: slice) -> None:
+    root = next_root(world, world.image_roots[signers])
+    with pytest.raises(SignatureError):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
+
+
+def test_a_root_signed_by_only_the_new_keys_is_refused(world: World) -> None:
+    strangers = [generate() for _ in range(3)]
+
+    def take_over(root: Root) -> None:
+        for signer in world.image_roots:
+            root.revoke_key(signer.public_key.keyid, "root")
+        for stranger in strangers:
+            root.add_key(stranger.public_key, "root")
+
+    with pytest.raises(SignatureError):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": next_root(world, strangers, take_over)})
+
+
+def test_a_root_signed_by_only_the_old_keys_of_a_rotation_is_refused(world: World) -> None:
+    strangers = [generate() for _ in range(3)]
+
+    def hand_over(root: Root) -> None:
+        for signer in world.image_roots:
+            root.revoke_key(signer.public_key.keyid, "root")
+        for stranger in strangers:
+            root.add_key(stranger.public_key, "root")
+
+    root = next_root(world, world.image_roots, hand_over)
+    with pytest.raises(SignatureError):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
+
+
+def test_a_root_that_skips_a_version_is_refused(world: World) -> None:
+    def skip(root: Root) -> None:
+        root.version = 3
+
+    with pytest.raises(MetadataRollbackError):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": next_root(world, world.image_roots, skip)})
+
+
+def test_an_expired_root_stops_everything(world: World) -> None:
+    def expire(root: Root) -> None:
+        root.expires = NOW - timedelta(seconds=1)
+
+    root = next_root(world, world.image_roots, expire)
+    with pytest.raises(ExpiredError):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
+
+
+def test_rotating_the_online_key_ends_a_fast_forward(world: World) -> None:
+    world.poll()
+    jumped = edited(world.image["timestamp.json"], [world.online.timestamp], lambda signed: signed.update(version=2**31 - 1))
+    world.order(GOOD, assignment=2)
+    world.device.meets(world.director_answer(), {**world.image_answer(), "timestamp.json": jumped})
+    fresh = generate()
+
+    def rotate(root: Root) -> None:
+        root.revoke_key(world.online.timestamp.public_key.keyid, "timestamp")
+        root.add_key(fresh.public_key, "timestamp")
+
+    root = next_root(world, world.image_roots, rotate)
+    honest = edited(world.image["timestamp.json"], [fresh], lambda signed: signed.update(version=5))
+    world.order(GOOD, assignment=3)
+    verdict = world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root, "timestamp.json": honest})
+    assert verdict.ordered is not None
+
+
+def test_a_snapshot_that_forgets_a_file_is_refused(world: World) -> None:
+    world.release(manifest("1.2.0", b"newer"))
+    world.poll()
+    world.release(manifest("1.3.0", b"newest"))
+    snapshot = edited(world.image["snapshot.json"], [world.online.snapshot], lambda signed: signed["meta"].pop(f"{PRODUCT}.json"))
+
+    def point(signed: dict[str, Any]) -> None:
+        signed["version"] += 1
+        signed["meta"]["snapshot.json"] |= {"length": len(snapshot), "hashes": {"sha256": hex_of(digest_of(snapshot))}}
+
+    timestamp = edited(world.image["timestamp.json"], [world.online.timestamp], point)
+    world.order(GOOD, assignment=2)
+    with pytest.raises(MetadataRollbackError, match="no longer lists"):
+        world.device.meets(world.director_answer(), {**world.image_answer(), "timestamp.json": timestamp, f"{4}.snapshot.json": snapshot})
+
+
+def test_without_a_root_nothing_is_believed(world: World) -> None:
+    world.device.director = {}
+    with pytest.raises(MetadataError, match="Enrol"):
+        world.poll()
+
+
+@pytest.mark.parametrize(
+    "tricked",
+    [
+        lambda data: data.replace(b'"version":1', b'"version":1,"version":1', 1),
+        lambda data: data.replace(b'"version":1', b'"version":1.0', 1),
+        lambda data: data.replace(b'"version":1', b'"version":NaN', 1),
+        lambda data: data + b"{}",
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data[:-1],
+        lambda _: b"[" * 10_000,
+        lambda _: b"",
+        lambda data: data.ljust(20_000),
+    ],
+)
+def test_json_tricks_are_refused(world: World, tricked: Callable[[bytes], bytes]) -> None:
+    answer = world.director_answer()
+    answer["timestamp.json"] = tricked(answer["timestamp.json"])
+    with pytest.raises(TrustError):
+        world.device.meets(answer, world.image_answer())
+
+
+def test_an_order_with_a_field_that_this_agent_does_not_know_is_refused(world: World) -> None:
+    view = world.views[DEVICE]
+    targets = edited(view.targets, [world.director.targets], lambda s: next(iter(s["targets"].values()))["custom"].update(surprise=1))
+    with pytest.raises(MetadataError):
+        world.device.meets({**view_files(view), "1.targets.json": targets}, world.image_answer())
+
+
+@pytest.mark.parametrize("hashes", [{"sha256": "0" * 64, "sha512": "0" * 128}, {"md5": "0" * 32}, {"sha256": " " + "0" * 63}])
+def test_strange_hashes_are_refused_even_when_both_say_them(world: World, hashes: dict[str, str]) -> None:
+    def strange(signed: dict[str, Any]) -> None:
+        next(iter(signed["targets"].values()))["hashes"] = hashes
+
+    role = edited(world.image[f"{PRODUCT}.json"], [world.product], strange)
+    view = world.views[DEVICE]
+    snapshot = {**world.image, f"{PRODUCT}.json": role}
+    snapshot = resnapshot(world, snapshot)
+    targets = edited(view.targets, [world.director.targets], strange)
+    with pytest.raises(MetadataError):
+        world.device.meets({**view_files(view), "1.targets.json": targets}, wire_names(snapshot))
+
+
+def resnapshot(world: World, files: Files) -> dict[str, bytes]:
+    """Return snapshot and timestamp that honestly name whatever these files are."""
+    roles = {PRODUCT: files[f"{PRODUCT}.json"]}
+    return initial(files["root.json"], files["targets.json"], roles, world.online, NOW)
+
+
+def all_files(world: Repositories) -> list[tuple[str, str]]:
+    return [("director", name) for name in world.director_answer()] + [
+        ("image", name) for name in world.image_answer() if "root" not in name
+    ]
+
+
+SHARED = World()
+SHARED_FILES = all_files(SHARED)
+
+
+@settings(max_examples=300, deadline=None)
+@given(file=st.sampled_from(SHARED_FILES), where=st.floats(min_value=0, max_value=1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_flipped_bit_in_any_signed_file_is_ever_accepted(file: tuple[str, str], where: float, bit: int) -> None:
+    repository, name = file
+    answers = {"director": SHARED.director_answer(), "image": SHARED.image_answer()}
+    data = bytearray(answers[repository][name])
+    data[int(where * len(data))] ^= 1 << bit
+    answers[repository][name] = bytes(data)
+    device = Device(SHARED.trusted_director(), SHARED.trusted_image())
+    with pytest.raises(TrustError):
+        device.meets(answers["director"], answers["image"])
+    assert device.director == SHARED.trusted_director()
+
+
+def test_a_targets_threshold_of_two_needs_two_people(world: World) -> None:
+    metadata = Metadata[Targets].from_bytes(world.image["targets.json"])
+    metadata.signed.version += 1
+    with pytest.raises(SignatureError):
+        publish(world.image, "targets", sign_with(metadata, world.targets[:1]), world.online, NOW)
+    assert "targets.json" in publish(world.image, "targets", sign_with(metadata, world.targets), world.online, NOW)

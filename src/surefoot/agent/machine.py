@@ -442,6 +442,25 @@ def step(state: State, event: Event, policy: Policy) -> Step:
     return after, effects
 
 
+def kept(state: State) -> State:
+    """Return the state as it matters after a power cut: what only says that a check is under way is left out.
+
+    An idle device therefore writes nothing to its flash, however often it polls.
+    """
+    if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
+        return structs.replace(state, phase=Phase.IDLE, failures=0)
+    return structs.replace(state, failures=0)
+
+
+def in_slot(state: State, slot: SlotName) -> Installed | None:
+    """Return the verified release that lies in ``slot``, as far as the device knows."""
+    if slot is state.slot:
+        return state.running
+    if state.attempt is not None and slot is state.attempt.slot:
+        return _release(state.attempt)
+    return state.fallback
+
+
 def backoff_s(failures: int, policy: Policy) -> float:
     """Return the pause after the n-th failure in a row: 1, 2, 4 … seconds, capped."""
     return float(min(2 ** min(max(failures - 1, 0), 30), policy.backoff_cap_s))

@@ -13,6 +13,8 @@ Paths are relative, with ``/`` between their parts, and never leave the storage'
 from types import TracebackType
 from typing import Protocol, Self
 
+from surefoot.model.errors import DeviceError
+
 
 class File(Protocol):
     """An open file; closing it does not sync it."""
@@ -81,6 +83,18 @@ class Storage(Protocol):
     def sync_folder(self, path: str) -> None:
         """Return once the names of the folder that holds ``path`` survive a power cut."""
         ...
+
+
+def parts_of(path: str) -> list[str]:
+    """Return the folders and the name of a storage path, in order.
+
+    Raises:
+        DeviceError: The path is empty, absolute, or could leave the root.
+    """
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+        raise DeviceError(f"The path {path!r} leaves the agent's storage.", hint="Write it relative to the storage root, without '..'.")
+    return parts
 
 
 def read_file(storage: Storage, path: str) -> bytes | None:

@@ -14,7 +14,7 @@ PATTERN = r"\Asha256:[0-9a-f]{64}\Z"
 _PREFIX = "sha256:"
 _DIGEST = re.compile(PATTERN)
 
-Digest = NewType("Digest", Annotated[str, Meta(pattern=PATTERN)])
+Digest = NewType("Digest", Annotated[str, Meta(pattern=PATTERN, description="'sha256:' and 64 lower-case hex digits")])
 
 
 def digest_of(data: bytes | Iterable[bytes]) -> Digest:

@@ -18,7 +18,9 @@ from surefoot.model.version import RevertTo, SemVer
 Counter = Annotated[int, Meta(ge=1, lt=2**31)]
 """A release counter (security epoch) or data format: raised only, never lowered."""
 
-BuildId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+BuildId = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", description="up to 64 letters, digits, dots, hyphens and underscores")
+]
 
 
 class Component(Record, frozen=True, kw_only=True):

@@ -11,7 +11,9 @@ from surefoot.model.errors import FormatError
 
 _R = TypeVar("_R")
 
-Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Name = Annotated[
+    str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z", description="up to 64 lower-case letters, digits, dots, hyphens and underscores")
+]
 """A product, hardware, variant, component or slot name: safe in a path, a URL and a TUF target path."""
 
 Text = Annotated[str, Meta(max_length=10_000)]

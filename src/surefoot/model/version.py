@@ -22,6 +22,7 @@ SemVer = Annotated[
     Meta(
         pattern=rf"\A{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+{_IDENTIFIER}(\.{_IDENTIFIER})*)?\Z",
         max_length=128,
+        description="a semantic version like 1.2.3 or 1.2.3-rc.1",
     ),
 ]
 """A semantic version; build metadata is kept but never compared (SemVer §10)."""

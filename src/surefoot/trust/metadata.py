@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """TUF metadata as bytes: read strictly, written compactly, with the life of each role (TUF specification 1.0).
 
-- Read: a size cap before parsing, no duplicate keys, no floats, nothing behind the end, one expected type.
+- Read: a size cap before parsing, no duplicate keys, no floats, nothing behind the end, signatures in lower-case
+  hexadecimal, one expected type.
 - Written: compact JSON; the signature covers the canonical form, so white space never matters to it.
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -34,6 +36,8 @@ ISSUED_FIELD = "issued_at"
 
 _CAPS = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
 _TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
+_HEX = re.compile(r"([0-9a-f]{2})*")
 _WRITER = JSONSerializer(compact=True)
 
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
@@ -108,9 +112,17 @@ class _StrictReader(MetadataDeserializer):
             plain = json.loads(
                 raw_data.decode("utf-8"), object_pairs_hook=_distinct, parse_float=_refuse_number, parse_constant=_refuse_number
             )
+            _require_strict_signatures(plain["signatures"])
             return Metadata.from_dict(plain)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
+
+
+def _require_strict_signatures(signatures: list[dict[str, str]]) -> None:
+    # A decoder that takes upper case as well would let one signature have many spellings.
+    for signature in signatures:
+        if _KEY_ID.fullmatch(signature["keyid"]) is None or _HEX.fullmatch(signature["sig"]) is None:
+            raise ValueError("a signature or key id is not lower-case hexadecimal")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release that crashes as it starts, before the agent runs."""
+
+
+def at_start() -> None:
+    """Do what this release does first, before it starts the agent."""
+    message = "the calibration of the sensor is missing"
+    raise RuntimeError(message)
+
+
+def is_healthy() -> bool:
+    """Say whether this release finds itself in order."""
+    return True
+
+
+def agent_environment() -> dict[str, str]:
+    """Return what this release adds to the agent's environment."""
+    return {}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an agent is put together on a real board: files, bootloader, server and clocks from ``agent.toml``.
+
+Layout below the storage root: ``boot.json`` (bootloader), ``slots/a.img`` and ``slots/b.img``, and the agent's own ``data/``:
+``journal``, ``trusted/``, ``identity/``.
+"""
+
+import logging
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from surefoot.agent.admission import Board
+from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.config import Config, policy_of
+from surefoot.agent.enrol import read_identity
+from surefoot.agent.health import Monitor
+from surefoot.agent.install import SlotFiles
+from surefoot.agent.journal import Journal
+from surefoot.agent.machine import State
+from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.runner import Parts, Runner, factory_state
+from surefoot.agent.storage import Storage
+from surefoot.agent.transport import HttpsServer
+from surefoot.agent.trusted import TrustedStore
+from surefoot.model.errors import BootError, DigestError, InvalidInput
+from surefoot.model.manifest import Manifest
+from surefoot.model.record import from_json
+from surefoot.model.slot import Installed, SlotName
+
+DATA = "data"
+JOURNAL = f"{DATA}/journal"
+SLOTS = {SlotName.A: "slots/a.img", SlotName.B: "slots/b.img"}
+
+_LOG = logging.getLogger("surefoot.agent")
+_REBOOT_TIMEOUT_S = 30
+
+
+def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Runner:
+    """Return an agent that is ready to run.
+
+    Args:
+        config: The content of ``agent.toml``.
+        folder: The folder it lies in: relative paths and commands start there.
+        environment: Environment variables: ``SUREFOOT_SLOT`` names the slot that booted, else the kernel's command line does;
+            ``SUREFOOT_SERVER_OVERRIDE`` takes the place of the server's URL, for labs.
+
+    Raises:
+        InvalidInput: The device is not enrolled, or a file it needs cannot be read.
+        BootError: Nobody says which slot booted.
+        DigestError: The factory image is not what its manifest says.
+        DeviceError: The agent's own files are damaged.
+    """
+    root = folder / config.storage.root
+    storage = PosixStorage(root)
+    identity = read_identity(storage, root, DATA)
+    slots = SlotFiles(storage, SLOTS, config.storage.slot_capacity_bytes)
+    clock = SystemClock()
+    journal = open_journal(storage)
+    slot = booted_slot(environment)
+    if journal.state is None:
+        journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))
+    parts = Parts(
+        device_id=config.device.id,
+        agent_version=version("surefoot"),
+        board=Board(
+            hardware=config.device.hardware,
+            bootloader_version=config.device.bootloader_version,
+            slot_capacity_bytes=config.storage.slot_capacity_bytes,
+        ),
+        journal=journal,
+        trusted=TrustedStore(storage, f"{DATA}/trusted"),
+        slots=slots,
+        boot=FileBootControl(storage),
+        server=HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials),
+        monitor=Monitor(config.trial.probes, clock),
+        clock=clock,
+        reboot=lambda: _reboot(config.reboot.command, folder),
+        policy=policy_of(config.trial),
+    )
+    return Runner(parts, slot)
+
+
+def open_journal(storage: Storage) -> Journal[State]:
+    """Return the agent's journal, started if there is none."""
+    return Journal(storage, JOURNAL, State, new_id=lambda: secrets.token_hex(16))
+
+
+def booted_slot(environment: Mapping[str, str]) -> SlotName:
+    """Return the slot that booted: ``SUREFOOT_SLOT``, else ``surefoot.slot=`` on the kernel's command line.
+
+    Raises:
+        BootError: Neither names a slot. It is never guessed.
+    """
+    words = [f"surefoot.slot={environment['SUREFOOT_SLOT']}"] if "SUREFOOT_SLOT" in environment else _kernel_words()
+    named = [word.removeprefix("surefoot.slot=") for word in words if word.startswith("surefoot.slot=")]
+    if len(named) != 1 or named[0] not in list(SlotName):
+        raise BootError(
+            "Nobody says which slot booted.",
+            hint="Set SUREFOOT_SLOT, or put surefoot.slot=a or surefoot.slot=b on the kernel's command line.",
+        )
+    return SlotName(named[0])
+
+
+def _kernel_words() -> list[str]:
+    try:
+        return Path("/proc/cmdline").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return []
+
+
+def _factory_release(path: Path, slots: SlotFiles, slot: SlotName) -> Installed:
+    try:
+        manifest = from_json(path.read_bytes(), Manifest, what=str(path))
+    except OSError as error:
+        raise InvalidInput(f"The factory manifest {path} cannot be read: {error.strerror}.", hint="Flash the board again.") from error
+    try:
+        slots.verify(slot, manifest.image.size, manifest.image.hash)
+    except DigestError as error:
+        raise DigestError(f"The factory image is not what {path} says: {error.message}", hint="Flash the board again.") from error
+    return Installed(
+        product=manifest.product,
+        version=manifest.version,
+        build_id=manifest.build_id,
+        release_counter=manifest.release_counter,
+        hash=manifest.image.hash,
+        size=manifest.image.size,
+        data_format=manifest.data_format,
+        revert_to=manifest.revert_to,
+    )
+
+
+def _reboot(command: list[str], folder: Path) -> None:
+    try:
+        subprocess.run(command, cwd=folder, timeout=_REBOOT_TIMEOUT_S, check=True, env=os.environ)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BootError(f"The reboot command failed: {error}.") from error

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a device joins: a key made here, a single-use token, a certificate, and the two roots it will trust from then on.
+
+The private key never leaves the device. The roots come with the offer, out of band, and are never fetched. A device that is
+cut off anywhere in between can be enrolled again with a new token.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from urllib3.exceptions import HTTPError
+
+from surefoot.agent.storage import Storage, read_file, replace_file
+from surefoot.agent.transport import Credentials
+from surefoot.agent.trusted import TrustedStore
+from surefoot.model.errors import DeniedError, FormatError, InvalidInput, TransportError
+from surefoot.model.record import Record, from_json, to_json
+from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
+from surefoot.trust.verify import load
+
+_KEY = "identity/device.key"
+_CERTIFICATE = "identity/device.pem"
+_SERVER_CA = "identity/server-ca.pem"
+_SERVER = "identity/server.json"
+_MAX_ANSWER_BYTES = 64 * 1024
+
+
+class Home(Record, frozen=True, kw_only=True):
+    """Where the device polls."""
+
+    device_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who the device is to the server, and where that is."""
+
+    device_url: str
+    credentials: Credentials
+
+
+def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore) -> None:
+    """Join a fleet: all of the identity is on disk when this returns.
+
+    Args:
+        offer: The content of ``enrol.json``.
+        storage: Where the identity is kept.
+        folder: Folder of the agent's own data in ``storage``.
+        trusted: Where the roots are kept.
+
+    Raises:
+        DeniedError: The server does not take the token.
+        TransportError: The server could not be asked.
+        TrustError: A root of the offer is not signed by its own keys.
+    """
+    roots = {"director": offer.director_root.encode(), "image": offer.image_root.encode()}
+    for root in roots.values():
+        load({"root.json": root})
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _request(offer, _csr(key, offer))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    trusted.save("director", {"root.json": roots["director"]})
+    trusted.save("image", {"root.json": roots["image"]})
+    replace_file(storage, f"{folder}/{_KEY}", pem)
+    replace_file(storage, f"{folder}/{_CERTIFICATE}", certificate.encode())
+    replace_file(storage, f"{folder}/{_SERVER_CA}", offer.server_ca.encode())
+    # Written last: a device with this file has all the others.
+    replace_file(storage, f"{folder}/{_SERVER}", to_json(Home(device_url=offer.device_url)))
+
+
+def read_identity(storage: Storage, root: Path, folder: str) -> Identity:
+    """Return what ``enrol`` wrote.
+
+    Args:
+        storage: Where the identity is kept.
+        root: The same place as a path, for the TLS library.
+        folder: Folder of the agent's own data.
+
+    Raises:
+        InvalidInput: The device is not enrolled.
+    """
+    data = read_file(storage, f"{folder}/{_SERVER}")
+    if data is None:
+        raise InvalidInput("This device is not enrolled.", hint="Run 'surefoot agent enroll --with enrol.json'.")
+    home = root / folder
+    return Identity(
+        device_url=from_json(data, Home, what=_SERVER).device_url,
+        credentials=Credentials(certificate=home / _CERTIFICATE, key=home / _KEY, server_ca=home / _SERVER_CA),
+    )
+
+
+def _csr(key: ec.EllipticCurvePrivateKey, offer: EnrolmentOffer) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, offer.device_id[:64])])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return request.public_bytes(Encoding.PEM).decode()
+
+
+def _request(offer: EnrolmentOffer, csr: str) -> str:
+    request = EnrolmentRequest(device_id=offer.device_id, hardware=offer.hardware, token=offer.token, csr=csr)
+    try:
+        with urllib3.PoolManager(ssl_context=_context(offer.server_ca), timeout=30, retries=False) as pool:
+            answer = pool.request(
+                "POST", offer.enroll_url, body=to_json(request), headers={"Content-Type": "application/json"}, redirect=False
+            )
+    except HTTPError as error:
+        raise TransportError(f"{offer.enroll_url} did not answer: {error}.", hint="Is the server running and reachable?") from error
+    detail = answer.data[:_MAX_ANSWER_BYTES]
+    if 400 <= answer.status < 500:  # noqa: PLR2004  # the client errors of RFC 9110
+        raise DeniedError(
+            f"The server refused the enrolment ({answer.status}): {detail.decode('utf-8', 'replace')}", hint="Make a new token."
+        )
+    if answer.status != 200:  # noqa: PLR2004  # the only success
+        raise TransportError(f"{offer.enroll_url} answered with status {answer.status}.", hint="Try again later.")
+    try:
+        return from_json(detail, EnrolmentAnswer, what=offer.enroll_url).certificate
+    except FormatError as error:
+        raise TransportError(error.message) from error
+
+
+def _context(server_ca: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=server_ca)
+    except ssl.SSLError as error:
+        raise InvalidInput(f"The server CA in the offer cannot be read: {error}.", hint="Make a new enrol.json.") from error
+    return context

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's journal: its state and the events it still owes the server, in one append-only file.
+
+- A line is ``<8 hex digits of CRC-32> <JSON>``; the first one, and so each compacted file, says where everything stands.
+- Appending is one write and one sync. A line cut short by a power loss was never returned to anybody and is dropped.
+- Damage anywhere else is no power loss: it is reported, and the caller decides.
+- The sequence number of an event is given here, grows by one, and is never used twice in a journal.
+- When more than ``MAX_PENDING`` events wait, the oldest progress events go first, then the oldest check events; no other
+  event is ever dropped, whatever it costs.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from surefoot.agent.storage import File, Storage, replace_file
+from surefoot.model.assignment import AssignmentId
+from surefoot.model.errors import ConflictError, DeviceError, FormatError, SpaceError
+from surefoot.model.event import DeploymentEvent, EventType, JournalId
+from surefoot.model.record import Record, from_json, to_json
+
+S = TypeVar("S", bound=Record)
+
+MAX_PENDING = 2_000
+"""Events that may wait before the dispensable ones are dropped."""
+
+COMPACT_ABOVE_BYTES = 256 * 1024
+COMPACT_IDLE_ABOVE_BYTES = 64 * 1024
+
+_DISPENSABLE = (
+    frozenset({EventType.DOWNLOAD_PROGRESS}),
+    frozenset({EventType.CHECK_STARTED, EventType.CHECK_COMPLETED}),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """An event that has no place in the journal yet; fields as in ``DeploymentEvent``."""
+
+    type: EventType
+    at: str
+    clock: Literal["synced", "unsynced"] = "synced"
+    assignment_id: AssignmentId | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Journal(Generic[S]):
+    """The journal at one path, with one writer."""
+
+    def __init__(self, storage: Storage, path: str, kind: type[S], *, new_id: Callable[[], str]) -> None:
+        """Read the journal at ``path``, or start one durably when there is none.
+
+        Args:
+            storage: Where it lies.
+            path: The journal's file.
+            kind: The record that is the agent's state.
+            new_id: Makes the id of a new journal, 16 random bytes in hex; not called for one that exists.
+
+        Raises:
+            DeviceError: A line other than a cut-off last one is damaged, or the last state is not a ``kind``.
+            SpaceError: There is no room for a new journal.
+        """
+        self._storage = storage
+        self._path = path
+        self._kind = kind
+        if not storage.exists(path):
+            start = _Start(journal=new_id(), next_seq=1, acknowledged=0)
+            replace_file(storage, path, _line(start))
+        self._file: File = storage.open(path)
+        self._state: S | None = None
+        self._read()
+
+    @property
+    def id(self) -> JournalId:
+        """The journal's id, of which sequence numbers are counted."""
+        return self._id
+
+    @property
+    def state(self) -> S | None:
+        """The last state appended; ``None`` in a new journal."""
+        return self._state
+
+    @property
+    def pending(self) -> Sequence[DeploymentEvent]:
+        """Events that are not acknowledged, oldest first."""
+        return tuple(self._pending)
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next event will have."""
+        return self._next_seq
+
+    def append(self, state: S, events: Sequence[Emitted] = ()) -> None:
+        """Make ``state`` and ``events`` durable, both or neither, in one write and one sync.
+
+        Raises:
+            SpaceError: There is no room; nothing was appended.
+            DeviceError: The disk refused; nothing was appended, but what is read after a restart may have it.
+        """
+        numbered = [_numbered(event, seq) for seq, event in enumerate(events, self._next_seq)]
+        self._write(_Entry(state=msgspec.Raw(to_json(state)), events=numbered))
+        self._state = state
+        self._take(numbered)
+        self._compact_if_large()
+
+    def acknowledge(self, seq: int) -> None:
+        """Forget, durably, the events up to and with ``seq``; nothing happens when they are forgotten already.
+
+        Raises:
+            ConflictError: No event has that number yet; nothing is forgotten.
+        """
+        if seq >= self._next_seq:
+            raise ConflictError(
+                f"Event {seq} is acknowledged, but the journal {self._id} ends before event {self._next_seq}.",
+                hint="Check that no other device uses this identity.",
+            )
+        if seq > self._acknowledged:
+            self._write(_Entry(acknowledged=seq))
+            self._forget(seq)
+            self._compact_if_large()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._file.close()
+
+    def _read(self) -> None:
+        data = self._file.read_at(0, self._file.size())
+        *lines, tail = data.split(b"\n")
+        if not tail and len(lines) > 1 and _payload(lines[-1]) is None:
+            tail = lines.pop() + b"\n"
+        self._length = len(data) - len(tail)
+        self._base_length = data.find(b"\n") + 1
+        self._fold([_payload(line) for line in lines])
+        if tail:
+            self._cut_tail()
+
+    def _fold(self, payloads: Sequence[bytes | None]) -> None:
+        start = self._decoded(next(iter(payloads), None), _Start, 1)
+        self._id = start.journal
+        self._next_seq, self._acknowledged, self._pending = start.next_seq, start.acknowledged, list(start.events)
+        latest, latest_line = start.state, 1
+        for number, payload in enumerate(payloads[1:], 2):
+            entry = self._decoded(payload, _Entry, number)
+            self._take(entry.events)
+            self._forget(entry.acknowledged)
+            if entry.state != _NO_STATE:
+                latest, latest_line = entry.state, number
+        self._state = None if latest == _NO_STATE else self._decoded(bytes(latest), self._kind, latest_line)
+
+    def _decoded(self, payload: bytes | None, kind: type["_R"], number: int) -> "_R":
+        if payload is None:
+            raise self._damage(number, "its checksum is wrong.")
+        try:
+            return from_json(payload, kind, what="its content is wrong")
+        except FormatError as error:
+            raise self._damage(number, error.message) from error
+
+    def _damage(self, number: int, why: str) -> DeviceError:
+        message = f"Line {number} of the journal {self._path} is damaged: {why}"
+        return DeviceError(message, hint="Move the file away; the agent then starts a new journal.")
+
+    def _write(self, record: Record) -> None:
+        line = _line(record)
+        if self._file.size() != self._length:
+            self._cut_tail()
+        self._file.write_at(self._length, line)
+        self._file.sync()
+        self._length += len(line)
+
+    def _cut_tail(self) -> None:
+        self._file.truncate(self._length)
+        self._file.sync()
+
+    def _take(self, events: Sequence[DeploymentEvent]) -> None:
+        if events:
+            self._pending = _bounded([*self._pending, *events])
+            self._next_seq = events[-1].seq + 1
+
+    def _forget(self, seq: int) -> None:
+        if seq > self._acknowledged:
+            self._acknowledged = seq
+            self._pending = [event for event in self._pending if event.seq > seq]
+
+    def _compact_if_large(self) -> None:
+        # Twice what the last compaction left, so that a long queue is not copied for each line added to it.
+        limit = COMPACT_ABOVE_BYTES if self._pending else COMPACT_IDLE_ABOVE_BYTES
+        if self._length <= max(limit, 2 * self._base_length):
+            return
+        try:
+            self._compact()
+        except SpaceError:
+            # The line itself is durable; the long file serves as well, until there is room.
+            self._storage.remove(f"{self._path}.new")
+
+    def _compact(self) -> None:
+        start = _Start(
+            journal=self._id,
+            next_seq=self._next_seq,
+            acknowledged=self._acknowledged,
+            events=self._pending,
+            state=_NO_STATE if self._state is None else msgspec.Raw(to_json(self._state)),
+        )
+        line = _line(start)
+        replace_file(self._storage, self._path, line)
+        self._file.close()
+        self._file = self._storage.open(self._path)
+        self._length = self._base_length = len(line)
+
+
+_R = TypeVar("_R", bound=Record)
+_NO_STATE = msgspec.Raw(b"null")
+
+
+class _Start(Record, frozen=True, kw_only=True):
+    journal: JournalId
+    next_seq: int
+    acknowledged: int
+    events: list[DeploymentEvent] = []
+    state: msgspec.Raw = _NO_STATE
+
+
+class _Entry(Record, frozen=True, kw_only=True):
+    events: list[DeploymentEvent] = []
+    state: msgspec.Raw = _NO_STATE
+    acknowledged: int = 0
+
+
+def _numbered(event: Emitted, seq: int) -> DeploymentEvent:
+    return DeploymentEvent(seq=seq, type=event.type, at=event.at, clock=event.clock, assignment_id=event.assignment_id, data=event.data)
+
+
+def _line(record: Record) -> bytes:
+    payload = to_json(record)
+    return b"%08x %s\n" % (zlib.crc32(payload), payload)
+
+
+def _payload(line: bytes) -> bytes | None:
+    crc, _, payload = line.partition(b" ")
+    return payload if crc == b"%08x" % zlib.crc32(payload) else None
+
+
+def _bounded(events: list[DeploymentEvent]) -> list[DeploymentEvent]:
+    for kinds in _DISPENSABLE:
+        excess = len(events) - MAX_PENDING
+        doomed = [event.seq for event in events if event.type in kinds][: max(excess, 0)]
+        events = [event for event in events if event.seq not in set(doomed)]
+    return events

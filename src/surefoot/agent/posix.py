@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's edge to the operating system: a real folder as its storage, and the system's clocks.
+
+- Nothing is followed: a symbolic link anywhere below the root is refused, so that nobody who can write there can send the
+  agent's writes elsewhere.
+- Files are 0600 and folders 0700, whatever the umask allows beyond that.
+- A folder made on the way is synced into its parent at once; names of files are durable after ``sync_folder`` only.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from surefoot.agent.storage import parts_of
+from surefoot.model.errors import DeviceError, SpaceError
+
+_FILE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_LINK = {errno.ELOOP, errno.ENOTDIR}
+
+
+class PosixFile:
+    """An open file of a ``PosixStorage``."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        """Take over ``descriptor``; ``path`` is only for messages."""
+        self._path = path
+        self._descriptor = descriptor
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        pieces: list[bytes] = []
+        with _explained(self._path, "read"):
+            while size > 0 and (piece := os.pread(self._descriptor, size, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+        return b"".join(pieces)
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write all of ``data`` at ``offset``; ``SpaceError`` when the disk or the quota is full."""
+        rest = memoryview(data)
+        with _explained(self._path, "written"):
+            while rest:
+                written = os.pwrite(self._descriptor, rest, offset)
+                offset += written
+                rest = rest[written:]
+
+    def truncate(self, size: int) -> None:
+        """Cut or grow the file to ``size`` bytes."""
+        with _explained(self._path, "truncated"):
+            os.ftruncate(self._descriptor, size)
+
+    def size(self) -> int:
+        """Return the file's length in bytes."""
+        with _explained(self._path, "measured"):
+            return os.fstat(self._descriptor).st_size
+
+    def sync(self) -> None:
+        """Return once the file's bytes and length survive a power cut."""
+        with _explained(self._path, "synced"):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Give the descriptor back; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        """Return the file itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the file."""
+        self.close()
+
+
+class PosixStorage:
+    """A real folder as the agent's storage.
+
+    Every call but those of an open file raises ``FileNotFoundError`` for what is not there, ``SpaceError`` for a full disk,
+    and ``DeviceError`` for a path that leaves the root, a symbolic link, and whatever else the system refuses.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Keep everything below ``root``, which must exist and may itself be reached through a link."""
+        self._root = root
+
+    def open(self, path: str, *, create: bool = False) -> PosixFile:
+        """Open a regular file for reading and writing, making it and its folders when ``create`` is true."""
+        flags = _FILE | (os.O_CREAT if create else 0)
+        with _explained(path, "opened"), self._folder(path, create=create) as (folder, name):
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        file = PosixFile(path, descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.close()
+            raise DeviceError(f"{path} is not a regular file.", hint="Remove it, or name another path in agent.toml.")
+        return file
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is a regular file at ``path``; ``DeviceError`` when a symbolic link is."""
+        try:
+            with _explained(path, "found"), self._folder(path) as (folder, name):
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(mode):
+            raise _is_link(path)
+        return stat.S_ISREG(mode)
+
+    def rename(self, source: str, target: str) -> None:
+        """Give a file another name, replacing what had it; the folder of ``target`` must exist."""
+        with _explained(source, "renamed"), self._folder(source) as (old, old_name), self._folder(target) as (new, new_name):
+            os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens when there is none."""
+        try:
+            with _explained(path, "removed"), self._folder(path) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            return
+
+    def sync_folder(self, path: str) -> None:
+        """Return once the names of the folder that holds ``path`` survive a power cut."""
+        with _explained(path, "synced into its folder"), self._folder(path) as (folder, _):
+            os.fsync(folder)
+
+    @contextmanager
+    def _folder(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        *folders, name = parts_of(path)
+        # The root is the operator's choice and may be a link; nothing below it may.
+        descriptor = os.open(self._root, _FOLDER & ~os.O_NOFOLLOW)
+        try:
+            for folder in folders:
+                inner = _enter(descriptor, folder, create=create)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor, name
+        finally:
+            os.close(descriptor)
+
+
+class SystemClock:
+    """The clocks of the machine."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed instant of this boot."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the wall clock in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``; at once when they are not positive."""
+        if seconds > 0:
+            time.sleep(seconds)
+
+
+def _enter(parent: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    os.mkdir(name, 0o700, dir_fd=parent)
+    os.fsync(parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+@contextmanager
+def _explained(path: str, done: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise SpaceError(f"{path} cannot be {done}: no space is left.", hint="Free some space on the data partition.") from error
+        if error.errno in _LINK:
+            raise _is_link(path) from error
+        raise DeviceError(f"{path} cannot be {done}: {error.strerror}.", hint="Check the device's disk.") from error
+
+
+def _is_link(path: str) -> DeviceError:
+    return DeviceError(f"{path} is, or goes through, a symbolic link or a file.", hint="Put the real folder or file in its place.")

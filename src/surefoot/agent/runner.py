@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's one loop: tell the machine an event, journal what it says, do what it asks, tell it what came of that.
+
+All judgement lies in ``machine``, ``admission`` and ``trust.verify``; this module only carries things between them and the
+board. Before anything is done the new state is durable, and everything done may be done again.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from surefoot.agent import install
+from surefoot.agent.admission import Board, admit
+from surefoot.agent.boot.control import BootControl
+from surefoot.agent.clock import Clock
+from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
+from surefoot.agent.health import Monitor
+from surefoot.agent.install import SlotFiles
+from surefoot.agent.journal import Emitted, Journal
+from surefoot.agent.machine import (
+    Accepted,
+    Activated,
+    Answered,
+    Booted,
+    CheckFailed,
+    Corrupt,
+    Download,
+    Effect,
+    Emit,
+    Event,
+    Failed,
+    Install,
+    Interrupted,
+    Marked,
+    MarkGood,
+    Nothing,
+    Policy,
+    Poll,
+    Probe,
+    Probed,
+    Reboot,
+    Received,
+    Refused,
+    Rejected,
+    Report,
+    Reported,
+    Revert,
+    State,
+    Unchanged,
+    Verify,
+    Wait,
+    Woke,
+    in_slot,
+    kept,
+    step,
+)
+from surefoot.agent.transport import Server
+from surefoot.agent.trusted import TrustedStore
+from surefoot.model.assignment import DeviceId
+from surefoot.model.digest import Digest
+from surefoot.model.errors import (
+    BootError,
+    CorruptDownloadError,
+    DeviceError,
+    DigestError,
+    Error,
+    TransientError,
+    TransportError,
+    TrustError,
+)
+from surefoot.model.event import MAX_BATCH, DeviceReport, EventBatch
+from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.slot import Installed, SlotName
+from surefoot.trust.verify import Verdict, verify
+
+_LOG = logging.getLogger("surefoot.agent")
+_REBOOT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an agent is put together from; the simulator gives other ones than a device does.
+
+    Attributes:
+        device_id: Who the device is.
+        agent_version: What the agent says of itself.
+        board: What decides whether an image fits.
+        journal: Its memory.
+        trusted: Verified metadata.
+        slots: The two slots.
+        boot: The bootloader.
+        server: The server.
+        monitor: The health checks.
+        clock: The clocks.
+        reboot: Starts a reboot; returns at once, or never.
+        policy: The integrator's numbers.
+    """
+
+    device_id: DeviceId
+    agent_version: str
+    board: Board
+    journal: Journal[State]
+    trusted: TrustedStore
+    slots: SlotFiles
+    boot: BootControl
+    server: Server
+    monitor: Monitor
+    clock: Clock
+    reboot: Callable[[], None]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What runs: the release that should lie in the booted slot, and the digest of what was found there."""
+
+    installed: Installed
+    found: Digest
+
+
+def factory_state(running: Installed, slot: SlotName, now: datetime) -> State:
+    """Return the state of a device that has just left the factory with ``running`` in ``slot``."""
+    return State(slot=slot, running=running, release_counter=running.release_counter, time_floor=utc_text(now))
+
+
+@dataclass(slots=True)
+class Runner:
+    """An agent at work.
+
+    Raises:
+        BootError: The slot that booted is not one in which something verified lies.
+        DeviceError: The journal holds no state.
+    """
+
+    parts: Parts
+    slot: SlotName
+    state: State = field(init=False)
+    running: Running = field(init=False)
+    started_s: float = field(init=False)
+    is_reported: bool = field(default=False, init=False)
+    downloader: Downloader = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the journal, and look at what really lies in the slot that booted."""
+        if self.parts.journal.state is None:
+            raise DeviceError("The journal holds no state.", hint="Start the agent with the factory manifest.")
+        self.state = self.parts.journal.state
+        self.running = self._look()
+        self.started_s = self.parts.clock.monotonic()
+        self.downloader = Downloader(self.parts.server, self.parts.slots)
+
+    def run(self) -> None:
+        """Run until the board stops.
+
+        Raises:
+            BootError: The slot that booted is not one in which something verified lies.
+            DeviceError: The journal or the trusted metadata cannot be read or written.
+        """
+        event: Event = self.booted()
+        while True:
+            event = self.advance(event)
+
+    def booted(self) -> Booted:
+        """Look at the board and say how it came up."""
+        boot, attempt = self.parts.boot, self.state.attempt
+        return Booted(
+            now=self._now(),
+            slot=self.slot,
+            primary=boot.get_primary(),
+            states={slot: boot.get_state(slot) for slot in SlotName},
+            is_wanted=attempt is not None and self.slot is attempt.slot and self.running.found == attempt.hash,
+        )
+
+    def advance(self, event: Event) -> Event:
+        """Take one step: journal the new state and its events, perform the effects, return what came of them."""
+        before = self.state
+        after, effects = step(before, event, self.parts.policy)
+        emits = [effect for effect in effects if isinstance(effect, Emit)]
+        if emits or kept(after) != kept(before):
+            self.parts.journal.append(kept(after), [self._emitted(emit) for emit in emits])
+        self.state = after
+        _log_step(before, after, emits)
+        for effect in effects:
+            result = self._perform(effect)
+            if result is not None:
+                return result
+        raise LookupError(f"{after.phase} asked for nothing that answers")
+
+    def _perform(self, effect: Effect) -> Event | None:
+        match effect:
+            case Emit():
+                return None
+            case Poll(etag=etag):
+                return self._poll(etag)
+            case Verify():
+                return self._verify(effect)
+            case Download():
+                return self._download(effect)
+            case Install():
+                return self._install(effect)
+            case Reboot():
+                return self._guarded(self._reboot)
+            case Probe():
+                return self._probe()
+            case MarkGood(slot=slot):
+                return self._guarded(lambda: self._mark_good(slot))
+            case Revert(bad=bad, to=to):
+                return self._guarded(lambda: install.revert(self.parts.boot, bad, to))
+            case Report():
+                return self._report()
+            case Wait(seconds=seconds):
+                self.parts.clock.sleep(seconds)
+                return Woke(now=self._now())
+
+    def _poll(self, etag: str) -> Event:
+        self._flush()
+        try:
+            polled = self.parts.server.poll(etag)
+        except TransportError as error:
+            return CheckFailed(now=self._now(), code=error.code, message=error.message)
+        if polled.answer is None:
+            return Unchanged(now=self._now(), next_poll_s=polled.next_poll_s)
+        return Answered(now=self._now(), answer=polled.answer, etag=polled.etag)
+
+    def _verify(self, effect: Verify) -> Event:
+        now = self._now()
+        try:
+            verdict = self._verdict(effect, now)
+            self.parts.trusted.save("director", verdict.director)
+            self.parts.trusted.save("image", verdict.image)
+        except TrustError as error:
+            return Refused(now=now, code=error.code, message=error.message)
+        except DeviceError as error:
+            return Failed(now=now, code=error.code, message=error.message)
+        return self._admitted(effect, verdict, now)
+
+    def _verdict(self, effect: Verify, now: datetime) -> Verdict:
+        return verify(
+            director=self.parts.trusted.load("director"),
+            image=self.parts.trusted.load("image"),
+            fetched_director=effect.answer.metadata.director,
+            fetched_image=effect.answer.metadata.image,
+            device_id=self.parts.device_id,
+            now=now,
+        )
+
+    def _admitted(self, effect: Verify, verdict: Verdict, now: datetime) -> Event:
+        floor = utc_text(max(verdict.issued_at, parse_utc(self.state.time_floor)))
+        next_poll_s = effect.answer.next_poll_s
+        ordered = verdict.ordered
+        if ordered is None:
+            return Nothing(now=now, etag=effect.etag, time_floor=floor, next_poll_s=next_poll_s)
+        try:
+            admit(ordered, self.parts.board, self.state, now)
+        except Error as error:
+            return Rejected(
+                now=now,
+                etag=effect.etag,
+                time_floor=floor,
+                next_poll_s=next_poll_s,
+                assignment_id=ordered.order.assignment_id,
+                code=error.code,
+                message=error.message,
+            )
+        return Accepted(
+            now=now,
+            etag=effect.etag,
+            time_floor=floor,
+            next_poll_s=next_poll_s,
+            order=ordered.order,
+            size=ordered.size,
+            hash=ordered.hash,
+            urls=[url for hint in effect.answer.artifacts if hint.hash == ordered.hash for url in hint.urls],
+        )
+
+    def _download(self, effect: Download) -> Event:
+        attempt = effect.attempt
+        self._flush()
+        try:
+            install.prepare(self.parts.boot, attempt.slot, self.slot)
+            target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
+            received = self.downloader.step(target, attempt.received, effect.until)
+        except InterruptedDownloadError as error:
+            return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)
+        except CorruptDownloadError as error:
+            return Corrupt(now=self._now(), code=error.code, message=error.message)
+        except DeviceError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
+        return Received(now=self._now(), received=received)
+
+    def _install(self, effect: Install) -> Event:
+        attempt = effect.attempt
+        try:
+            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)
+            install.activate(self.parts.boot, attempt.slot)
+        except DigestError as error:
+            self.downloader.discard(attempt.slot)
+            return Corrupt(now=self._now(), code=error.code, message=error.message)
+        except DeviceError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
+        return Activated(now=self._now())
+
+    def _reboot(self) -> Event:
+        self._flush()
+        self.parts.reboot()
+        self.parts.clock.sleep(_REBOOT_S)
+        return Failed(now=self._now(), code=BootError.code, message=f"The board did not reboot within {_REBOOT_S:.0f} s.")
+
+    def _probe(self) -> Event:
+        if not self.is_reported:
+            self._flush(at_least_one=True)
+        health = self.parts.monitor.check()
+        return Probed(
+            now=self._now(),
+            healthy_s=health.healthy_s,
+            trial_s=self.parts.clock.monotonic() - self.started_s,
+            failing=health.failing,
+            is_reported=self.is_reported,
+        )
+
+    def _mark_good(self, slot: SlotName) -> Event:
+        install.commit(self.parts.boot, slot)
+        return Marked(now=self._now())
+
+    def _report(self) -> Event:
+        try:
+            self._send_pending()
+        except TransientError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
+        return Reported(now=self._now())
+
+    def _guarded(self, act: Callable[[], Event | None]) -> Event | None:
+        try:
+            return act()
+        except DeviceError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
+
+    def _flush(self, *, at_least_one: bool = False) -> None:
+        """Send what waits, if the server is there; what does not get through waits for the next time."""
+        try:
+            self._send_pending(at_least_one=at_least_one)
+        except TransientError as error:
+            _LOG.info("events wait: %s", error.message)
+
+    def _send_pending(self, *, at_least_one: bool = False) -> None:
+        journal = self.parts.journal
+        while journal.pending or at_least_one:
+            events = list(journal.pending[:MAX_BATCH])
+            answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
+            self.is_reported = True
+            at_least_one = False
+            if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
+                raise TransportError("The server acknowledged other events than were sent.")
+            if events:
+                journal.acknowledge(min(answer.acknowledged.seq, events[-1].seq))
+
+    def _device_report(self) -> DeviceReport:
+        installed = self.running.installed
+        return DeviceReport(
+            hardware=self.parts.board.hardware,
+            bootloader_version=self.parts.board.bootloader_version,
+            agent_version=self.parts.agent_version,
+            slot=self.slot,
+            product=installed.product,
+            version=installed.version,
+            build_id=installed.build_id,
+            hash=self.running.found,
+            release_counter=self.state.release_counter,
+        )
+
+    def _emitted(self, emit: Emit) -> Emitted:
+        clock = self.parts.clock.now()
+        is_believable = clock >= parse_utc(self.state.time_floor)
+        return Emitted(
+            type=emit.type,
+            at=utc_text(clock),
+            clock="synced" if is_believable else "unsynced",
+            assignment_id=emit.assignment_id,
+            data=dict(emit.data),
+        )
+
+    def _now(self) -> datetime:
+        return max(self.parts.clock.now(), parse_utc(self.state.time_floor))
+
+    def _look(self) -> Running:
+        installed = in_slot(self.state, self.slot)
+        if installed is None:
+            raise BootError(f"The board booted slot {self.slot}, in which nothing verified lies.", hint="Flash the device again.")
+        return Running(installed=installed, found=self.parts.slots.running_digest(self.slot, installed.size))
+
+
+def _log_step(before: State, after: State, emits: list[Emit]) -> None:
+    for emit in emits:
+        details = " ".join(f"{key}={value}" for key, value in emit.data.items())
+        _LOG.info("%s %s", emit.type.removeprefix("update."), details)
+    if before.phase is not after.phase:
+        _LOG.debug("%s -> %s", before.phase, after.phase)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP over mutual TLS to the server: polls, reports and image bytes.
+
+Signatures decide, never the origin: what arrives here is believed by nobody. Redirects are not followed, answers are capped,
+and every failure to get one is a ``TransportError``.
+"""
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from surefoot.agent.download import Response
+from surefoot.model.errors import FormatError, InvalidInput, TransportError
+from surefoot.model.event import Acknowledgement, EventBatch
+from surefoot.model.record import from_json, to_json
+from surefoot.model.wire import NEXT_POLL_HEADER, PollAnswer
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+DEFAULT_POLL_S = 300
+
+_CHUNK_BYTES = 64 * 1024
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)")
+_TIMEOUT = urllib3.Timeout(connect=10, read=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """An answer to a poll; ``answer`` is ``None`` when nothing changed."""
+
+    next_poll_s: int
+    answer: PollAnswer | None
+    etag: str
+
+
+class Server(Protocol):
+    """What the agent asks of a server."""
+
+    def poll(self, etag: str) -> Polled:
+        """Ask what changed since ``etag``; ``TransportError`` when there is no usable answer."""
+        ...
+
+    def send(self, batch: EventBatch) -> Acknowledgement:
+        """Deliver events; they are durable there when this returns. ``TransportError`` when there is no usable answer."""
+        ...
+
+    def open(self, url: str, offset: int) -> Response:
+        """Ask for the bytes of an image from ``offset`` on; ``TransportError`` when there is no answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Files of a device's identity, PEM."""
+
+    certificate: Path
+    key: Path
+    server_ca: Path
+
+
+class HttpsServer:
+    """A server behind a URL."""
+
+    def __init__(self, base_url: str, credentials: Credentials) -> None:
+        """Talk to ``base_url`` (``https://host:port``) with the device's certificate; nothing is sent yet.
+
+        Raises:
+            InvalidInput: The credentials cannot be read.
+        """
+        self._base_url = base_url.rstrip("/")
+        self._pool = urllib3.PoolManager(ssl_context=_context(credentials), timeout=_TIMEOUT, retries=False, maxsize=2)
+
+    def poll(self, etag: str) -> Polled:
+        """Implement ``Server``."""
+        headers = {"If-None-Match": etag} if etag else {}
+        answer = self._request("GET", "/v1/poll", headers=headers)
+        if answer.status == HTTPStatus.NOT_MODIFIED:
+            return Polled(next_poll_s=_interval(answer.headers.get(NEXT_POLL_HEADER)), answer=None, etag=etag)
+        poll = _decoded(answer, PollAnswer)
+        return Polled(next_poll_s=poll.next_poll_s, answer=poll, etag=answer.headers.get("ETag", ""))
+
+    def send(self, batch: EventBatch) -> Acknowledgement:
+        """Implement ``Server``."""
+        answer = self._request("POST", "/v1/events", body=to_json(batch), headers={"Content-Type": "application/json"})
+        return _decoded(answer, Acknowledgement)
+
+    def open(self, url: str, offset: int) -> Response:
+        """Implement ``Server``. The body is streamed; compressed encodings are not asked for."""
+        headers = {"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
+        try:
+            answer = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
+        except HTTPError as error:
+            raise TransportError(f"{url} did not answer: {error}.") from error
+        start, total = _range(answer)
+        return Response(status=answer.status, start=start, total=total, chunks=_chunks(answer, url), close=answer.close)
+
+    def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
+        url = self._base_url + path
+        try:
+            answer = self._pool.request(method, url, body=body, headers=headers, preload_content=False, redirect=False)
+            with closing(answer):
+                content = answer.read(MAX_ANSWER_BYTES + 1)
+                # Only a body read to its end leaves a connection that can be used again.
+                if len(content) <= MAX_ANSWER_BYTES:
+                    answer.drain_conn()
+                    answer.release_conn()
+        except HTTPError as error:
+            raise TransportError(f"{url} did not answer: {error}.") from error
+        if len(content) > MAX_ANSWER_BYTES:
+            raise TransportError(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes.")
+        return _Answer(url=url, status=answer.status, headers=answer.headers, body=content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+_R = TypeVar("_R")
+
+
+def _context(credentials: Credentials) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cafile=credentials.server_ca)
+        context.load_cert_chain(credentials.certificate, credentials.key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(f"The device's identity cannot be read: {error}.", hint="Run 'surefoot agent enroll'.") from error
+    return context
+
+
+def _decoded(answer: _Answer, kind: type[_R]) -> _R:
+    if answer.status != HTTPStatus.OK:
+        raise TransportError(f"{answer.url} answered with status {answer.status}: {_detail(answer.body)}.")
+    try:
+        return from_json(answer.body, kind, what=answer.url)
+    except FormatError as error:
+        raise TransportError(error.message) from error
+
+
+def _detail(body: bytes) -> str:
+    return body[:200].decode("utf-8", "replace").strip()
+
+
+def _interval(text: str | None) -> int:
+    return min(max(int(text), 1), 86_399) if text is not None and text.isdecimal() else DEFAULT_POLL_S
+
+
+def _range(answer: urllib3.BaseHTTPResponse) -> tuple[int, int | None]:
+    """Return where the body starts and how long the whole file is (RFC 9110 §14.4)."""
+    if answer.status != HTTPStatus.PARTIAL_CONTENT:
+        length = answer.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() and answer.status == HTTPStatus.OK else None
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if match is None:
+        raise TransportError("The server sent a range without saying which.")
+    return int(match["first"]), None if match["total"] == "*" else int(match["total"])
+
+
+def _chunks(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(_CHUNK_BYTES, decode_content=False)
+    except HTTPError as error:
+        raise TransportError(f"{url} broke off: {error}.") from error

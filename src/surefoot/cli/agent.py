@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot agent``: join a fleet, run, and say what the device is doing."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from surefoot.agent.assembly import DATA, JOURNAL, assemble
+from surefoot.agent.config import Config, read_config
+from surefoot.agent.enrol import enrol
+from surefoot.agent.journal import peek
+from surefoot.agent.machine import Phase, State
+from surefoot.agent.posix import PosixStorage
+from surefoot.agent.trusted import TrustedStore
+from surefoot.model.errors import InvalidInput
+from surefoot.model.record import from_json, to_pretty_json
+from surefoot.model.wire import EnrolmentOffer
+
+_WORDS = {
+    Phase.IDLE: "waiting for the next poll",
+    Phase.CHECKING: "asking the server",
+    Phase.VERIFYING: "verifying what the server answered",
+    Phase.DOWNLOADING: "downloading",
+    Phase.INSTALLING: "checking what was downloaded",
+    Phase.REBOOTING: "about to reboot into the new release",
+    Phase.TRIAL: "trying the new release",
+    Phase.COMMITTED: "keeping the new release",
+    Phase.ROLLING_BACK: "going back to the release before",
+    Phase.REPORTING: "telling the server how it went",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    joining = verbs.add_parser("enroll", help="join a fleet with an enrol.json")
+    joining.add_argument("--with", dest="offer", required=True, type=Path, metavar="ENROL.JSON", help="what 'surefoot token new' wrote")
+    joining.set_defaults(run=_enroll)
+    running = verbs.add_parser("run", help="poll, install, report; until stopped")
+    running.add_argument("--verbose", action="store_true", help="one line a state as well")
+    running.set_defaults(run=_run)
+    status = verbs.add_parser("status", help="say what the device is doing")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(run=_status)
+    for verb in (joining, running, status):
+        verb.add_argument("--config", type=Path, default=Path("/etc/surefoot/agent.toml"), metavar="AGENT.TOML")
+
+
+def _enroll(arguments: argparse.Namespace) -> int:
+    config, storage = _open(arguments.config)
+    try:
+        offer = from_json(arguments.offer.read_bytes(), EnrolmentOffer, what=str(arguments.offer))
+    except OSError as error:
+        raise InvalidInput(f"{arguments.offer} cannot be read: {error.strerror}.", hint="Make it with 'surefoot token new'.") from error
+    if (offer.device_id, offer.hardware) != (config.device.id, config.device.hardware):
+        raise InvalidInput(
+            f"The offer is for {offer.device_id} ({offer.hardware}); this device is {config.device.id} ({config.device.hardware}).",
+            hint=f"Make one with 'surefoot token new {config.device.id} --hardware {config.device.hardware}'.",
+        )
+    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"))
+    print(f"{offer.device_id} is enrolled at {offer.device_url}.")
+    print(f"Next: surefoot agent run --config {arguments.config}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(stream=sys.stdout, level=logging.DEBUG if arguments.verbose else logging.INFO, format="agent: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    path = arguments.config.resolve()
+    assemble(read_config(path), path.parent, os.environ).run()
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    config, storage = _open(arguments.config)
+    found = peek(storage, JOURNAL, State)
+    if found is None:
+        raise InvalidInput("The agent has not run here yet.", hint=f"Start it with 'surefoot agent run --config {arguments.config}'.")
+    if arguments.json:
+        sys.stdout.write(to_pretty_json({"device_id": config.device.id, "state": found.state, "unsent_events": found.pending}).decode())
+        return 0
+    state = found.state
+    print(f"{config.device.id} ({config.device.hardware}): {_WORDS[state.phase]}")
+    print(f"runs       {state.running.product} {state.running.version} from slot {state.slot}, build {state.running.build_id}")
+    if state.fallback is not None:
+        print(f"kept       {state.fallback.product} {state.fallback.version} in slot {state.slot.other}")
+    if state.attempt is not None:
+        wanted = state.attempt.order.must_match
+        print(f"attempt    {state.attempt.order.assignment_id}: {wanted.product} {wanted.version} into slot {state.attempt.slot}")
+        print(f"           {state.attempt.received} of {state.attempt.size} bytes, try {state.attempt.tries + 1}")
+    if state.refused:
+        print(f"refused    the last answer of the server: {state.refused}")
+    print(f"unsent     {found.pending} events")
+    return 0
+
+
+def _open(path: Path) -> tuple[Config, PosixStorage]:
+    config = read_config(path)
+    return config, PosixStorage(path.resolve().parent / config.storage.root)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a release engineer: private keys, and the newest metadata that was signed with them.
+
+It lies on no server. The metadata in it is what the next signature builds on, so a stolen server cannot talk anyone into
+signing something old or foreign.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner, Key, Signer
+from tuf.api.metadata import Role, Root, Targets
+
+from surefoot.model.errors import InvalidInput
+from surefoot.trust.metadata import read
+from surefoot.trust.signer import choose, generate, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysFolder:
+    """Keys as ``<name>-<n>.pem`` (0600), metadata in ``metadata/``."""
+
+    path: Path
+
+    def make(self, name: str, count: int) -> list[CryptoSigner]:
+        """Make and write that many new keys.
+
+        Raises:
+            InvalidInput: One of that name exists; keys are never overwritten.
+        """
+        signers = [generate() for _ in range(count)]
+        for number, signer in enumerate(signers, 1):
+            write_new(self.path / f"{name}-{number}.pem", signer.private_bytes, 0o600)
+        return signers
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Write metadata, replacing what had the same name; each file is whole at any time."""
+        for name, data in files.items():
+            target = self.path / "metadata" / name
+            draft = target.with_suffix(".new")
+            draft.unlink(missing_ok=True)
+            write_new(draft, data, 0o644)
+            draft.replace(target)
+
+    def metadata(self, name: str) -> bytes:
+        """Return a metadata file; ``InvalidInput`` when there is none."""
+        try:
+            return (self.path / "metadata" / name).read_bytes()
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.path} holds no metadata {name}.",
+                hint="Name the folder that 'surefoot trust init' made; a product is added with 'surefoot trust add-product'.",
+            ) from error
+
+    def signers_for_targets(self) -> list[Signer]:
+        """Return as many keys as the top-level targets need."""
+        root = read(self.metadata("root.json"), Root, name="root.json").signed
+        return self._chosen(root.roles["targets"], root.keys, "targets")
+
+    def signers_for_product(self, product: str) -> list[Signer]:
+        """Return as many keys as the role of ``product`` needs."""
+        targets = read(self.metadata("targets.json"), Targets, name="targets.json").signed
+        delegations = targets.delegations
+        if delegations is None or product not in (delegations.roles or {}):
+            raise InvalidInput(
+                f"Nobody may release the product '{product}'.",
+                hint=f"Add it with 'surefoot trust add-product {product} --keys {self.path}'.",
+            )
+        return self._chosen(targets.get_delegated_role(product), delegations.keys, product)
+
+    def _chosen(self, role: Role, keys: Mapping[str, Key], name: str) -> list[Signer]:
+        return choose(self._signers(), role, dict(keys), name=name)
+
+    def _signers(self) -> Iterable[Signer]:
+        return (load(path) for path in sorted(self.path.glob("*.pem")))
+
+
+def open_keys(path: Path) -> KeysFolder:
+    """Return the folder at ``path``; ``InvalidInput`` when there is none."""
+    if not path.is_dir():
+        raise InvalidInput(f"There is no folder of keys at {path}.", hint="Make one with 'surefoot trust init'.")
+    return KeysFolder(path=path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a draft folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        InvalidInput: There is something at ``path`` already.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InvalidInput(f"There is something at {path} already.", hint="Name another folder; nothing was changed.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.parent / f".{path.name}.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    try:
+        yield draft
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that does not exist yet, durably, with exactly these permissions.
+
+    Raises:
+        InvalidInput: It exists, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error

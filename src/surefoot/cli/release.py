@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot release``: every verb, each group of them from its own module."""
+
+import argparse
+
+from surefoot.cli import release_build
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of ``surefoot release``."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    release_build.add_verbs(verbs.add_parser)
