@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot device list|show|order``: the fleet, one device, and what it should run."""
+
+import argparse
+import json
+from typing import Any
+
+from surefoot.cli.operator import OperatorClient, add_options, client, segment
+from surefoot.model.errors import InvalidInput
+
+_PAGE = 500
+_SHOWN_EVENTS = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say which sub-commands there are."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _configure_list(verbs.add_parser("list", help="list devices", description="List devices."))
+    _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
+    _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON, one device a line")
+    add_options(parser)
+    parser.set_defaults(run=_list)
+
+
+def _configure_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    add_options(parser)
+    parser.set_defaults(run=_show)
+
+
+def _configure_order(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("release", metavar="RELEASE", nargs="+", help="1.1.0, or: thermostat 1.1.0")
+    parser.add_argument("--variant", default="release", help="(%(default)s)")
+    add_options(parser)
+    parser.set_defaults(run=_order)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    calls = client(arguments)
+    row = "{:<32} {:<20} {:<10} {:<28} {}"
+    if not arguments.json:
+        print(row.format("DEVICE", "HARDWARE", "STATE", "RUNS", "LAST SEEN"))
+    after = ""
+    while True:
+        page = calls.get("devices", dict[str, Any], after=after, limit=_PAGE)
+        for device in page["devices"]:
+            columns = (device["device_id"], device["hardware"], device["state"], _runs(device), device.get("last_seen") or "never")
+            print(json.dumps(device, sort_keys=True) if arguments.json else row.format(*columns))
+        after = page["next"]
+        if not after:
+            return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    story = _story(client(arguments), arguments.device_id)
+    if arguments.json:
+        print(json.dumps(story, indent=1, sort_keys=True))
+        return 0
+    device = story["device"]
+    print(f"{device['device_id']}  {device['hardware']}  {device['state']}")
+    print(f"runs       {_runs(device)}")
+    print(f"last seen  {device.get('last_seen') or 'never'}")
+    for attempt in story["assignments"]:
+        ended = f"{attempt['outcome']} {attempt['ended_at']}" if "outcome" in attempt else "open"
+        print(f"assignment {attempt['assignment_id']}  {attempt['product']} {attempt['version']}  ordered {attempt['issued_at']}  {ended}")
+    for stored in reversed(story["events"][:_SHOWN_EVENTS]):
+        event = stored["event"]
+        print(f"{event['at']}  {event['type']}  {json.dumps(event.get('data', {}), sort_keys=True)}")
+    return 0
+
+
+def _order(arguments: argparse.Namespace) -> int:
+    request = {"variant": arguments.variant, **_release(arguments.release)}
+    attempt = client(arguments).post(f"devices/{segment(arguments.device_id)}/order", request, dict[str, Any])
+    print(f"{attempt['device_id']} is to run {attempt['product']} {attempt['version']} (assignment {attempt['assignment_id']}).")
+    print(f"It starts at its next poll; follow it with: surefoot device show {attempt['device_id']}")
+    return 0
+
+
+def _story(calls: OperatorClient, device_id: str) -> dict[str, Any]:
+    return calls.get(f"devices/{segment(device_id)}", dict[str, Any])
+
+
+def _release(words: list[str]) -> dict[str, str]:
+    match [part for word in words for part in word.split()]:
+        case [version]:
+            return {"version": version}
+        case [product, version]:
+            return {"product": product, "version": version}
+        case _:
+            raise InvalidInput(f"{' '.join(words)!r} is not a release.", hint="Write 1.1.0, or: thermostat 1.1.0.")
+
+
+def _runs(device: dict[str, Any]) -> str:
+    report = device.get("report")
+    return f"{report['product']} {report['version']}" if report else "not said"

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator API: blobs, releases, metadata, tokens, devices and orders; its OpenAPI document is ``/schema/openapi.json``.
+
+Every call carries a named token (RFC 6750); every act is stored with that name.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from litestar import Litestar, MediaType, Request, Response, Router, get, head, post, put
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.enroll import token_hash
+from surefoot.model.assignment import DeviceId
+from surefoot.model.digest import from_hex
+from surefoot.model.errors import Error, FormatError, UnknownError
+from surefoot.model.record import to_json
+from surefoot.model.wire import EnrolmentOffer
+from surefoot.server.api.http import (
+    PROBLEM_TYPE,
+    Problem,
+    Receive,
+    Scope,
+    Send,
+    UnauthenticatedError,
+    header,
+    problem_of,
+    send_problem,
+    too_large,
+)
+from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, ReleaseList, ReleaseStory
+from surefoot.server.services.enroll import Doors, TokenRequest, offer
+from surefoot.server.services.order import OrderRequest, order
+from surefoot.server.services.poll import Poll
+from surefoot.server.services.ports import Act, Reads, Write
+from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.store.blobs import Draft
+from surefoot.trust.director import DirectorSigners
+
+_BY = "surefoot.by"
+_MOST_RELEASE_BYTES = 8 << 20
+_MOST_BODY_BYTES = 64 << 10
+_PIECE_BYTES = 1 << 20
+_REPOSITORIES = ("image", "director")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorParts:
+    """What the operator API works with.
+
+    Attributes:
+        reads: Reads by primary key.
+        write: The way to the writer.
+        catalogue: Lists for people.
+        shelf: Where releases go.
+        signers: The director's online keys.
+        poll: Told when the image repository has changed.
+        doors: What enrolment offers say.
+        secret: Makes the secret of a token.
+        clock: Now, aware, UTC.
+        most_blob_bytes: Longest blob taken.
+    """
+
+    reads: Reads
+    write: Write
+    catalogue: Catalogue
+    shelf: Shelf
+    signers: DirectorSigners
+    poll: Poll
+    doors: Doors
+    secret: Callable[[], str]
+    clock: Callable[[], datetime]
+    most_blob_bytes: int = 4 << 30
+
+
+class OperatorApi:
+    """The ASGI application of the operator listener: looks at the token, then lets Litestar route."""
+
+    def __init__(self, parts: OperatorParts) -> None:
+        """Serve with ``parts``."""
+        self._reads = parts.reads
+        self._routes = _litestar(parts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scheme, _, secret = header(scope, b"authorization").partition(" ")
+        name = self._reads.token_name(token_hash(secret.strip())) if scheme.lower() == "bearer" else None
+        if name is None:
+            error = UnauthenticatedError("No known token came with this call.", hint="Send 'Authorization: Bearer …', as in admin.token.")
+            await send_problem(send, error)
+            return
+        scope[_BY] = name
+        await self._routes(scope, receive, send)  # type: ignore[arg-type]  # Litestar names the same messages by its own types
+
+
+@put("/blobs/{hex_digits:str}", status_code=204, request_max_body_size=None)
+async def put_blob(request: Request[Any, Any, Any], hex_digits: FromPath[str], parts: NamedDependency[OperatorParts]) -> None:
+    """Store a blob by its SHA-256; the same again changes nothing."""
+    digest = from_hex(hex_digits)
+    draft = parts.shelf.blobs.draft(digest)
+    try:
+        await _fill(draft, request.stream(), parts.most_blob_bytes)
+        await asyncio.to_thread(draft.commit)
+    finally:
+        draft.discard()
+    act = Act(at=parts.clock(), by=_by(request), what="blob.put", subject=digest)
+    await parts.write(lambda ledger: ledger.add_act(act))
+
+
+@head("/blobs/{hex_digits:str}")
+async def head_blob(hex_digits: FromPath[str], parts: NamedDependency[OperatorParts]) -> None:
+    """Say whether a blob is stored."""
+    if parts.shelf.blobs.size(from_hex(hex_digits)) is None:
+        raise UnknownError(f"There is no blob {hex_digits}.")
+
+
+@post("/releases", status_code=200, request_max_body_size=_MOST_RELEASE_BYTES)
+async def post_release(
+    request: Request[Any, Any, Any], data: JSONBody[PublishRequest], parts: NamedDependency[OperatorParts]
+) -> PublishAnswer:
+    """Publish a release whose blobs are stored; the same again changes nothing."""
+    answer = await publish(data, parts.shelf, _by(request), parts.write, parts.clock())
+    parts.poll.reload()
+    return answer
+
+
+@get("/releases")
+async def list_releases(parts: NamedDependency[OperatorParts]) -> ReleaseList:
+    """List every release, newest first."""
+    return parts.catalogue.releases()
+
+
+@get("/releases/{product:str}/{version:str}")
+async def show_release(product: FromPath[str], version: FromPath[str], parts: NamedDependency[OperatorParts]) -> ReleaseStory:
+    """Show a release with its manifests."""
+    release = parts.reads.release(product, version)
+    if release is None:
+        raise UnknownError(f"There is no release {product} {version}.", hint="See 'surefoot release list'.")
+    return ReleaseStory(hash=release.digest, index=release.index, manifests=list(release.manifests))
+
+
+@get("/metadata/{repository:str}/{name:str}", media_type=MediaType.JSON)
+async def get_metadata(repository: FromPath[str], name: FromPath[str], parts: NamedDependency[OperatorParts]) -> Response[bytes]:
+    """Return a file of the image repository or the director, byte for byte."""
+    found = parts.reads.metadata(repository, (name,)).files.get(name) if repository in _REPOSITORIES else None
+    if found is None:
+        raise UnknownError(f"There is no metadata file {repository}/{name}.")
+    return Response(found, media_type=MediaType.JSON)
+
+
+@post("/tokens", status_code=201)
+async def post_token(
+    request: Request[Any, Any, Any], data: JSONBody[TokenRequest], parts: NamedDependency[OperatorParts]
+) -> EnrolmentOffer:
+    """Make a single-use token for a device; what comes back is the device's ``enrol.json``."""
+    return await offer(data, parts.secret(), parts.doors, by=_by(request), reads=parts.reads, write=parts.write, now=parts.clock())
+
+
+@get("/devices")
+async def list_devices(
+    parts: NamedDependency[OperatorParts], after: FromQuery[str] = "", limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100
+) -> DevicePage:
+    """List devices in the order of their ids, a page at a time."""
+    return parts.catalogue.devices(after, limit)
+
+
+@get("/devices/{device_id:str}")
+async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
+    """Show a device with its newest assignments and events."""
+    return parts.catalogue.story(DeviceId(device_id))
+
+
+@post("/devices/{device_id:str}/order", status_code=201)
+async def post_order(
+    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[OrderRequest], parts: NamedDependency[OperatorParts]
+) -> Attempt:
+    """Order a release for one device, in place of what was ordered before."""
+    return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, signers=parts.signers, now=parts.clock())
+
+
+def _litestar(parts: OperatorParts) -> Litestar:
+    handlers = [
+        put_blob,
+        head_blob,
+        post_release,
+        list_releases,
+        show_release,
+        get_metadata,
+        post_token,
+        list_devices,
+        show_device,
+        post_order,
+    ]
+    return Litestar(
+        route_handlers=[Router(path="/api/v1", route_handlers=handlers)],
+        dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
+        exception_handlers={Error: _on_error, HTTPException: _on_http},
+        request_max_body_size=_MOST_BODY_BYTES,
+        openapi_config=OpenAPIConfig(
+            title="Surefoot operator API", version="1", use_handler_docstrings=True, render_plugins=[JsonRenderPlugin()]
+        ),
+        logging_config=None,
+    )
+
+
+async def _fill(draft: Draft, pieces: AsyncIterator[bytes], most_bytes: int) -> None:
+    waiting, total = bytearray(), 0
+    async for piece in pieces:
+        waiting += piece
+        total += len(piece)
+        if total > most_bytes:
+            raise too_large(most_bytes)
+        if len(waiting) >= _PIECE_BYTES:
+            await asyncio.to_thread(draft.append, bytes(waiting))
+            waiting.clear()
+    await asyncio.to_thread(draft.append, bytes(waiting))
+
+
+def _by(request: Request[Any, Any, Any]) -> str:
+    return str(request.scope[_BY])  # type: ignore[literal-required]  # our own key beside ASGI's
+
+
+def _on_error(_request: Request[Any, Any, Any], error: Error) -> Response[bytes]:
+    return _problem(problem_of(error))
+
+
+def _on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Say what Litestar found wrong with a request in the same form as our own errors."""
+    places = [f"{found.get('key', 'body')}: {found['message']}" for found in error.extra or [] if isinstance(found, dict)]
+    detail = "; ".join([error.detail, *places])
+    codes = {404: "not_found", 405: "bad_method", 413: "too_large"}
+    code = codes.get(error.status_code, FormatError.code if error.status_code < 500 else Error.code)  # noqa: PLR2004  # HTTP's own
+    title = Problem.TITLES.get(error.status_code, "Refused")
+    return _problem(Problem(type=f"urn:surefoot:problem:{code}", title=title, status=error.status_code, detail=detail))
+
+
+def _problem(problem: Problem) -> Response[bytes]:
+    return Response(to_json(problem), status_code=problem.status, media_type=PROBLEM_TYPE)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server put together: three listeners, one event loop, one writer, one folder.
+
+What lies in the folder: ``surefoot.db``, ``blobs/``, ``metadata/``, ``ca/``, ``keys/``,
+``admin.token``, and ``server.json`` with the URLs, for scripts.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from sqlalchemy import NullPool, create_engine
+
+from surefoot.fleet.enroll import token_hash
+from surefoot.model.errors import Error, InvalidInput, StoreError
+from surefoot.model.record import Record, to_pretty_json
+from surefoot.server.api.device import DeviceApi, Presence
+from surefoot.server.api.enrol import EnrolmentApi
+from surefoot.server.api.operator import OperatorApi, OperatorParts
+from surefoot.server.ca import DeviceCa, open_authorities
+from surefoot.server.db.catalogue import SqlCatalogue
+from surefoot.server.db.ledger import SqliteLedger
+from surefoot.server.db.seed import read_folder, take_in, write_folder
+from surefoot.server.db.sqlite import connect, migrate
+from surefoot.server.services.enroll import Doors
+from surefoot.server.services.poll import Poll, PollSettings
+from surefoot.server.services.publish import Shelf, refresh
+from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
+from surefoot.server.writer import Writer
+from surefoot.store.disk import DiskBlobs
+from surefoot.trust.director import DirectorSigners
+from surefoot.trust.repository import OnlineSigners
+from surefoot.trust.signer import load
+
+_LOG = logging.getLogger("surefoot.server")
+_TICK_S = 30
+_KEEP_ALIVE_S = 75
+_GRACE_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server is run.
+
+    Attributes:
+        data: Its folder.
+        hostnames: Names and addresses under which devices reach it, the first being the one they are told; none means localhost.
+        host: Address that the two outer listeners bind.
+        device_port: mTLS; 0 for any free one, as for the others.
+        enrol_port: Server TLS.
+        operator_port: On 127.0.0.1, no TLS.
+        poll_interval_s: Seconds between two polls of a device.
+    """
+
+    data: Path
+    hostnames: tuple[str, ...] = ()
+    host: str = "0.0.0.0"  # noqa: S104  # devices come from everywhere
+    device_port: int = 8443
+    enrol_port: int = 8444
+    operator_port: int = 8080
+    poll_interval_s: int = 300
+
+
+class Addresses(Record, frozen=True, kw_only=True):
+    """``server.json``: where a running server is reached."""
+
+    device_url: str
+    enroll_url: str
+    operator_url: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    addresses: Addresses
+    reads: SqliteLedger
+    writer: Writer[SqliteLedger]
+    presence: Presence
+    poll: Poll
+    shelf: Shelf
+    servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
+
+
+class _Listener(uvicorn.Server):
+    """One listener of several in a process: signals are the process's affair, not its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def serve(settings: ServerSettings, ready: Callable[[Addresses], None]) -> None:
+    """Run a server until SIGTERM or SIGINT, then end the requests under way and return; arguments and errors as for ``run``."""
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run(settings, ready, stop, _utc_now)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_signal())
+
+
+async def run(settings: ServerSettings, ready: Callable[[Addresses], None], stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Run a server until ``stop`` is set.
+
+    Args:
+        settings: How.
+        ready: Called once all three listeners take connections.
+        stop: Set it to end; what is under way is finished.
+        clock: Now, aware, UTC.
+
+    Raises:
+        InvalidInput: The folder has no repositories or keys yet, another server uses it, or a port is taken.
+        StoreError: The folder or the database in it cannot be used.
+    """
+    found = read_folder(settings.data / "metadata")
+    with ExitStack() as stack:
+        stack.enter_context(_locked(settings.data))
+        parts = _assemble(settings, found, clock, stack)
+        parts.writer.start()
+        stack.callback(parts.writer.stop)
+        await _serve_all(parts, settings, ready, stop, clock)
+
+
+def _assemble(
+    settings: ServerSettings, found: Mapping[str, Mapping[str, bytes]], clock: Callable[[], datetime], stack: ExitStack
+) -> _Parts:
+    authorities = open_authorities(settings.data / "ca", settings.hostnames, clock())
+    sockets = [stack.enter_context(closing(_listen(*address))) for address in _binds(settings)]
+    addresses = _addresses(settings, sockets)
+    database = settings.data / "surefoot.db"
+    migrate(database)
+    reads = SqliteLedger(stack.enter_context(closing(connect(database))))
+    written = stack.enter_context(closing(connect(database)))
+    ledger = SqliteLedger(written)
+    written.execute("BEGIN IMMEDIATE")
+    take_in(ledger, found)
+    _keep_admin(ledger, settings.data / "admin.token", clock())
+    written.execute("COMMIT")
+    writer = Writer(written, ledger)
+    director, online = _signers(settings.data / "keys")
+    poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
+    poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
+    shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
+    presence = Presence()
+    engine = create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)
+    stack.callback(engine.dispose)
+    device_ca = DeviceCa(authorities.device_ca)
+    doors = Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca)
+    apps: tuple[Callable[..., Any], ...] = (
+        DeviceApi(reads=reads, write=writer, poll=poll, signers=director, blobs=shelf.blobs, presence=presence, peer_key=PEER, clock=clock),
+        EnrolmentApi(ca=device_ca, write=writer, clock=clock),
+        OperatorApi(
+            OperatorParts(
+                reads=reads,
+                write=writer,
+                catalogue=SqlCatalogue(engine),
+                shelf=shelf,
+                signers=director,
+                poll=poll,
+                doors=doors,
+                secret=new_secret,
+                clock=clock,
+            )
+        ),
+    )
+    contexts = (
+        device_context(authorities.server_chain, authorities.device_ca.pem),
+        server_context(authorities.server_chain),
+        None,
+    )
+    servers = tuple((_listener(app, context), bound) for app, context, bound in zip(apps, contexts, sockets, strict=True))
+    return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, servers=servers)
+
+
+async def _serve_all(
+    parts: _Parts, settings: ServerSettings, ready: Callable[[Addresses], None], stop: asyncio.Event, clock: Callable[[], datetime]
+) -> None:
+    for server, bound in parts.servers:
+        await server.startup(sockets=[bound])
+    await _tick(parts, settings.data, clock())
+    _write_addresses(settings.data / "server.json", parts.addresses)
+    ready(parts.addresses)
+    loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
+    try:
+        while not await _is_set_within(stop, _TICK_S):
+            await _tick(parts, settings.data, clock())
+    finally:
+        for server, _ in parts.servers:
+            server.should_exit = True
+        await asyncio.gather(*loops)
+        await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
+        await _tick(parts, settings.data, clock())
+        (settings.data / "server.json").unlink(missing_ok=True)
+
+
+async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
+    """Do what is due now and then; a failure is told and tried again at the next tick."""
+    try:
+        seen = parts.presence.take()
+        if seen:
+            await parts.writer(lambda ledger: ledger.put_presence(seen))
+        if await refresh(parts.shelf.signers, parts.writer, now):
+            parts.poll.reload()
+        write_folder(data / "metadata", parts.reads.metadata("image").files)
+    except Error as error:
+        _LOG.error("%s", error)  # the sentence says it; a trace would hide it
+
+
+async def _is_set_within(stop: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()
+
+
+def _listener(app: Callable[..., Any], context: ssl.SSLContext | None) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http=PeerProtocol,
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    config.load()
+    config.ssl = context
+    server = _Listener(config)
+    server.lifespan = config.lifespan_class(config)
+    return server
+
+
+def _binds(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+    return (settings.host, settings.device_port), (settings.host, settings.enrol_port), ("127.0.0.1", settings.operator_port)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2_048)
+    except OSError as error:
+        raise InvalidInput(f"Port {port} of {host} cannot be opened: {error.strerror}.", hint="Choose another one.") from error
+
+
+def _addresses(settings: ServerSettings, sockets: Sequence[socket.socket]) -> Addresses:
+    name = settings.hostnames[0] if settings.hostnames else "localhost"
+    host = f"[{name}]" if ":" in name else name
+    device_port, enrol_port, operator_port = (bound.getsockname()[1] for bound in sockets)
+    return Addresses(
+        device_url=f"https://{host}:{device_port}",
+        enroll_url=f"https://{host}:{enrol_port}",
+        operator_url=f"http://127.0.0.1:{operator_port}",
+        pid=os.getpid(),
+    )
+
+
+def _signers(keys: Path) -> tuple[DirectorSigners, OnlineSigners]:
+    director = DirectorSigners(
+        targets=load(keys / "director-targets.pem"),
+        snapshot=load(keys / "director-snapshot.pem"),
+        timestamp=load(keys / "director-timestamp.pem"),
+    )
+    return director, OnlineSigners(snapshot=load(keys / "image-snapshot.pem"), timestamp=load(keys / "image-timestamp.pem"))
+
+
+def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
+    """Hold the file and the database to the same first token; the file is the truth, and made when there is none."""
+    try:
+        if not path.exists():
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{new_secret()}\n")
+        hashed = token_hash(path.read_text().strip())
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used: {error.strerror}.", hint="Check the server's data folder.") from error
+    if ledger.token_name(hashed) != "admin":
+        ledger.add_api_token("admin", hashed, now)
+
+
+def _write_addresses(path: Path, addresses: Addresses) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_bytes(to_pretty_json(addresses))
+    draft.replace(path)
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Hold the folder for this process; two servers on one folder would each undo the other's work."""
+    with (data / "server.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidInput(f"Another server uses {data}.", hint="Stop it first.") from error
+        yield
+
+
+def new_secret() -> str:
+    """Return a new token with 256 bits of randomness."""
+    return secrets.token_urlsafe(32)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

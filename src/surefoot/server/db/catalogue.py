@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists for people, in SQLAlchemy Core: devices, releases, and what happened on one device.
+
+Management queries only; nothing that a device calls comes here. Pages go by key, so that the last costs what the first does.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, select
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device, DeviceState
+from surefoot.model.assignment import DeviceId
+from surefoot.model.errors import UnknownError
+from surefoot.model.event import DeviceReport
+from surefoot.model.manifest import ReleaseIndex
+from surefoot.model.record import from_json, utc_text
+from surefoot.server.db.schema import assignment, device, event, presence, release
+from surefoot.server.services.catalogue import DevicePage, DeviceStory, ReleaseLine, ReleaseList, StoredEvent
+
+_MOST_ATTEMPTS = 20
+_MOST_EVENTS = 100
+_DEVICES = select(device, presence.c.last_seen, presence.c.polls).outerjoin(presence, presence.c.device_id == device.c.device_id)
+
+
+class SqlCatalogue:
+    """A ``Catalogue`` over an engine that only reads."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Read through ``engine``; the caller disposes of it."""
+        self._engine = engine
+
+    def devices(self, after: str, limit: int) -> DevicePage:
+        """Return up to ``limit`` devices whose id comes after ``after``."""
+        query = _DEVICES.where(device.c.device_id > after).order_by(device.c.device_id).limit(limit)
+        found = [_device(row) for row in self._rows(query)]
+        return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+
+    def story(self, device_id: DeviceId) -> DeviceStory:
+        """Return one device's story; ``UnknownError`` when there is no such device."""
+        rows = self._rows(_DEVICES.where(device.c.device_id == device_id))
+        if not rows:
+            raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
+        return DeviceStory(device=_device(rows[0]), assignments=self._attempts(device_id), events=self._events(device_id))
+
+    def releases(self) -> ReleaseList:
+        """Return every published release, newest first."""
+        query = select(release).order_by(release.c.published_at.desc(), release.c.product, release.c.version)
+        return ReleaseList(releases=[_release(row) for row in self._rows(query)])
+
+    def _attempts(self, device_id: DeviceId) -> list[Attempt]:
+        mine = select(assignment.c.body).where(assignment.c.device_id == device_id)
+        newest = mine.order_by(assignment.c.assignment_id.desc()).limit(_MOST_ATTEMPTS)
+        return [from_json(row.body, Attempt, what="stored assignment") for row in self._rows(newest)]
+
+    def _events(self, device_id: DeviceId) -> list[StoredEvent]:
+        mine = select(event).where(event.c.device_id == device_id)
+        newest = mine.order_by(event.c.received_at.desc(), event.c.journal, event.c.seq.desc()).limit(_MOST_EVENTS)
+        return [
+            StoredEvent(
+                journal=row.journal, received_at=_text(row.received_at), event=from_json(row.body, dict[str, Any], what="stored event")
+            )
+            for row in self._rows(newest)
+        ]
+
+    def _rows(self, query: Any) -> list[Row[Any]]:  # noqa: ANN401  # the type of a select is its columns'
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+def _device(row: Row[Any]) -> Device:
+    return Device(
+        device_id=row.device_id,
+        hardware=row.hardware,
+        state=DeviceState(row.state),
+        enrolled_at=row.enrolled_at,
+        last_seen="" if row.last_seen is None else _text(row.last_seen),
+        polls=row.polls or 0,
+        report=None if row.report is None else from_json(row.report, DeviceReport, what="stored report"),
+    )
+
+
+def _release(row: Row[Any]) -> ReleaseLine:
+    index = from_json(row.body, ReleaseIndex, what="stored release")
+    published_at = _text(row.published_at)
+    return ReleaseLine(product=row.product, version=row.version, build_id=index.build_id, hash=row.digest, published_at=published_at)
+
+
+def _text(seconds: int) -> str:
+    return utc_text(datetime.fromtimestamp(seconds, UTC))

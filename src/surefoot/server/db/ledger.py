@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger in plain SQL on one SQLite connection: every read and write of the verbs.
+
+Used twice: by the event loop for reads by primary key, and by the writer inside its transactions.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.enroll import CertificateTerms, Token
+from surefoot.model.assignment import AssignmentId, DeviceId
+from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
+from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.model.record import from_json, to_json, utc_text
+from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
+from surefoot.trust.director import View
+
+_SHARED = "SELECT name, version, body FROM shared_file WHERE repository = ?"
+_CHECK_IN = """
+SELECT c.device_id, d.state, c.revoked_at IS NOT NULL, v.tag, v.due_at, v.product
+FROM certificate c JOIN device d ON d.device_id = c.device_id LEFT JOIN director_view v ON v.device_id = c.device_id
+WHERE c.serial = ?"""
+_VIEW = """
+SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.timestamp, v.snapshot, v.targets, a.body
+FROM director_view v LEFT JOIN assignment a ON a.assignment_id = v.assignment_id
+WHERE v.device_id = ?"""
+_DEVICE = """
+SELECT d.hardware, d.state, d.enrolled_at, d.report, p.last_seen, p.polls
+FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
+WHERE d.device_id = ?"""
+_PUT_DEVICE = """
+INSERT INTO device (device_id, state, hardware, enrolled_at, report) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (device_id) DO UPDATE SET
+  state = excluded.state, hardware = excluded.hardware, enrolled_at = excluded.enrolled_at, report = excluded.report"""
+_PUT_PRESENCE = """
+INSERT INTO presence (device_id, last_seen, polls) VALUES (?, ?, ?)
+ON CONFLICT (device_id) DO UPDATE SET last_seen = excluded.last_seen, polls = polls + excluded.polls"""
+_SPEND = """
+UPDATE token SET used_at = :now
+WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
+_PUT_ATTEMPT = """
+INSERT INTO assignment (assignment_id, device_id, outcome, body) VALUES (?, ?, ?, ?)
+ON CONFLICT (assignment_id) DO UPDATE SET outcome = excluded.outcome, body = excluded.body"""
+_PUT_VIEW = """
+INSERT OR REPLACE INTO director_view
+  (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, timestamp, snapshot, targets)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+class SqliteLedger:
+    """A ``Ledger`` (``surefoot.server.services.ports``) on one connection, which the caller opens and owns."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Use ``connection``; its transactions are the caller's affair."""
+        self._connection = connection
+
+    def check_in(self, serial: str) -> CheckIn | None:
+        """Return what the server knows of the caller with this certificate: three reads by primary key in one statement."""
+        row = self._row(_CHECK_IN, serial)
+        if row is None:
+            return None
+        device_id, state, is_revoked, tag, due_at, product = row
+        return CheckIn(
+            device_id=device_id, state=state, is_revoked=bool(is_revoked), tag=tag or "", due_at=due_at or 0, product=product or ""
+        )
+
+    def view(self, device_id: DeviceId) -> StoredView | None:
+        """Return a device's signed view."""
+        row = self._row(_VIEW, device_id)
+        if row is None:
+            return None
+        tag, due_at, renew_at, refresh_at, timestamp, snapshot, targets, attempt = row
+        targets_version, snapshot_version, timestamp_version = (int(word) for word in tag.split("."))
+        view = View(
+            device_id=device_id,
+            targets=targets,
+            snapshot=snapshot,
+            timestamp=timestamp,
+            targets_version=targets_version,
+            snapshot_version=snapshot_version,
+            timestamp_version=timestamp_version,
+            renew_at=_instant(renew_at),
+            refresh_at=_instant(refresh_at),
+        )
+        return StoredView(view=view, attempt=None if attempt is None else _attempt(attempt), due_at=_instant(due_at))
+
+    def is_ordered(self, device_id: DeviceId, digest: str) -> bool:
+        """Say whether the device's view orders this image."""
+        return self._row("SELECT 1 FROM director_view WHERE device_id = ? AND hash = ?", device_id, digest) is not None
+
+    def metadata(self, repository: str, names: Sequence[str] = ()) -> SharedFiles:
+        """Return files of a repository: the named ones, or all that are current."""
+        if names:
+            rows = [row for name in names if (row := self._row(_SHARED + " AND name = ?", repository, name))]
+        else:
+            rows = self._connection.execute(_SHARED + " AND name NOT LIKE '%.root.json'", (repository,)).fetchall()
+        return SharedFiles(files={name: body for name, _, body in rows}, versions={name: version for name, version, _ in rows})
+
+    def device(self, device_id: DeviceId) -> Device | None:
+        """Return a device."""
+        row = self._row(_DEVICE, device_id)
+        if row is None:
+            return None
+        hardware, state, enrolled_at, report, last_seen, polls = row
+        return Device(
+            device_id=device_id,
+            hardware=hardware,
+            state=DeviceState(state),
+            enrolled_at=enrolled_at,
+            last_seen="" if last_seen is None else utc_text(_instant(last_seen)),
+            polls=polls or 0,
+            report=None if report is None else from_json(report, DeviceReport, what="stored report"),
+        )
+
+    def attempt(self, assignment_id: AssignmentId) -> Attempt | None:
+        """Return an attempt."""
+        row = self._row("SELECT body FROM assignment WHERE assignment_id = ?", assignment_id)
+        return None if row is None else _attempt(row[0])
+
+    def open_attempt(self, device_id: DeviceId) -> Attempt | None:
+        """Return the device's attempt that has not ended; an index holds it to one."""
+        row = self._row("SELECT body FROM assignment WHERE device_id = ? AND outcome IS NULL", device_id)
+        return None if row is None else _attempt(row[0])
+
+    def release(self, product: str, version: str) -> PublishedRelease | None:
+        """Return a published release."""
+        row = self._row("SELECT digest, body FROM release WHERE product = ? AND version = ?", product, version)
+        if row is None:
+            return None
+        manifests = self._connection.execute(
+            "SELECT body FROM manifest WHERE product = ? AND version = ? ORDER BY position", (product, version)
+        )
+        return PublishedRelease(
+            digest=row[0],
+            index=from_json(row[1], ReleaseIndex, what="stored release"),
+            manifests=tuple(from_json(body, Manifest, what="stored manifest") for (body,) in manifests),
+        )
+
+    def products_with(self, version: str) -> list[str]:
+        """Return the products that have this version, sorted."""
+        return [product for (product,) in self._connection.execute("SELECT product FROM release WHERE version = ? ORDER BY 1", (version,))]
+
+    def put_device(self, device: Device) -> None:
+        """Store a device."""
+        report = None if device.report is None else to_json(device.report)
+        self._connection.execute(_PUT_DEVICE, (device.device_id, device.state, device.hardware, device.enrolled_at, report))
+
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
+        """Store a device's statement of what it runs."""
+        self._connection.execute("UPDATE device SET report = ? WHERE device_id = ?", (to_json(report), device_id))
+
+    def put_presence(self, seen: Mapping[DeviceId, tuple[int, int]]) -> None:
+        """Store when devices were last seen, and add to their counts of polls."""
+        self._connection.executemany(_PUT_PRESENCE, [(device_id, at, polls) for device_id, (at, polls) in seen.items()])
+
+    def add_certificate(self, device_id: DeviceId, serial: str, terms: CertificateTerms) -> None:
+        """Store an issued certificate."""
+        self._connection.execute(
+            "INSERT INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)", (serial, device_id, _seconds(terms.not_after))
+        )
+
+    def add_token(self, token: Token) -> None:
+        """Store a token."""
+        self._connection.execute(
+            "INSERT INTO token (hash, device_id, hardware, expires_at) VALUES (?, ?, ?, ?)",
+            (token.hash, token.device_id, token.hardware, _seconds(token.expires_at)),
+        )
+
+    def use_token(self, hashed: bytes, device_id: DeviceId, hardware: str, now: datetime) -> bool:
+        """Use a token up in one atomic step."""
+        values = {"now": _seconds(now), "hash": hashed, "device": device_id, "hardware": hardware}
+        return self._connection.execute(_SPEND, values).rowcount == 1
+
+    def add_release(self, release: PublishedRelease, now: datetime) -> None:
+        """Store a release with its manifests."""
+        index = release.index
+        counter = max(manifest.release_counter for manifest in release.manifests)
+        self._connection.execute(
+            "INSERT INTO release (product, version, digest, release_counter, published_at, body) VALUES (?, ?, ?, ?, ?, ?)",
+            (index.product, index.version, release.digest, counter, _seconds(now), to_json(index)),
+        )
+        self._connection.executemany(
+            "INSERT INTO manifest (product, version, position, body) VALUES (?, ?, ?, ?)",
+            [(index.product, index.version, n, to_json(manifest)) for n, manifest in enumerate(release.manifests)],
+        )
+
+    def last_counter(self, product: str) -> int:
+        """Return the highest release counter published for a product."""
+        return self._number("SELECT coalesce(max(release_counter), 0) FROM release WHERE product = ?", product)
+
+    def put_metadata(self, repository: str, files: Mapping[str, bytes], versions: Mapping[str, int]) -> None:
+        """Store files of a repository; a root is kept under its version as well."""
+        rows = [(repository, name, versions[name], data) for name, data in files.items()]
+        rows += [(repository, f"{versions[name]}.{name}", versions[name], data) for name, data in files.items() if name == "root.json"]
+        self._connection.executemany("INSERT OR REPLACE INTO shared_file (repository, name, version, body) VALUES (?, ?, ?, ?)", rows)
+
+    def last_assignment_id(self) -> int:
+        """Return the highest id given out."""
+        return self._number("SELECT coalesce(max(assignment_id), 0) FROM assignment")
+
+    def put_attempt(self, attempt: Attempt) -> None:
+        """Store an attempt."""
+        self._connection.execute(_PUT_ATTEMPT, (attempt.assignment_id, attempt.device_id, attempt.outcome, to_json(attempt)))
+
+    def add_event(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
+        """Store an event once; false when it was there."""
+        cursor = self._connection.execute(
+            "INSERT INTO event (device_id, journal, seq, received_at, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (device_id, journal, event.seq, _seconds(now), to_json(event)),
+        )
+        return cursor.rowcount == 1
+
+    def put_view(self, stored: StoredView) -> None:
+        """Store a device's signed view."""
+        view, attempt = stored.view, stored.attempt
+        self._connection.execute(
+            _PUT_VIEW,
+            (
+                view.device_id,
+                f"{view.targets_version}.{view.snapshot_version}.{view.timestamp_version}",
+                _seconds(stored.due_at),
+                "" if attempt is None else attempt.product,
+                "" if attempt is None else attempt.hash,
+                None if attempt is None else attempt.assignment_id,
+                _seconds(view.renew_at),
+                _seconds(view.refresh_at),
+                view.timestamp,
+                view.snapshot,
+                view.targets,
+            ),
+        )
+
+    def add_act(self, act: Act) -> None:
+        """Store who did what."""
+        self._connection.execute(
+            "INSERT INTO act (at, by, what, subject) VALUES (?, ?, ?, ?)", (_seconds(act.at), act.by, act.what, act.subject)
+        )
+
+    def token_name(self, hashed: bytes) -> str | None:
+        """Return the name of the API token with this hash."""
+        row = self._row("SELECT name FROM api_token WHERE hash = ?", hashed)
+        return None if row is None else str(row[0])
+
+    def add_api_token(self, name: str, hashed: bytes, now: datetime) -> None:
+        """Store an API token, in place of the one that had this name."""
+        self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,))
+        self._connection.execute("INSERT INTO api_token (hash, name, created_at) VALUES (?, ?, ?)", (hashed, name, _seconds(now)))
+
+    def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+        return row
+
+    def _number(self, sql: str, *values: object) -> int:
+        (number,) = self._connection.execute(sql, values).fetchone()
+        return int(number)
+
+
+def _attempt(body: bytes) -> Attempt:
+    return from_json(body, Attempt, what="stored assignment")
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.timestamp())
+
+
+def _instant(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Step 1: the tables of the first version."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make every table; there is no way back but a backup."""
+    op.create_table(
+        "act",
+        sa.Column("act_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("act_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "api_token",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
+        sa.UniqueConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "device",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("enrolled_at", sa.Text(), nullable=False),
+        sa.Column("report", sa.LargeBinary(), nullable=True),
+        sa.CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
+        sa.PrimaryKeyConstraint("device_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "manifest",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "version", "position"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "release",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("release_counter", sa.Integer(), nullable=False),
+        sa.Column("published_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "shared_file",
+        sa.Column("repository", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("repository", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "token",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("hash"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "assignment",
+        sa.Column("assignment_id", sa.Integer(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("assignment_id"),
+    )
+    op.create_index("assignment_of_device", "assignment", ["device_id", "assignment_id"], unique=False)
+    op.create_index(
+        "open_assignment",
+        "assignment",
+        ["device_id"],
+        unique=True,
+        sqlite_where=sa.text("outcome IS NULL"),
+        postgresql_where=sa.text("outcome IS NULL"),
+    )
+    op.create_table(
+        "certificate",
+        sa.Column("serial", sa.Text(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("serial"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("certificate_of_device", "certificate", ["device_id"], unique=False)
+    op.create_table(
+        "event",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("journal", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("device_id", "journal", "seq"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "presence",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("last_seen", sa.BigInteger(), nullable=False),
+        sa.Column("polls", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("device_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "director_view",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("tag", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("assignment_id", sa.Integer(), nullable=True),
+        sa.Column("renew_at", sa.BigInteger(), nullable=False),
+        sa.Column("refresh_at", sa.BigInteger(), nullable=False),
+        sa.Column("timestamp", sa.LargeBinary(), nullable=False),
+        sa.Column("snapshot", sa.LargeBinary(), nullable=False),
+        sa.Column("targets", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["assignment_id"],
+            ["assignment.assignment_id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("device_id"),
+    )

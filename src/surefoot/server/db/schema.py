@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables, once, in SQLAlchemy Core: what migrations build and management queries use.
+
+Instants are whole seconds since 1970, but for those inside JSON. Columns that a poll reads stand before the large ones, so that
+SQLite finds them on the row's first page.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+device = Table(
+    "device",
+    metadata,
+    Column("device_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("hardware", Text, nullable=False),
+    Column("enrolled_at", Text, nullable=False),
+    Column("report", LargeBinary),
+    CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
+    sqlite_with_rowid=False,
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("polls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("serial", Text, primary_key=True),
+    Column("device_id", Text, ForeignKey("device.device_id"), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Index("certificate_of_device", "device_id"),
+    sqlite_with_rowid=False,
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("device_id", Text, nullable=False),
+    Column("hardware", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+release = Table(
+    "release",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("release_counter", Integer, nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+manifest = Table(
+    "manifest",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+shared_file = Table(
+    "shared_file",
+    metadata,
+    Column("repository", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+assignment = Table(
+    "assignment",
+    metadata,
+    Column("assignment_id", Integer, primary_key=True),
+    Column("device_id", Text, ForeignKey("device.device_id"), nullable=False),
+    Column("outcome", Text),
+    Column("body", LargeBinary, nullable=False),
+    Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
+    Index("assignment_of_device", "device_id", "assignment_id"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("journal", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("received_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+director_view = Table(
+    "director_view",
+    metadata,
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("tag", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("assignment_id", Integer, ForeignKey("assignment.assignment_id")),
+    Column("renew_at", BigInteger, nullable=False),
+    Column("refresh_at", BigInteger, nullable=False),
+    Column("timestamp", LargeBinary, nullable=False),
+    Column("snapshot", LargeBinary, nullable=False),
+    Column("targets", LargeBinary, nullable=False),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+act = Table(
+    "act",
+    metadata,
+    Column("act_id", Integer, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

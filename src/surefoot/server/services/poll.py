@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poll: what changed for a device since it last asked.
+
+- An idle poll is one row and one comparison; it costs the same whatever the size of the fleet.
+- The ETag says which versions the device then holds: ``<director root>.<targets>.<snapshot>.<timestamp>`` of its view, a
+  bar, and ``<root>:<timestamp>:<snapshot>:<targets>:<product>:<its role>`` of the image repository. It is opaque to the
+  device, and a hint to us: one that cannot be read means that the device holds nothing.
+- Files of the image repository are sent only when the view orders something.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from surefoot.model.assignment import DeviceId
+from surefoot.model.record import to_json
+from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
+from surefoot.server.services.ports import CheckIn, Reads, Write
+from surefoot.server.services.views import artifact_url, renew
+from surefoot.trust.director import DirectorSigners, View
+
+_JITTER_STEPS = 2_000
+_SHARED = ("root", "timestamp", "snapshot", "targets")
+_TOO_LONG = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollSettings:
+    """How devices are told to poll.
+
+    Attributes:
+        interval_s: Seconds between two polls of a device, before jitter.
+        device_url: Where devices reach the device listener; without a slash at its end.
+    """
+
+    interval_s: int
+    device_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """An answer with a body, and the ETag of what the device then holds."""
+
+    etag: str
+    body: bytes
+
+
+class Poll:
+    """The verb, with what it keeps in memory: the newest versions of both repositories' shared files."""
+
+    def __init__(self, *, reads: Reads, write: Write, signers: DirectorSigners, settings: PollSettings) -> None:
+        """Read the versions; ``reload`` after every change of a repository."""
+        self._reads = reads
+        self._write = write
+        self._signers = signers
+        self._settings = settings
+        self._director_root = ""
+        self._image_tags: dict[str, str] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the versions of the shared files again."""
+        image = self._reads.metadata("image").versions
+        self._image_tags = {name.removesuffix(".json"): _image_tag(image, name.removesuffix(".json")) for name in image}
+        self._director_root = f"{self._reads.metadata('director', ('root.json',)).versions['root.json']}."
+
+    def is_idle(self, row: CheckIn, etag: str, now_s: int) -> bool:
+        """Say whether nothing changed for a device that holds what ``etag`` says; ``now_s`` in seconds since 1970."""
+        director, _, image = etag.partition("|")
+        return (
+            now_s < row.due_at
+            and director == self._director_root + row.tag
+            and (not row.product or image == self._image_tags.get(row.product))
+        )
+
+    async def answer(self, device_id: DeviceId, etag: str, now: datetime) -> Changed:
+        """Return all that the device lacks, signing its view first where that is due.
+
+        Raises:
+            StoreError: The new view could not be stored.
+        """
+        stored = self._reads.view(device_id)
+        if stored is None or now >= stored.due_at:
+            stored = await self._write(lambda ledger: renew(ledger, device_id, self._signers, now))
+        director, _, image = etag.partition("|")
+        director_tag, director_files = _director_part(self._reads, stored.view, director)
+        image_tag, image_files = image, dict[str, bytes]()
+        hints: list[ArtifactHint] = []
+        if stored.attempt is not None:
+            image_tag, image_files = _image_part(self._reads, stored.attempt.product, image)
+            url = artifact_url(self._settings.device_url, stored.attempt.hash)
+            hints = [ArtifactHint(hash=stored.attempt.hash, urls=[url], size=stored.attempt.size)]
+        answer = PollAnswer(
+            next_poll_s=self.next_poll_s(device_id),
+            metadata=PollMetadata(director=director_files, image=image_files),
+            artifacts=hints,
+        )
+        return Changed(etag=f"{director_tag}|{image_tag}", body=to_json(answer))
+
+    def next_poll_s(self, device_id: DeviceId) -> int:
+        """Return the seconds until this device's next poll: the interval, moved by up to a tenth by the device's own hash."""
+        step = zlib.crc32(device_id.encode()) % (_JITTER_STEPS + 1) - _JITTER_STEPS // 2
+        return min(86_399, max(1, self._settings.interval_s + self._settings.interval_s * step // (_JITTER_STEPS * 5)))
+
+
+def _director_part(reads: Reads, view: View, held_tag: str) -> tuple[str, dict[str, bytes]]:
+    root = reads.metadata("director", ("root.json",)).versions["root.json"]
+    current = {"root": root, "targets": view.targets_version, "snapshot": view.snapshot_version, "timestamp": view.timestamp_version}
+    held = _held(held_tag.split("."), current)
+    lacking = _roots(reads, "director", held["root"], root)
+    if held["timestamp"] != view.timestamp_version:
+        lacking["timestamp.json"] = view.timestamp
+    if held["snapshot"] != view.snapshot_version:
+        lacking[f"{view.snapshot_version}.snapshot.json"] = view.snapshot
+    if held["targets"] != view.targets_version:
+        lacking[f"{view.targets_version}.targets.json"] = view.targets
+    return ".".join(str(version) for version in current.values()), lacking
+
+
+def _image_part(reads: Reads, product: str, held_tag: str) -> tuple[str, dict[str, bytes]]:
+    names = [*_SHARED, product]
+    published = reads.metadata("image", tuple(f"{name}.json" for name in names))
+    *shared, held_product, role = held_tag.split(":") if held_tag.count(":") == len(names) else ["", ""]
+    held = _held([*shared, role if held_product == product else "0"], names)
+    current = {name: published.versions[f"{name}.json"] for name in names}
+    lacking = _roots(reads, "image", held["root"], current["root"])
+    for name in names[1:]:
+        if held[name] != current[name]:
+            file = "timestamp.json" if name == "timestamp" else f"{current[name]}.{name}.json"
+            lacking[file] = published.files[f"{name}.json"]
+    return _image_tag(published.versions, product), lacking
+
+
+def _roots(reads: Reads, repository: str, held: int, newest: int) -> dict[str, bytes]:
+    """Return every root after the held one; a device never fetches its first (TUF 5.3)."""
+    names = tuple(f"{n}.root.json" for n in range(max(held, 1) + 1, newest + 1))
+    return reads.metadata(repository, names).files if names else {}
+
+
+def _held(words: list[str], names: Iterable[str]) -> dict[str, int]:
+    listed = list(names)
+    if len(words) != len(listed) or not all(word.isascii() and word.isdigit() and len(word) < _TOO_LONG for word in words):
+        return dict.fromkeys(listed, 0)
+    return {name: int(word) for name, word in zip(listed, words, strict=True)}
+
+
+def _image_tag(published: Mapping[str, int], product: str) -> str:
+    return ":".join(str(published[f"{name}.json"]) for name in _SHARED) + f":{product}:{published[f'{product}.json']}"

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs of the server need from the outside: a ledger to read and write, and a way to write durably.
+
+- ``Reads`` may be called on the event loop: every call is a read by primary key.
+- ``Ledger`` is what a job sees inside the writer's transaction; a job that raises leaves no trace.
+- ``Write`` runs a job and answers only when it is durable.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device
+from surefoot.fleet.enroll import CertificateTerms, Token
+from surefoot.model.assignment import AssignmentId, DeviceId
+from surefoot.model.digest import Digest
+from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
+from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.trust.director import View
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who is at the other end of a connection, as its verified certificate says; ``not_after`` in seconds since 1970."""
+
+    device_id: DeviceId
+    serial: str
+    not_after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckIn:
+    """All that an idle poll reads: one row.
+
+    Attributes:
+        device_id: Whose certificate it is.
+        state: The device's state.
+        is_revoked: Whether the certificate was revoked.
+        tag: Versions in the device's view, ``targets.snapshot.timestamp``; empty when it has none yet.
+        due_at: From when the view wants signing again, seconds since 1970.
+        product: Product of the image the view orders; empty when it orders nothing.
+    """
+
+    device_id: DeviceId
+    state: str
+    is_revoked: bool
+    tag: str
+    due_at: int
+    product: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredView:
+    """A device's signed view, and the attempt it orders.
+
+    Attributes:
+        view: The signed files.
+        attempt: The attempt it orders; ``None`` for "stay as you are".
+        due_at: From when it wants signing again: metadata past half its life, or an order not started past half of its own.
+    """
+
+    view: View
+    attempt: Attempt | None
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Who did what: one row for each thing an operator changed.
+
+    Attributes:
+        at: When.
+        by: Name of the API token.
+        what: The verb, ``device.order``.
+        subject: What it was done to.
+    """
+
+    at: datetime
+    by: str
+    what: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFiles:
+    """Files of a repository and their versions, by un-versioned name; each root also as ``<n>.root.json``."""
+
+    files: dict[str, bytes]
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRelease:
+    """A release as published: its index and manifests, with URLs and signatures filled in."""
+
+    index: ReleaseIndex
+    digest: Digest
+    manifests: tuple[Manifest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCertificate:
+    """A certificate as made by the device CA; ``serial`` in lower-case hex."""
+
+    pem: str
+    serial: str
+
+
+class Reads(Protocol):
+    """Reads by primary key, of what is committed (or, in a job, of what the transaction sees)."""
+
+    def check_in(self, serial: str) -> CheckIn | None:
+        """Return what the server knows of the caller with this certificate."""
+        ...
+
+    def view(self, device_id: DeviceId) -> StoredView | None:
+        """Return a device's signed view."""
+        ...
+
+    def is_ordered(self, device_id: DeviceId, digest: Digest) -> bool:
+        """Say whether the device's view orders this image."""
+        ...
+
+    def metadata(self, repository: str, names: Sequence[str] = ()) -> SharedFiles:
+        """Return files of a repository: the named ones, or all that are current (that is: without former roots)."""
+        ...
+
+    def device(self, device_id: DeviceId) -> Device | None:
+        """Return a device."""
+        ...
+
+    def attempt(self, assignment_id: AssignmentId) -> Attempt | None:
+        """Return an attempt."""
+        ...
+
+    def open_attempt(self, device_id: DeviceId) -> Attempt | None:
+        """Return the device's attempt that has not ended."""
+        ...
+
+    def release(self, product: str, version: str) -> PublishedRelease | None:
+        """Return a published release."""
+        ...
+
+    def token_name(self, hashed: bytes) -> str | None:
+        """Return the name of the API token with this hash."""
+        ...
+
+    def products_with(self, version: str) -> list[str]:
+        """Return the products that have this version, sorted."""
+        ...
+
+
+class Ledger(Reads, Protocol):
+    """What a job may write."""
+
+    def put_device(self, device: Device) -> None:
+        """Store a device: its hardware, state and report; presence is kept elsewhere."""
+        ...
+
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
+        """Store a device's statement of what it runs."""
+        ...
+
+    def put_presence(self, seen: Mapping[DeviceId, tuple[int, int]]) -> None:
+        """Store when devices were last seen (seconds since 1970), and add to their counts of polls."""
+        ...
+
+    def add_certificate(self, device_id: DeviceId, serial: str, terms: CertificateTerms) -> None:
+        """Store an issued certificate."""
+        ...
+
+    def add_token(self, token: Token) -> None:
+        """Store a token."""
+        ...
+
+    def use_token(self, hashed: bytes, device_id: DeviceId, hardware: str, now: datetime) -> bool:
+        """Use a token up in one atomic step; false when it is not there, used, expired, or for another."""
+        ...
+
+    def add_release(self, release: PublishedRelease, now: datetime) -> None:
+        """Store a release with its manifests."""
+        ...
+
+    def last_counter(self, product: str) -> int:
+        """Return the highest release counter published for a product; 0 when there is none."""
+        ...
+
+    def put_metadata(self, repository: str, files: Mapping[str, bytes], versions: Mapping[str, int]) -> None:
+        """Store files of a repository; a root is kept under its version as well."""
+        ...
+
+    def last_assignment_id(self) -> int:
+        """Return the highest id given out; 0 when there is none."""
+        ...
+
+    def put_attempt(self, attempt: Attempt) -> None:
+        """Store an attempt."""
+        ...
+
+    def add_event(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
+        """Store an event once; false when it was there."""
+        ...
+
+    def put_view(self, stored: StoredView) -> None:
+        """Store a device's signed view."""
+        ...
+
+    def add_api_token(self, name: str, hashed: bytes, now: datetime) -> None:
+        """Store an API token, in place of the one that had this name."""
+        ...
+
+    def add_act(self, act: Act) -> None:
+        """Store who did what."""
+        ...
+
+
+class Write(Protocol):
+    """The way to the writer."""
+
+    def __call__(self, job: Callable[[Ledger], _T]) -> Awaitable[_T]:
+        """Run a job in the next transaction and answer when it is durable.
+
+        Raises:
+            Error: Whatever the job raised; nothing of it was stored.
+            StoreError: The database could not store it.
+        """
+        ...
+
+
+class DeviceCertificates(Protocol):
+    """The device CA."""
+
+    def issue(self, csr: str, terms: CertificateTerms) -> IssuedCertificate:
+        """Return a certificate for the public key of a PEM request.
+
+        Raises:
+            FormatError: Not a request, not signed by its own key, or a key type that devices may not use.
+        """
+        ...

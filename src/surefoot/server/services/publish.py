@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publish: take a signed release in, whole or not at all.
+
+What must agree before anything is stored: the index names each manifest by hash, each manifest names an image that lies in the
+blob store with that size, and the signed product role lists each image with the same must-match block. The same release again
+changes nothing; another build of a published version is a conflict.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec import structs
+
+from surefoot.model.digest import Digest, digest_of
+from surefoot.model.errors import ConflictError, InvalidInput, ManifestError, UnknownError
+from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, must_match, target_path
+from surefoot.model.record import Record, from_json
+from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
+from surefoot.server.services.views import artifact_url
+from surefoot.store.blobs import BlobStore
+from surefoot.trust.repository import Listed, OnlineSigners, listed, versions
+from surefoot.trust.repository import publish as publish_role
+from surefoot.trust.repository import refresh as refresh_files
+
+_RESERVED = {"root", "targets", "snapshot", "timestamp"}
+
+
+class PublishRequest(Record, frozen=True, kw_only=True):
+    """A release to publish; its blobs were sent before. In JSON, bytes are base64.
+
+    Attributes:
+        index: ``release.json``.
+        manifests: Each manifest file, by the name the index gives it.
+        role: The product role that lists the images, signed.
+        signatures: ``image.signature`` to fill in, by manifest file; may be left out.
+    """
+
+    index: bytes
+    manifests: dict[str, bytes]
+    role: bytes
+    signatures: dict[str, str] = {}
+
+
+class PublishAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What is published: the release by its digest; ``is_new`` is false when it was there already."""
+
+    product: str
+    version: str
+    hash: Digest
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Where releases go and who signs for them.
+
+    Attributes:
+        blobs: The images and SBOMs.
+        signers: The server's keys of the image repository.
+        device_url: Where devices reach the device listener; images are fetched under it.
+    """
+
+    blobs: BlobStore
+    signers: OnlineSigners
+    device_url: str
+
+
+async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, now: datetime) -> PublishAnswer:
+    """Publish a release.
+
+    Raises:
+        InvalidInput: Index, manifests, blobs and role do not agree; the message says which and where.
+        TrustError: The role is not signed as its delegation asks, or goes back.
+        ConflictError: Another build of this version is published, or the release counter goes back.
+    """
+    release = _release(request, shelf)
+    _require_listed(release, listed(request.role))
+    return await write(lambda ledger: _publish(ledger, release, request.role, shelf.signers, by=by, now=now))
+
+
+async def refresh(signers: OnlineSigners, write: Write, now: datetime) -> bool:
+    """Sign the image repository's own files again where half their life is gone; say whether any was due."""
+
+    def job(ledger: Ledger) -> bool:
+        changed = refresh_files(ledger.metadata("image").files, signers, now)
+        ledger.put_metadata("image", changed, versions(changed))
+        return bool(changed)
+
+    return await write(job)
+
+
+def _publish(ledger: Ledger, release: PublishedRelease, role: bytes, signers: OnlineSigners, *, by: str, now: datetime) -> PublishAnswer:
+    index = release.index
+    known = ledger.release(index.product, index.version)
+    if known is not None and known.digest != release.digest:
+        raise ConflictError(
+            f"{index.product} {index.version} is published as build {known.index.build_id}, and this is build {index.build_id}.",
+            hint="Give this build a new version.",
+        )
+    answer = PublishAnswer(product=index.product, version=index.version, hash=release.digest, is_new=known is None)
+    files = ledger.metadata("image").files
+    if known is not None and _is_listed(known, listed(files[f"{index.product}.json"])):
+        return answer
+    _require_counter(ledger, release)
+    changed = publish_role(files, index.product, role, signers, now)
+    ledger.put_metadata("image", changed, versions(changed))
+    if known is None:
+        ledger.add_release(release, now)
+    ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
+    return answer
+
+
+def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:
+    index = from_json(request.index, ReleaseIndex, what="release.json")
+    if index.product in _RESERVED or index.product.endswith(".root"):
+        raise ManifestError(f"release.json: '{index.product}' cannot be the name of a product.", hint="Choose another name.")
+    unnamed = request.manifests.keys() - {entry.file for entry in index.manifests}
+    if unnamed:
+        raise ManifestError(f"release.json does not name {', '.join(sorted(unnamed))}.")
+    _require_blob(shelf.blobs, index.sbom, None, "The SBOM")
+    manifests = tuple(_manifest(entry, index, request, shelf) for entry in index.manifests)
+    return PublishedRelease(index=index, digest=digest_of(request.index), manifests=manifests)
+
+
+def _manifest(entry: ManifestEntry, index: ReleaseIndex, request: PublishRequest, shelf: Shelf) -> Manifest:
+    data = request.manifests.get(entry.file)
+    if data is None:
+        raise ManifestError(f"{entry.file} is named by release.json and was not sent.")
+    if digest_of(data) != entry.hash:
+        raise ManifestError(
+            f"{entry.file} has the hash {digest_of(data)}, and release.json says {entry.hash}.", hint="Build the release again."
+        )
+    manifest = from_json(data, Manifest, what=entry.file)
+    said = (manifest.product, manifest.version, manifest.build_id, manifest.variant)
+    if said != (index.product, index.version, index.build_id, entry.variant) or entry.hardware not in manifest.target_hardware:
+        raise ManifestError(f"{entry.file} and release.json do not say the same product, version, build, variant or hardware.")
+    _require_blob(shelf.blobs, manifest.image.hash, manifest.image.size, f"The image of {entry.file}")
+    url, signature = artifact_url(shelf.device_url, manifest.image.hash), request.signatures.get(entry.file, manifest.image.signature)
+    return structs.replace(manifest, image=structs.replace(manifest.image, url=url, signature=signature))
+
+
+def _require_blob(blobs: BlobStore, digest: Digest, size: int | None, what: str) -> None:
+    found = blobs.size(digest)
+    if found is None:
+        raise UnknownError(f"{what}, {digest}, is not in the store.", hint="Send it first: PUT /api/v1/blobs/<hex>.")
+    if size is not None and found != size:
+        raise ManifestError(f"{what} is {found} bytes long, and the manifest says {size}.", hint="Build the release again.")
+
+
+def _require_listed(release: PublishedRelease, role: Mapping[str, Listed]) -> None:
+    for path, manifest in _images(release):
+        if not _says(role.get(path), manifest):
+            raise InvalidInput(f"The signed role does not list {path} as the manifest says it.", hint="Sign the release again.")
+
+
+def _is_listed(release: PublishedRelease, role: Mapping[str, Listed]) -> bool:
+    return all(_says(role.get(path), manifest) for path, manifest in _images(release))
+
+
+def _images(release: PublishedRelease) -> list[tuple[str, Manifest]]:
+    """Return each image of a release with its path, one for each hardware it fits."""
+    return [
+        (target_path(manifest.product, manifest.version, hardware, manifest.variant), manifest)
+        for manifest in release.manifests
+        for hardware in manifest.target_hardware
+    ]
+
+
+def _says(entry: Listed | None, manifest: Manifest) -> bool:
+    image = manifest.image
+    return entry is not None and (entry.size, entry.hash, entry.must_match) == (image.size, image.hash, must_match(manifest))
+
+
+def _require_counter(ledger: Ledger, release: PublishedRelease) -> None:
+    last = ledger.last_counter(release.index.product)
+    lowest = min(manifest.release_counter for manifest in release.manifests)
+    if lowest < last:
+        raise ConflictError(
+            f"{release.index.product} {release.index.version} has the release counter {lowest}, and {last} is published.",
+            hint="Build it with the newer counter.",
+        )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device's signed view, made and kept in step with the attempt it orders; what poll, report and order share."""
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec import structs
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.model.assignment import DeviceId, Order
+from surefoot.model.digest import Digest, hex_of
+from surefoot.model.errors import UnknownError
+from surefoot.model.manifest import must_match
+from surefoot.model.record import parse_utc, utc_text
+from surefoot.server.services.ports import Ledger, Reads, StoredView
+from surefoot.trust.director import Directed, DirectorSigners, View, refresh_view, sign_view
+
+
+def direct(ledger: Ledger, device_id: DeviceId, attempt: Attempt | None, signers: DirectorSigners, now: datetime) -> StoredView:
+    """Sign and store a device's next view: ``attempt``, or "stay as you are"."""
+    previous = ledger.view(device_id)
+    view = sign_view(None if previous is None else previous.view, device_id, _directed(ledger, attempt), signers, now)
+    return _store(ledger, view, attempt)
+
+
+def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: datetime) -> StoredView:
+    """Sign again whatever of a device's view is due; a device without a view gets its first.
+
+    Doing it twice does it once: what is due is read inside the transaction.
+    """
+    stored = ledger.view(device_id)
+    if stored is None:
+        return direct(ledger, device_id, None, signers, now)
+    if now < stored.due_at:
+        return stored
+    attempt = stored.attempt
+    if attempt is not None and now >= _renewal(attempt):
+        renewed = _renewed(attempt, now)
+        ledger.put_attempt(renewed)
+        return direct(ledger, device_id, renewed, signers, now)
+    return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt)
+
+
+def settle(ledger: Ledger, stored: StoredView, attempt: Attempt) -> None:
+    """Note that the ordered attempt has started, so that the view is no longer renewed for its sake."""
+    _store(ledger, stored.view, attempt)
+
+
+def artifact_url(device_url: str, digest: Digest) -> str:
+    """Return where an image may be fetched by the devices it is ordered for."""
+    return f"{device_url}/v1/artifacts/{hex_of(digest)}"
+
+
+def _store(ledger: Ledger, view: View, attempt: Attempt | None) -> StoredView:
+    due_at = view.refresh_at if attempt is None else min(view.refresh_at, _renewal(attempt))
+    stored = StoredView(view=view, attempt=attempt, due_at=due_at)
+    ledger.put_view(stored)
+    return stored
+
+
+def _renewal(attempt: Attempt) -> datetime:
+    if attempt.is_started:
+        return datetime.max.replace(tzinfo=UTC)
+    issued_at, start_before = parse_utc(attempt.issued_at), parse_utc(attempt.start_before)
+    return issued_at + (start_before - issued_at) / 2
+
+
+def _renewed(attempt: Attempt, now: datetime) -> Attempt:
+    life = parse_utc(attempt.start_before) - parse_utc(attempt.issued_at)
+    return structs.replace(attempt, issued_at=utc_text(now), start_before=utc_text(now + max(life, timedelta(minutes=1))))
+
+
+def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
+    if attempt is None:
+        return None
+    release = reads.release(attempt.product, attempt.version)
+    if release is None:
+        raise UnknownError(f"Release {attempt.product} {attempt.version} is ordered and is not published.")
+    manifest = next(m for m in release.manifests if m.variant == attempt.variant and attempt.hardware in m.target_hardware)
+    order = Order(
+        device_id=attempt.device_id,
+        assignment_id=attempt.assignment_id,
+        issued_at=attempt.issued_at,
+        start_before=attempt.start_before,
+        deadline_s=attempt.deadline_s,
+        must_match=must_match(manifest),
+    )
+    return Directed(path=attempt.path, size=attempt.size, hash=attempt.hash, order=order)

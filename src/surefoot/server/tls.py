@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS of the two outer listeners, and who is at the other end of a connection.
+
+- TLS 1.3 only. Session tickets are off: a resumed session would skip the look at the certificate, and full handshakes are small.
+- The device listener asks for a certificate of the device CA; what it says is read once a connection and put into the ASGI scope
+  under ``PEER``, so that every request can be checked against it.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from surefoot.model.assignment import DeviceId
+from surefoot.model.wire import DEVICE_URN
+from surefoot.server.services.ports import Peer
+
+PEER = "surefoot.peer"
+"""Key in the ASGI scope: a ``Peer``, or ``None`` when the connection has no device certificate."""
+
+_GOODBYE_S = 0.5
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which also says who the verified peer is.
+
+    A subclass, since uvicorn has no other way in; it touches nothing but the scope.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
+        """Read the peer's certificate, once."""
+        super().connection_made(transport)
+        self._peer = _peer(transport.get_extra_info("ssl_object"))
+
+    def on_message_begin(self) -> None:
+        """Put the peer into the scope of each request."""
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[PEER] = self._peer
+
+    def shutdown(self) -> None:
+        """End the connection; a peer that does not answer TLS's goodbye is not waited for long."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(_GOODBYE_S, self.transport.abort)
+
+
+def server_context(server_chain: Path) -> ssl.SSLContext:
+    """Return the context of a listener that anyone may connect to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.load_cert_chain(server_chain)
+    return context
+
+
+def device_context(server_chain: Path, device_ca: str) -> ssl.SSLContext:
+    """Return the context of a listener for devices alone: no certificate of the device CA, no handshake."""
+    context = server_context(server_chain)
+    context.load_verify_locations(cadata=device_ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _peer(connection: ssl.SSLObject | None) -> Peer | None:
+    """Return who the certificate names; the handshake has verified it against the device CA."""
+    certificate = connection.getpeercert() if connection is not None else None
+    if not certificate:
+        return None
+    names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
+    ids = [value.removeprefix(DEVICE_URN) for kind, value in names if kind == "URI" and value.startswith(DEVICE_URN)]
+    if len(ids) != 1:
+        return None
+    # The same form as in the database: lower-case hex without leading zeros, which OpenSSL may put there.
+    serial = f"{int(cast('str', certificate['serialNumber']), 16):x}"
+    not_after = int(ssl.cert_time_to_seconds(cast("str", certificate["notAfter"])))
+    return Peer(device_id=DeviceId(ids[0]), serial=serial, not_after=not_after)
