@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small firmware project in a folder, for tests that build."""
 
+import shutil
 from pathlib import Path
 
 from surefoot.release.build import Settings, build
@@ -61,3 +62,13 @@ def built(folder: Path, name: str = "bundle", recipe: str = RECIPE) -> Bundle:
     target = folder / name
     build(read_recipe(lay_out(folder / "project", recipe)), target, SETTINGS)
     return read_bundle(target)
+
+
+def copy_thermostat(target: Path, *, backwards: bool = False) -> None:
+    """Copy the example, making its files in one order or the other, so that folders list them unlike."""
+    example = Path(__file__).parents[2] / "examples" / "thermostat"
+    names = sorted((path.relative_to(example) for path in example.rglob("*") if path.is_file()), reverse=backwards)
+    for name in names:
+        if name.parts[0] != "build":
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(example / name, target / name)
