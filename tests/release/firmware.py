@@ -64,11 +64,11 @@ def built(folder: Path, name: str = "bundle", recipe: str = RECIPE) -> Bundle:
     return read_bundle(target)
 
 
-def copy_thermostat(target: Path, *, backwards: bool = False) -> None:
-    """Copy the example, making its files in one order or the other, so that folders list them unlike."""
+def copy_thermostat(target: Path) -> None:
+    """Copy the example, without what was built in it."""
     example = Path(__file__).parents[2] / "examples" / "thermostat"
-    names = sorted((path.relative_to(example) for path in example.rglob("*") if path.is_file()), reverse=backwards)
-    for name in names:
-        if name.parts[0] != "build":
+    for path in example.rglob("*"):
+        name = path.relative_to(example)
+        if path.is_file() and name.parts[0] != "build":
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(example / name, target / name)
