@@ -270,5 +270,5 @@ def test_a_report_ends_the_attempt_and_the_next_poll_says_stay(server: Running) 
     assert json.loads(answer.data).get("artifacts", []) == []
 
 
-def pools(device: Joined) -> list[urllib3.HTTPSConnectionPool]:
+def pools(device: Joined) -> list[urllib3.HTTPConnectionPool]:
     return [device.pool.pools[key] for key in device.pool.pools.keys()]  # noqa: SIM118  # not a mapping
