@@ -135,6 +135,7 @@ def test_without_room_nothing_is_appended_and_the_next_append_is_whole() -> None
         journal.append(Note(step=1, text="x" * 9000), [emitted()])
     assert (journal.state, journal.pending, journal.next_seq) == (None, (), 1)
     journal.append(Note(step=2), [emitted()])
+    assert len((read_file(flash, PATH) or b"").splitlines()) == 2
     again = opened(flash.power_cycle(Damage.LOST))
     assert (again.state, sequence(again)) == (Note(step=2), [1])
 

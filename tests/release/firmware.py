@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small firmware project in a folder, for tests that build."""
 
+import shutil
 from pathlib import Path
 
 from surefoot.release.build import Settings, build
@@ -61,3 +62,13 @@ def built(folder: Path, name: str = "bundle", recipe: str = RECIPE) -> Bundle:
     target = folder / name
     build(read_recipe(lay_out(folder / "project", recipe)), target, SETTINGS)
     return read_bundle(target)
+
+
+def copy_thermostat(target: Path) -> None:
+    """Copy the example, without what was built in it."""
+    example = Path(__file__).parents[2] / "examples" / "thermostat"
+    for path in example.rglob("*"):
+        name = path.relative_to(example)
+        if path.is_file() and name.parts[0] != "build":
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(example / name, target / name)

@@ -2,6 +2,7 @@
 """Builds: complete, refused when something is wrong, and never half there."""
 
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -148,3 +149,16 @@ def test_a_command_sees_nothing_but_what_is_written_down(tmp_path: Path) -> None
 )
 def test_a_build_id_names_a_time_or_none(build_id: str, instant: datetime | None) -> None:
     assert built_at(build_id) == instant
+
+
+def test_the_umask_of_the_caller_reaches_neither_commands_nor_the_bundle(tmp_path: Path) -> None:
+    source = read_recipe(lay_out(tmp_path / "project", ONE.replace('echo "$HARDWARE $VARIANT $VERSION"', "umask")))
+    before = os.umask(0o077)
+    try:
+        build(source, tmp_path / "bundle", SETTINGS)
+    finally:
+        os.umask(before)
+    bundle = read_bundle(tmp_path / "bundle")
+    assert all(b"".join(bundle.image_pieces(manifest)) == b"application\n0022\n" for manifest in bundle.manifests.values())
+    assert {path.stat().st_mode & 0o777 for path in bundle.path.rglob("*") if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in (bundle.path, bundle.path / "images")} == {0o755}

@@ -114,6 +114,16 @@ def test_the_same_seed_tears_the_same_way() -> None:
     assert len(set(torn)) == 3
 
 
+def test_a_torn_block_is_a_mixture_of_whole_sectors() -> None:
+    flash = SimulatedFlash()
+    replace_file(flash, "x", b"a" * BLOCK)
+    flash.open("x").write_at(0, b"b" * BLOCK)
+    found = [read_file(flash.power_cycle(Damage.TORN, seed=seed), "x") or b"" for seed in range(5)]
+    mixtures = [{sector[:1] for sector in sectors(content, BLOCK) if len(set(sector)) == 1} for content in found]
+    assert {frozenset(mixture) for mixture in mixtures} == {frozenset({b"a", b"b"})}
+    assert all(len(set(sector)) == 1 for content in found for sector in sectors(content, BLOCK))
+
+
 def test_a_full_flash_refuses_and_keeps_what_it_has() -> None:
     flash = SimulatedFlash(capacity_bytes=3 * BLOCK)
     replace_file(flash, "x", b"x" * BLOCK)

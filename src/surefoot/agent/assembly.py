@@ -76,7 +76,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         slots=slots,
         boot=FileBootControl(storage),
         server=HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials),
-        monitor=Monitor(config.trial.probes, clock),
+        monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: _reboot(config.reboot.command, folder),
         policy=policy_of(config.trial),

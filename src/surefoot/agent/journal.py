@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from surefoot.agent.storage import File, Storage, replace_file
+from surefoot.agent.storage import File, Storage, read_file, replace_file
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.errors import ConflictError, DeviceError, FormatError, SpaceError
 from surefoot.model.event import DeploymentEvent, EventType, JournalId
@@ -45,6 +45,30 @@ class Emitted:
     clock: Literal["synced", "unsynced"] = "synced"
     assignment_id: AssignmentId | None = None
     data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance(Generic[S]):
+    """A journal seen from outside: the last state, and how many events wait."""
+
+    state: S
+    pending: int
+
+
+def peek(storage: Storage, path: str, kind: type[S]) -> Glance[S] | None:
+    """Look into a journal that another process may be writing; nothing is changed.
+
+    Returns:
+        What it says, or ``None`` when there is no journal or no state in it yet.
+
+    Raises:
+        DeviceError: It is damaged.
+    """
+    data = read_file(storage, path)
+    if data is None:
+        return None
+    found = _fold(data, path, kind)
+    return None if found.state is None else Glance(state=found.state, pending=len(found.pending))
 
 
 class Journal(Generic[S]):
@@ -128,39 +152,12 @@ class Journal(Generic[S]):
 
     def _read(self) -> None:
         data = self._file.read_at(0, self._file.size())
-        *lines, tail = data.split(b"\n")
-        if not tail and len(lines) > 1 and _payload(lines[-1]) is None:
-            tail = lines.pop() + b"\n"
-        self._length = len(data) - len(tail)
-        self._base_length = data.find(b"\n") + 1
-        self._fold([_payload(line) for line in lines])
-        if tail:
+        found = _fold(data, self._path, self._kind)
+        self._id, self._next_seq, self._acknowledged = found.journal, found.next_seq, found.acknowledged
+        self._pending, self._state = found.pending, found.state
+        self._length, self._base_length = found.length, data.find(b"\n") + 1
+        if found.length != len(data):
             self._cut_tail()
-
-    def _fold(self, payloads: Sequence[bytes | None]) -> None:
-        start = self._decoded(next(iter(payloads), None), _Start, 1)
-        self._id = start.journal
-        self._next_seq, self._acknowledged, self._pending = start.next_seq, start.acknowledged, list(start.events)
-        latest, latest_line = start.state, 1
-        for number, payload in enumerate(payloads[1:], 2):
-            entry = self._decoded(payload, _Entry, number)
-            self._take(entry.events)
-            self._forget(entry.acknowledged)
-            if entry.state != _NO_STATE:
-                latest, latest_line = entry.state, number
-        self._state = None if latest == _NO_STATE else self._decoded(bytes(latest), self._kind, latest_line)
-
-    def _decoded(self, payload: bytes | None, kind: type["_R"], number: int) -> "_R":
-        if payload is None:
-            raise self._damage(number, "its checksum is wrong.")
-        try:
-            return from_json(payload, kind, what="its content is wrong")
-        except FormatError as error:
-            raise self._damage(number, error.message) from error
-
-    def _damage(self, number: int, why: str) -> DeviceError:
-        message = f"Line {number} of the journal {self._path} is damaged: {why}"
-        return DeviceError(message, hint="Move the file away; the agent then starts a new journal.")
 
     def _write(self, record: Record) -> None:
         line = _line(record)
@@ -226,6 +223,58 @@ class _Entry(Record, frozen=True, kw_only=True):
     events: list[DeploymentEvent] = []
     state: msgspec.Raw = _NO_STATE
     acknowledged: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Folded(Generic[S]):
+    """What the lines of a journal amount to; ``length`` is where its last whole line ends."""
+
+    journal: JournalId
+    next_seq: int
+    acknowledged: int
+    pending: list[DeploymentEvent]
+    state: S | None
+    length: int
+
+
+def _fold(data: bytes, path: str, kind: type[S]) -> _Folded[S]:
+    *lines, tail = data.split(b"\n")
+    if not tail and len(lines) > 1 and _payload(lines[-1]) is None:
+        tail = lines.pop() + b"\n"
+    start = _decoded(_payload(lines[0]) if lines else None, _Start, path, 1)
+    pending, next_seq, acknowledged = list(start.events), start.next_seq, start.acknowledged
+    latest, latest_line = start.state, 1
+    for number, line in enumerate(lines[1:], 2):
+        entry = _decoded(_payload(line), _Entry, path, number)
+        pending = _bounded([*pending, *entry.events]) if entry.events else pending
+        next_seq = entry.events[-1].seq + 1 if entry.events else next_seq
+        if entry.acknowledged > acknowledged:
+            acknowledged = entry.acknowledged
+            pending = [event for event in pending if event.seq > acknowledged]
+        if entry.state != _NO_STATE:
+            latest, latest_line = entry.state, number
+    return _Folded(
+        journal=start.journal,
+        next_seq=next_seq,
+        acknowledged=acknowledged,
+        pending=pending,
+        state=None if latest == _NO_STATE else _decoded(bytes(latest), kind, path, latest_line),
+        length=len(data) - len(tail),
+    )
+
+
+def _decoded(payload: bytes | None, kind: type["_R"], path: str, number: int) -> "_R":
+    if payload is None:
+        raise _damage(path, number, "its checksum is wrong.")
+    try:
+        return from_json(payload, kind, what="its content is wrong")
+    except FormatError as error:
+        raise _damage(path, number, error.message) from error
+
+
+def _damage(path: str, number: int, why: str) -> DeviceError:
+    message = f"Line {number} of the journal {path} is damaged: {why}"
+    return DeviceError(message, hint="Move the file away; the agent then starts a new journal.")
 
 
 def _numbered(event: Emitted, seq: int) -> DeploymentEvent:

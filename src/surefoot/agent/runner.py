@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from surefoot.agent import install
 from surefoot.agent.admission import Board, admit
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
-from surefoot.agent.health import Monitor
+from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import (
@@ -78,6 +79,14 @@ _LOG = logging.getLogger("surefoot.agent")
 _REBOOT_S = 60.0
 
 
+class HealthMonitor(Protocol):
+    """Looks after the release on trial; ``surefoot.agent.health.Monitor`` is the real one."""
+
+    def check(self) -> Health:
+        """Say how long everything has held, and what does not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What an agent is put together from; the simulator gives other ones than a device does.
@@ -105,7 +114,7 @@ class Parts:
     slots: SlotFiles
     boot: BootControl
     server: Server
-    monitor: Monitor
+    monitor: HealthMonitor
     clock: Clock
     reboot: Callable[[], None]
     policy: Policy

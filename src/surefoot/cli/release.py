@@ -3,10 +3,11 @@
 
 import argparse
 
-from surefoot.cli import release_build
+from surefoot.cli import release_build, release_publish
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of ``surefoot release``."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     release_build.add_verbs(verbs.add_parser)
+    release_publish.add_verbs(verbs.add_parser)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from surefoot.model.errors import ManifestError, RecipeError
+from surefoot.model.errors import FormatError, InvalidInput, ManifestError, RecipeError
 from surefoot.model.manifest import BuildId, Manifest
 from surefoot.model.record import from_plain
 from surefoot.release.build import Settings, build
@@ -42,9 +42,8 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 def _build(arguments: argparse.Namespace) -> int:
     source = read_recipe(arguments.recipe)
     previous = read_bundle(arguments.previous) if arguments.previous else None
-    build_id = arguments.build_id or source.recipe.build_id or _new_build_id()
     settings = Settings(
-        build_id=from_plain(build_id, BuildId, what="--build-id"),
+        build_id=_build_id(arguments.build_id or source.recipe.build_id or _new_build_id()),
         release_counter=_counter(source, previous),
         environment=os.environ,
     )
@@ -91,6 +90,13 @@ def _show(arguments: argparse.Namespace) -> int:
     for component in manifest.components:
         print(f"component {component.name} {component.version}{'' if component.updatable else ' (not updatable)'} {component.hash}")
     return 0
+
+
+def _build_id(text: str) -> BuildId:
+    try:
+        return from_plain(text, BuildId, what="--build-id")
+    except FormatError as error:
+        raise InvalidInput(f"{text!r} is no build id.", hint="Write up to 64 letters, digits, dots, hyphens and underscores.") from error
 
 
 def _new_build_id() -> str:

@@ -124,11 +124,11 @@ class SimulatedFile:
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write ``data`` block by block, each an operation of its own; ``SpaceError`` leaves the blocks before the full one."""
-        end = offset + len(data)
-        while offset < end:
-            piece = data[len(data) - (end - offset) :][: BLOCK - offset % BLOCK]
-            self._flash.write(self._path, self._inode, offset, piece)
-            offset += len(piece)
+        done = 0
+        while done < len(data):
+            piece = data[done : done + BLOCK - (offset + done) % BLOCK]
+            self._flash.write(self._path, self._inode, offset + done, piece)
+            done += len(piece)
 
     def truncate(self, size: int) -> None:
         """Cut or grow the file to ``size`` bytes."""

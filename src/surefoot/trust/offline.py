@@ -5,6 +5,7 @@ Root (threshold 2 of 3) and targets (2 of 2) are signed by people with keys that
 product to a role of its own. No key has two roles.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -12,12 +13,13 @@ from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetFile, Targets
 
 from surefoot.model.digest import hex_of
-from surefoot.model.errors import ConflictError
-from surefoot.model.manifest import Manifest, must_match, target_path
-from surefoot.model.record import to_plain
+from surefoot.model.errors import ConflictError, InvalidInput
+from surefoot.model.manifest import Manifest, as_built, must_match, target_path
+from surefoot.model.record import to_json, to_plain
 from surefoot.trust.metadata import expiry, read, sign_with
 
 ROOT_THRESHOLD = 2
+RESERVED = frozenset({"root", "targets", "snapshot", "timestamp"})
 
 
 def create_root(signers: Sequence[Signer], online: Mapping[str, Iterable[Key]], now: datetime, *, thresholds: Mapping[str, int]) -> bytes:
@@ -86,6 +88,14 @@ def add_release(role: bytes, manifests: Iterable[Manifest], signers: Sequence[Si
     return _next_version(metadata, signers, now)
 
 
+def sign_manifest(manifest: Manifest, signer: Signer) -> str:
+    """Return ``image.signature`` for consumers that read only the published JSON: ``base64:`` and the product key's signature.
+
+    It covers the manifest as built, in sorted compact JSON: everything but ``image.url`` and ``image.signature``.
+    """
+    return "base64:" + b64encode(bytes.fromhex(signer.sign(to_json(as_built(manifest))).signature)).decode()
+
+
 def _entry(manifest: Manifest, hardware: str) -> TargetFile:
     path = target_path(manifest.product, manifest.version, hardware, manifest.variant)
     return TargetFile(
@@ -97,6 +107,8 @@ def _entry(manifest: Manifest, hardware: str) -> TargetFile:
 
 
 def _delegate(targets: Targets, product: str, key: Key) -> None:
+    if product in RESERVED:
+        raise InvalidInput(f"'{product}' cannot be the name of a product: a role is called that.", hint="Choose another name.")
     if targets.delegations is None:
         targets.delegations = Delegations({}, roles={})
     roles = targets.delegations.roles

@@ -5,17 +5,20 @@ Roots, targets and product roles come signed by people (``surefoot.trust.offline
 the server's own keys. Everything is a function of bytes; who stores them is the caller's affair.
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from securesystemslib.signer import Signer
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import Signature, Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import InvalidInput, MetadataError, MetadataRollbackError, SignatureError
-from surefoot.model.manifest import MustMatch
-from surefoot.model.record import from_plain
+from surefoot.model.manifest import Manifest, MustMatch, as_built
+from surefoot.model.record import from_plain, to_json
 from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, is_half_spent, read, refusals, sign_with, verified
 
 
@@ -77,6 +80,26 @@ def publish(files: Files, product: str, role: bytes, signers: OnlineSigners, now
     snapshot.signed.meta[name] = MetaFile(fresh.version)
     changed = {name: role, "snapshot.json": _next_snapshot(snapshot, signers, now)}
     return changed | {"timestamp.json": _next_timestamp({**files, **changed}, signers, now)}
+
+
+def require_signature(files: Files, manifest: Manifest) -> None:
+    """Check ``image.signature`` of a published manifest against the product's key (see ``offline.sign_manifest``).
+
+    Raises:
+        SignatureError: It is missing, malformed, or not by a key of the product.
+    """
+    targets = read(files["targets.json"], Targets, name="targets.json").signed
+    roles = (targets.delegations.roles if targets.delegations is not None else None) or {}
+    role = roles.get(manifest.product)
+    try:
+        signature = b64decode(manifest.image.signature.removeprefix("base64:"), validate=True).hex()
+    except ValueError:
+        signature = ""
+    for keyid in role.keyids if role is not None else []:
+        with suppress(UnverifiedSignatureError, VerificationError):
+            targets.get_key(keyid).verify_signature(Signature(keyid, signature), to_json(as_built(manifest)))
+            return
+    raise SignatureError(f"The manifest of {manifest.product} {manifest.version} is not signed by the product's key.", hint="Sign it again.")
 
 
 def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot release sign``, ``publish`` and ``list``: from a bundle to a release that devices may be ordered to run."""
+
+import argparse
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from surefoot.cli.keys_folder import open_keys
+from surefoot.cli.operator import OperatorClient, add_options, client
+from surefoot.model.errors import InvalidInput
+from surefoot.model.record import from_json, to_json, to_pretty_json
+from surefoot.release.bundle import INDEX, Bundle, read_bundle, verify_bundle
+from surefoot.release.draft import add_signed
+from surefoot.trust.offline import add_release, sign_manifest
+
+TARGETS = "targets.json"
+SIGNATURES = "signatures.json"
+
+
+def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the verbs of this module to ``surefoot release``."""
+    signer = add_parser("sign", help="sign a bundle with the product's key", description="Sign a bundle with the product's key.")
+    signer.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or .tar")
+    signer.add_argument("--keys", type=Path, required=True, metavar="DIR", help="the folder that 'surefoot trust init' made")
+    signer.set_defaults(run=_sign)
+    publisher = add_parser("publish", help="give a signed bundle to the server", description="Give a signed bundle to the server.")
+    publisher.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or .tar")
+    add_options(publisher)
+    publisher.set_defaults(run=_publish)
+    lister = add_parser("list", help="list published releases", description="List published releases.")
+    lister.add_argument("--json", action="store_true", help="as JSON")
+    add_options(lister)
+    lister.set_defaults(run=_list)
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    bundle = read_bundle(arguments.bundle)
+    verify_bundle(bundle)
+    keys = open_keys(arguments.keys)
+    product = bundle.index.product
+    signers = keys.signers_for_product(product)
+    role = add_release(keys.metadata(f"{product}.json"), bundle.manifests.values(), signers, datetime.now(UTC))
+    # The folder of keys first: signing again then gives the same role, and never two roles of one version.
+    keys.keep({f"{product}.json": role})
+    signatures = {file: sign_manifest(manifest, signers[0]) for file, manifest in bundle.manifests.items()}
+    add_signed(bundle, {f"{product}.json": role, TARGETS: keys.metadata(TARGETS), SIGNATURES: to_pretty_json(signatures)})
+    print(f"Signed {product} {bundle.index.version}, build {bundle.index.build_id}: {len(signatures)} image(s).")
+    print(f"Next: surefoot release publish {arguments.bundle}")
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    bundle = read_bundle(arguments.bundle)
+    verify_bundle(bundle)
+    role = bundle.signed.get(f"{bundle.index.product}.json")
+    if role is None or SIGNATURES not in bundle.signed or TARGETS not in bundle.signed:
+        raise InvalidInput(f"{arguments.bundle} is not signed.", hint=f"Run 'surefoot release sign {arguments.bundle} --keys DIR' first.")
+    calls = client(arguments)
+    _send_blobs(calls, bundle)
+    request = {
+        "index": b"".join(bundle.files.pieces(INDEX)),
+        "manifests": {file: b"".join(bundle.files.pieces(file)) for file in bundle.manifests},
+        "role": role,
+        "signatures": from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES),
+    }
+    answer = calls.post("releases", request, dict[str, Any])
+    word = "Published" if answer["is_new"] else "Was published already:"
+    print(f"{word} {answer['product']} {answer['version']}, bundle {answer['hash']}.")
+    print(f"Next: surefoot device order DEVICE_ID {answer['product']} {answer['version']}")
+    return 0
+
+
+def _send_blobs(calls: OperatorClient, bundle: Bundle) -> None:
+    if not calls.has_blob(bundle.index.sbom):
+        calls.put_blob(bundle.index.sbom, bundle.sbom)
+    for manifest in bundle.manifests.values():
+        if not calls.has_blob(manifest.image.hash):
+            print(f"sending {manifest.target_hardware[0]}-{manifest.variant}, {manifest.image.size} bytes", flush=True)
+            calls.put_blob(manifest.image.hash, bundle.image_pieces(manifest))
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    releases = client(arguments).get("releases", dict[str, Any])
+    if arguments.json:
+        print(to_json(releases).decode())
+        return 0
+    row = "{:<24} {:<14} {:<26} {}"
+    print(row.format("PRODUCT", "VERSION", "BUILD", "PUBLISHED"))
+    for release in releases["releases"]:
+        print(row.format(release["product"], release["version"], release["build_id"], release["published_at"]))
+    return 0

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot simulate``: make a board in a folder, and run it in wall time."""
+
+import argparse
+import json
+import signal
+import tarfile
+import tomllib
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from surefoot.agent.boot.file import factory, save
+from surefoot.agent.posix import PosixStorage
+from surefoot.agent.storage import replace_file
+from surefoot.model import version
+from surefoot.model.assignment import DeviceId
+from surefoot.model.digest import Digest, digest_of, hex_of
+from surefoot.model.errors import DigestError, FormatError, InvalidInput, ManifestError, UnknownError
+from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.model.record import from_json
+from surefoot.model.slot import SlotName
+from surefoot.simulator.supervisor import SLOT_FILES, Board
+
+DEFAULT_CAPACITY_BYTES = 16 * 1024 * 1024
+BOOTLOADER_VERSION = "2.1.0"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of ``surefoot simulate``."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    flash = verbs.add_parser("flash", help="make a board with a release in slot a")
+    flash.add_argument("folder", type=Path, metavar="DIR", help="the board; must be empty or not exist")
+    flash.add_argument("--bundle", type=Path, required=True, help="folder or .tar of the release")
+    flash.add_argument("--hardware", required=True, help="which of the bundle's hardware the board is")
+    flash.add_argument("--variant", default="release", help="which variant to flash (default: release)")
+    flash.add_argument("--serial", required=True, help="serial number and device id of the board")
+    flash.add_argument("--bootloader-version", default=BOOTLOADER_VERSION, help=f"default: {BOOTLOADER_VERSION}")
+    flash.add_argument("--slot-bytes", type=int, default=DEFAULT_CAPACITY_BYTES, help=f"size of a slot (default: {DEFAULT_CAPACITY_BYTES})")
+    flash.set_defaults(run=run_flash)
+    board = verbs.add_parser("board", help="run a board until SIGTERM")
+    board.add_argument("folder", type=Path, metavar="DIR", help="the board")
+    board.set_defaults(run=run_board)
+
+
+def run_flash(arguments: argparse.Namespace) -> int:
+    """Write a release into a new board.
+
+    Raises:
+        InvalidInput: The bundle is none or has nothing for this board, the image is larger than a slot, or there is something in
+            the folder already; nothing was written.
+        DigestError: The bundle has been changed; nothing was written.
+    """
+    serial = _serial(arguments.serial)
+    version.parse(arguments.bootloader_version)
+    manifest_bytes, image = _read_release(arguments.bundle, arguments.hardware, arguments.variant)
+    if len(image) > arguments.slot_bytes:
+        raise InvalidInput(
+            f"The image has {len(image)} bytes, a slot {arguments.slot_bytes}.", hint="Choose larger slots with --slot-bytes."
+        )
+    folder: Path = arguments.folder
+    _make_empty(folder)
+    storage = PosixStorage(folder)
+    replace_file(storage, SLOT_FILES[SlotName.A], image)
+    replace_file(storage, "factory-manifest.json", manifest_bytes)
+    settings = agent_settings(serial, arguments.hardware, arguments.bootloader_version, arguments.slot_bytes)
+    replace_file(storage, "agent.toml", settings.encode())
+    save(storage, factory())
+    print(f"board {serial}: flashed {arguments.hardware} into {folder}")
+    return 0
+
+
+def run_board(arguments: argparse.Namespace) -> int:
+    """Run a board until SIGTERM or SIGINT.
+
+    Raises:
+        UnknownError: There is no board in the folder.
+        FormatError: Its ``agent.toml`` cannot be read.
+        BootError: Its bootloader finds no state.
+    """
+    serial = _read_serial(arguments.folder / "agent.toml")
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Board(arguments.folder, serial, say=lambda line: print(f"board {serial}: {line}", flush=True)).run(stop)
+    return 0
+
+
+def agent_settings(serial: str, hardware: str, bootloader_version: str, slot_bytes: int) -> str:
+    """Return the ``agent.toml`` of a simulated board."""
+    # A JSON string is a TOML basic string.
+    return f"""\
+[device]
+id = {json.dumps(serial)}
+hardware = {json.dumps(hardware)}
+bootloader_version = {json.dumps(bootloader_version)}
+factory_manifest = "factory-manifest.json"
+
+[storage]
+root = "."
+slot_capacity_bytes = {slot_bytes}
+
+[reboot]
+command = ["touch", "run/reboot"]
+
+[trial]
+settle_s = 2
+timeout_s = 20
+
+[[trial.probes]]
+kind = "heartbeat"
+path = "run/heartbeat"
+max_age_s = 2
+
+[[trial.probes]]
+kind = "http"
+port_file = "run/health-port"
+path = "/health"
+timeout_s = 2
+
+[[trial.probes]]
+kind = "command"
+command = ["test", "-e", "run/watchdog"]
+timeout_s = 5
+"""
+
+
+def _serial(text: str) -> str:
+    try:
+        return msgspec.convert(text, DeviceId)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{text!r} is no serial number.", hint="Use letters, digits and . _ : - only.") from error
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise InvalidInput(f"The folder {folder} cannot be made: {error.strerror}.", hint="Name another one.") from error
+    if not is_empty:
+        raise InvalidInput(f"The folder {folder} is not empty.", hint="Name a new one for the board.")
+
+
+def _read_release(bundle: Path, hardware: str, variant: str) -> tuple[bytes, bytes]:
+    index = from_json(_read(bundle, "release.json"), ReleaseIndex, what=f"{bundle}: release.json")
+    entry = next((entry for entry in index.manifests if (entry.hardware, entry.variant) == (hardware, variant)), None)
+    if entry is None:
+        built = ", ".join(f"{entry.hardware} {entry.variant}" for entry in index.manifests)
+        raise ManifestError(f"{bundle} has no image for {hardware} {variant}.", hint=f"It has: {built}.")
+    manifest_bytes = _read_as(bundle, entry.file, entry.hash)
+    manifest = from_json(manifest_bytes, Manifest, what=f"{bundle}: {entry.file}")
+    return manifest_bytes, _read_as(bundle, f"images/{hex_of(manifest.image.hash)}", manifest.image.hash)
+
+
+def _read_as(bundle: Path, name: str, digest: Digest) -> bytes:
+    data = _read(bundle, name)
+    if digest_of(data) != digest:
+        raise DigestError(f"{bundle}: {name} has been changed.", hint="Build or fetch the bundle again.")
+    return data
+
+
+def _read(bundle: Path, name: str) -> bytes:
+    try:
+        return (bundle / name).read_bytes() if bundle.is_dir() else _read_member(bundle, name)
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise ManifestError(f"{bundle}: {name} cannot be read.", hint="Name a folder or .tar that holds a bundle.") from error
+
+
+def _read_member(bundle: Path, name: str) -> bytes:
+    with tarfile.open(bundle) as archive:
+        file = archive.extractfile(name)
+        if file is None:
+            raise KeyError(name)
+        return file.read()
+
+
+def _read_serial(path: Path) -> str:
+    try:
+        settings = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UnknownError(f"There is no board in {path.parent}.", hint="Make one with 'surefoot simulate flash'.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {error}.") from error
+    try:
+        return msgspec.convert(settings["device"]["id"], DeviceId)
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise FormatError(f"{path}: [device] id is missing or no device id.", hint="Flash the board again.") from error
