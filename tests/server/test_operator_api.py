@@ -265,6 +265,23 @@ def test_a_publication_carries_a_new_delegation(server: Running) -> None:
     assert server.call("GET", "metadata/image/targets.json").data == targets
 
 
+def test_a_bundle_signed_before_the_newest_delegation_is_still_published(server: Running) -> None:
+    before = server.call("GET", "metadata/image/targets.json").data
+    request = {**server.signed("6.0.0", b"image 6.0.0"), "targets": b64encode(before).decode()}
+    assert server.call("POST", "releases", request).status == 200
+    assert server.call("GET", "metadata/image/targets.json").data == before
+
+
+def test_delegations_signed_by_a_stranger_are_refused_with_the_release(server: Running) -> None:
+    targets = server.call("GET", "metadata/image/targets.json").data
+    forged = offline.add_product(targets, f"forged-{server.devices}", generate().public_key, server.repositories.targets, server.clock())
+    plain = json.loads(forged)
+    plain["signatures"] = plain["signatures"][:1]
+    request = {**server.signed("6.1.0", b"image 6.1.0"), "targets": b64encode(json.dumps(plain).encode()).decode()}
+    assert problem(server.call("POST", "releases", request)) == (422, "bad_signature")
+    assert server.call("GET", "metadata/image/targets.json").data == targets
+
+
 def test_devices_are_listed_by_pages(server: Running) -> None:
     for n in range(5):
         server.join(f"page-{n}")

@@ -107,13 +107,21 @@ def _publish(
     if known is not None and _is_listed(known, listed(files[f"{index.product}.json"])):
         return answer
     _require_counter(ledger, release)
-    changed = publish_role(files, "targets", request.targets, signers, now) if request.targets else {}
+    changed = _delegate(files, request.targets, signers, now)
     changed |= publish_role({**files, **changed}, index.product, request.role, signers, now)
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, now)
     ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
     return answer
+
+
+def _delegate(files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Take new delegations in; a bundle signed before the published ones were is no reason to go back, or to refuse it."""
+    name = "targets.json"
+    if not targets or versions({name: targets})[name] <= versions({name: files[name]})[name]:
+        return {}
+    return publish_role(files, "targets", targets, signers, now)
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:
