@@ -63,6 +63,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         "index": b"".join(bundle.files.pieces(INDEX)),
         "manifests": {file: b"".join(bundle.files.pieces(file)) for file in bundle.manifests},
         "role": role,
+        "targets": bundle.signed[TARGETS],
         "signatures": from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES),
     }
     answer = calls.post("releases", request, dict[str, Any])

@@ -102,8 +102,10 @@ class Writer(Generic[_L]):
         self._connection.execute("SAVEPOINT job")
         try:
             result = job.run(self._ledger)
-        except Exception as error:  # noqa: BLE001  # not swallowed: the caller's future raises it
-            # A full disk may have ended the whole transaction; then this fails, and so does every job in it.
+        except Exception as error:  # not swallowed: the caller's future raises it
+            if isinstance(error, sqlite3.Error) and not self._connection.in_transaction:
+                # A full disk has ended the whole transaction, and every job in it.
+                raise
             self._connection.execute("ROLLBACK TO job")
             self._connection.execute("RELEASE job")
             return _Outcome(answer=job.answer, error=_store_error(error) if isinstance(error, sqlite3.Error) else error)

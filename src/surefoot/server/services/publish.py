@@ -33,12 +33,14 @@ class PublishRequest(Record, frozen=True, kw_only=True):
         index: ``release.json``.
         manifests: Each manifest file, by the name the index gives it.
         role: The product role that lists the images, signed.
+        targets: The top-level targets role, signed, when it delegates anew; else left out.
         signatures: ``image.signature`` to fill in, by manifest file; may be left out.
     """
 
     index: bytes
     manifests: dict[str, bytes]
     role: bytes
+    targets: bytes = b""
     signatures: dict[str, str] = {}
 
 
@@ -76,7 +78,7 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
     """
     release = _release(request, shelf)
     _require_listed(release, listed(request.role))
-    return await write(lambda ledger: _publish(ledger, release, request.role, shelf.signers, by=by, now=now))
+    return await write(lambda ledger: _publish(ledger, release, request, shelf.signers, by=by, now=now))
 
 
 async def refresh(signers: OnlineSigners, write: Write, now: datetime) -> bool:
@@ -90,7 +92,9 @@ async def refresh(signers: OnlineSigners, write: Write, now: datetime) -> bool:
     return await write(job)
 
 
-def _publish(ledger: Ledger, release: PublishedRelease, role: bytes, signers: OnlineSigners, *, by: str, now: datetime) -> PublishAnswer:
+def _publish(
+    ledger: Ledger, release: PublishedRelease, request: PublishRequest, signers: OnlineSigners, *, by: str, now: datetime
+) -> PublishAnswer:
     index = release.index
     known = ledger.release(index.product, index.version)
     if known is not None and known.digest != release.digest:
@@ -103,12 +107,21 @@ def _publish(ledger: Ledger, release: PublishedRelease, role: bytes, signers: On
     if known is not None and _is_listed(known, listed(files[f"{index.product}.json"])):
         return answer
     _require_counter(ledger, release)
-    changed = publish_role(files, index.product, role, signers, now)
+    changed = _delegate(files, request.targets, signers, now)
+    changed |= publish_role({**files, **changed}, index.product, request.role, signers, now)
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, now)
     ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
     return answer
+
+
+def _delegate(files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Take new delegations in; a bundle signed before the published ones were is no reason to go back, or to refuse it."""
+    name = "targets.json"
+    if not targets or versions({name: targets})[name] <= versions({name: files[name]})[name]:
+        return {}
+    return publish_role(files, "targets", targets, signers, now)
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:

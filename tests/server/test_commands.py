@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the commands that call the operator API."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from surefoot.cli.main import main
+from surefoot.model.digest import digest_of
+from surefoot.model.record import from_json
+from surefoot.model.wire import EnrolmentOffer
+from tests.server.running import Running
+
+
+def surefoot(server: Running, *words: str) -> int:
+    return main([*words, "--server", server.addresses.operator_url, "--token-file", str(server.data / "admin.token")])
+
+
+def test_a_token_is_written_whole_for_its_owner_alone(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "enrol.json"
+    assert surefoot(server, "token", "new", "t-9", "--hardware", "thermostat-v1", "-o", str(file)) == 0
+    offer = from_json(file.read_bytes(), EnrolmentOffer, what="enrol.json")
+    assert (offer.device_id, offer.device_url) == ("t-9", server.addresses.device_url)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_devices_are_listed(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    device = server.join()
+    assert surefoot(server, "device", "list") == 0
+    assert f"{device.device_id} " in capsys.readouterr().out
+    assert surefoot(server, "device", "list", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert device.device_id in {line["device_id"] for line in lines}
+
+
+@pytest.mark.parametrize("words", [["5.0.0"], ["thermostat", "5.0.0"], ["thermostat 5.0.0"]])
+def test_a_release_is_ordered_and_shown(server: Running, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if server.call("GET", "releases/thermostat/5.0.0").status == 404:
+        server.publish("5.0.0", b"image 5.0.0")
+    device = server.join()
+    assert surefoot(server, "device", "order", device.device_id, *words) == 0
+    assert "thermostat 5.0.0 (assignment" in capsys.readouterr().out
+    device.send({"journal": "f1" * 8, "events": [{"seq": 1, "type": "update.download.started", "at": "2026-11-23T08:00:00Z"}]})
+    assert surefoot(server, "device", "show", device.device_id) == 0
+    shown = capsys.readouterr().out
+    assert "update.download.started" in shown
+    assert "open" in shown
+    assert surefoot(server, "device", "show", device.device_id, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["assignments"][0]["hash"] == digest_of(b"image 5.0.0")
+
+
+def test_what_the_server_refuses_is_said_in_its_words(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    assert surefoot(server, "device", "show", "nobody") == 2
+    assert capsys.readouterr().err == "surefoot: There is no device nobody. See 'surefoot device list'.\n"
+    assert surefoot(server, "device", "order", "nobody", "a", "b", "c") == 2
+    assert "is not a release" in capsys.readouterr().err
+
+
+def test_no_server_is_one_sentence(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    words = ["device", "list", "--server", f"http://127.0.0.1:{port}", "--token-file", str(server.data / "admin.token")]
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(f"surefoot: No server answers at http://127.0.0.1:{port}. ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--token-file", "/nowhere/admin.token"], "cannot be read"),
+        (["--server", "127.0.0.1:8080", "--token-file", "x"], "is not the URL"),
+        ([], "No API token is named"),
+    ],
+)
+def test_wrong_options_are_named(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUREFOOT_TOKEN_FILE", raising=False)
+    assert main(["device", "list", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_wrong_token_is_denied(server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "token").write_text("wrong\n")
+    assert main(["device", "list", "--server", server.addresses.operator_url, "--token-file", str(tmp_path / "token")]) == 2
+    assert "No known token" in capsys.readouterr().err
+
+
+def test_serve_without_repositories_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--data", str(tmp_path)]) == 2
+    assert "Run 'surefoot trust init'" in capsys.readouterr().err
