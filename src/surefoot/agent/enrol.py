@@ -7,6 +7,7 @@ cut off anywhere in between can be enrolled again with a new token.
 
 import ssl
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import urllib3
@@ -20,8 +21,8 @@ from urllib3.exceptions import HTTPError
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import Credentials
 from surefoot.agent.trusted import TrustedStore
-from surefoot.model.errors import DeniedError, FormatError, InvalidInput, TransportError
-from surefoot.model.record import Record, from_json, to_json
+from surefoot.model.errors import DeniedError, Error, FormatError, InvalidInput, TransportError
+from surefoot.model.record import Hint, Record, from_json, to_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
 from surefoot.trust.verify import load
 
@@ -103,25 +104,35 @@ def _csr(key: ec.EllipticCurvePrivateKey, offer: EnrolmentOffer) -> str:
 
 
 def _request(offer: EnrolmentOffer, csr: str) -> str:
+    url = offer.enroll_url.rstrip("/") + "/v1/enroll"
     request = EnrolmentRequest(device_id=offer.device_id, hardware=offer.hardware, token=offer.token, csr=csr)
     try:
         with urllib3.PoolManager(ssl_context=_context(offer.server_ca), timeout=30, retries=False) as pool:
-            answer = pool.request(
-                "POST", offer.enroll_url, body=to_json(request), headers={"Content-Type": "application/json"}, redirect=False
-            )
+            answer = pool.request("POST", url, body=to_json(request), headers={"Content-Type": "application/json"}, redirect=False)
     except HTTPError as error:
-        raise TransportError(f"{offer.enroll_url} did not answer: {error}.", hint="Is the server running and reachable?") from error
-    detail = answer.data[:_MAX_ANSWER_BYTES]
-    if 400 <= answer.status < 500:  # noqa: PLR2004  # the client errors of RFC 9110
-        raise DeniedError(
-            f"The server refused the enrolment ({answer.status}): {detail.decode('utf-8', 'replace')}", hint="Make a new token."
-        )
-    if answer.status != 200:  # noqa: PLR2004  # the only success
-        raise TransportError(f"{offer.enroll_url} answered with status {answer.status}.", hint="Try again later.")
+        raise TransportError(f"{url} did not answer: {error}.", hint="Is the server running and reachable?") from error
+    if answer.status != HTTPStatus.OK:
+        raise _refusal(url, answer)
     try:
-        return from_json(detail, EnrolmentAnswer, what=offer.enroll_url).certificate
+        return from_json(answer.data[:_MAX_ANSWER_BYTES], EnrolmentAnswer, what=url).certificate
     except FormatError as error:
         raise TransportError(error.message) from error
+
+
+def _refusal(url: str, answer: urllib3.BaseHTTPResponse) -> Error:
+    try:
+        problem = from_json(answer.data[:_MAX_ANSWER_BYTES], _Problem, what=url)
+    except FormatError:
+        problem = _Problem(
+            detail=f"{url} answered with status {answer.status}.", hint="Is this the enrolment address of a Surefoot server?"
+        )
+    kind = DeniedError if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR else TransportError
+    return kind(problem.detail, hint=problem.hint)
+
+
+class _Problem(Hint, frozen=True, kw_only=True):
+    detail: str
+    hint: str = ""
 
 
 def _context(server_ca: str) -> ssl.SSLContext:

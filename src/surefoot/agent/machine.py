@@ -558,7 +558,7 @@ def _download(state: State, event: Booted | Woke, _policy: Policy) -> Step:
 def _received(state: State, event: Received, _policy: Policy) -> Step:
     attempt = structs.replace(_attempt(state), received=event.received, interruptions=0)
     if event.received < attempt.size:
-        news = _emit(attempt, EventType.DOWNLOAD_PROGRESS, received=event.received, percent=event.received * 100 // attempt.size)
+        news = _emit(attempt, EventType.DOWNLOAD_PROGRESS, received=event.received, percent=round(event.received * 100 / attempt.size))
         return structs.replace(state, attempt=attempt), (news, _next_part(attempt))
     return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
         _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1),

@@ -223,7 +223,8 @@ class Runner:
                 return Woke(now=self._now())
 
     def _poll(self, etag: str) -> Event:
-        self._flush()
+        # The first thing a server hears of a boot is what runs, whether or not anything happened.
+        self._flush(at_least_one=not self.is_reported)
         try:
             polled = self.parts.server.poll(etag)
         except TransportError as error:

@@ -4,7 +4,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -69,7 +68,6 @@ def _enroll(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG if arguments.verbose else logging.INFO, format="agent: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     path = arguments.config.resolve()
     assemble(read_config(path), path.parent, os.environ).run()
     return 0

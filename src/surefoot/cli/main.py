@@ -35,6 +35,7 @@ NOUNS = {
     "token": Noun(summary="let a new device join"),
     "device": Noun(summary="list devices, show one, order a release for one"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
+    "demo": Noun(summary="show one board updated, and rescued from a bad release", extra="server,release"),
     "simulate": Noun(summary="run a simulated board in wall time"),
 }
 

@@ -9,7 +9,7 @@ import argparse
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import urllib3
@@ -59,8 +59,8 @@ class OperatorClient:
         """Say whether the server has a blob."""
         return self._call("HEAD", f"blobs/{hex_of(digest)}", absent_is_fine=True).status != _NOT_FOUND
 
-    def put_blob(self, digest: Digest, data: bytes | BinaryIO | Iterable[bytes]) -> None:
-        """Send a blob, streamed when given as an open file or in pieces; sending it again changes nothing."""
+    def put_blob(self, digest: Digest, data: bytes | Iterable[bytes]) -> None:
+        """Send a blob, streamed when given in pieces; sending it again changes nothing."""
         self._call("PUT", f"blobs/{hex_of(digest)}", body=data, headers={"Content-Type": "application/octet-stream"})
 
     def _call(

@@ -3,7 +3,9 @@
 
 import argparse
 import json
+import shlex
 import signal
+import sys
 import tarfile
 import tomllib
 from pathlib import Path
@@ -11,6 +13,7 @@ from threading import Event
 
 import msgspec
 
+from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import factory, save
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
@@ -21,7 +24,7 @@ from surefoot.model.errors import DigestError, FormatError, InvalidInput, Manife
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json
 from surefoot.model.slot import SlotName
-from surefoot.simulator.supervisor import SLOT_FILES, Board
+from surefoot.simulator.supervisor import Board
 
 DEFAULT_CAPACITY_BYTES = 16 * 1024 * 1024
 BOOTLOADER_VERSION = "2.1.0"
@@ -62,12 +65,13 @@ def run_flash(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     _make_empty(folder)
     storage = PosixStorage(folder)
-    replace_file(storage, SLOT_FILES[SlotName.A], image)
+    replace_file(storage, SLOTS[SlotName.A], image)
     replace_file(storage, "factory-manifest.json", manifest_bytes)
     settings = agent_settings(serial, arguments.hardware, arguments.bootloader_version, arguments.slot_bytes)
     replace_file(storage, "agent.toml", settings.encode())
     save(storage, factory())
     print(f"board {serial}: flashed {arguments.hardware} into {folder}")
+    print(f"Next: surefoot token new {serial} --hardware {arguments.hardware} -o enrol.json")
     return 0
 
 
@@ -90,6 +94,7 @@ def run_board(arguments: argparse.Namespace) -> int:
 def agent_settings(serial: str, hardware: str, bootloader_version: str, slot_bytes: int) -> str:
     """Return the ``agent.toml`` of a simulated board."""
     # A JSON string is a TOML basic string.
+    self_test = f"exec {shlex.quote(sys.executable)} slots/$SUREFOOT_SLOT.img --self-test"
     return f"""\
 [device]
 id = {json.dumps(serial)}
@@ -121,7 +126,7 @@ timeout_s = 2
 
 [[trial.probes]]
 kind = "command"
-command = ["test", "-e", "run/watchdog"]
+command = ["sh", "-c", {json.dumps(self_test)}]
 timeout_s = 5
 """
 

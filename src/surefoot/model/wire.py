@@ -47,8 +47,8 @@ class EnrolmentOffer(Record, frozen=True, kw_only=True):
     Attributes:
         device_id: The only device that may use the token.
         hardware: The only hardware that may use it.
-        enroll_url: Where to send the request; server TLS, no client certificate.
-        device_url: Where to poll afterwards, over mTLS.
+        enroll_url: The enrolment listener, ``https://host:port``; server TLS, no client certificate.
+        device_url: The device listener, ``https://host:port``; mutual TLS.
         token: Single-use secret.
         server_ca: PEM of the CA behind both listeners.
         director_root: First trusted root of the director, as its JSON text.

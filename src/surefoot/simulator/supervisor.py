@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import boot
 from surefoot.agent.posix import PosixStorage
 from surefoot.model.slot import SlotName
-
-SLOT_FILES = {SlotName.A: "slots/a.img", SlotName.B: "slots/b.img"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +116,7 @@ class Board:
             "SUREFOOT_AGENT": shlex.join(agent),
         }
         return subprocess.Popen(
-            [sys.executable, str(self._folder / SLOT_FILES[slot])],
+            [sys.executable, str(self._folder / SLOTS[slot])],
             cwd=self._folder,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,

@@ -99,7 +99,9 @@ def require_signature(files: Files, manifest: Manifest) -> None:
         with suppress(UnverifiedSignatureError, VerificationError):
             targets.get_key(keyid).verify_signature(Signature(keyid, signature), to_json(as_built(manifest)))
             return
-    raise SignatureError(f"The manifest of {manifest.product} {manifest.version} is not signed by the product's key.", hint="Sign it again.")
+    raise SignatureError(
+        f"The manifest of {manifest.product} {manifest.version} is not signed by the product's key.", hint="Sign it again."
+    )
 
 
 def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:

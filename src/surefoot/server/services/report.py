@@ -39,6 +39,8 @@ def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: Direc
     # A batch sent again may be older than what the device said last; only news moves its report.
     if batch.report is not None and (fresh or not batch.events):
         ledger.put_report(device_id, batch.report)
+    # A device that reports was there: its first sign of life is not left to the next round of presence.
+    ledger.put_presence({device_id: (int(now.timestamp()), 0)})
     running = None if batch.report is None else batch.report.hash
     for attempt in _attempts(ledger, device_id, fresh):
         _advance(ledger, attempt, after_events(attempt, fresh, running, utc_text(now)), signers, now)
