@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from securesystemslib.signer import Signer
 
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import Error
@@ -100,7 +101,7 @@ class Running:
         wanted = manifest(version, image, hardware=hardware, counter=counter)
         current = self.call("GET", f"metadata/image/{PRODUCT}.json").data
         role = offline.add_release(current, [wanted], [self.repositories.product], self.clock())
-        return request_for(wanted, sbom, role)
+        return request_for(wanted, sbom, role, self.repositories.product)
 
     def offer(self, device_id: str = "", hardware: str = HARDWARE) -> dict[str, Any]:
         self.devices += 1
@@ -142,7 +143,7 @@ def csr_for(key: CertificateIssuerPrivateKeyTypes, builder: x509.CertificateSign
     return builder.sign(key, algorithm).public_bytes(Encoding.PEM).decode()
 
 
-def request_for(wanted: Manifest, sbom: bytes, role: bytes) -> dict[str, Any]:
+def request_for(wanted: Manifest, sbom: bytes, role: bytes, signer: Signer) -> dict[str, Any]:
     file = f"manifest-{wanted.target_hardware[0]}-{wanted.variant}.json"
     data = to_pretty_json(wanted)
     entry = ManifestEntry(hardware=wanted.target_hardware[0], variant=wanted.variant, file=file, hash=digest_of(data))
@@ -151,6 +152,7 @@ def request_for(wanted: Manifest, sbom: bytes, role: bytes) -> dict[str, Any]:
         "index": b64encode(to_pretty_json(index)).decode(),
         "manifests": {file: b64encode(data).decode()},
         "role": b64encode(role).decode(),
+        "signatures": {file: offline.sign_manifest(wanted, signer)},
     }
 
 

@@ -164,7 +164,10 @@ def test_another_build_of_a_published_version_is_a_conflict(server: Running) -> 
     server.put(b"another image")
     unchecked = offline.create_product(server.repositories.product, server.clock())
     role = offline.add_release(unchecked, [other], [server.repositories.product], server.clock())
-    assert problem(server.call("POST", "releases", request_for(other, b"sbom of 2.3.0", role))) == (409, "conflict")
+    assert problem(server.call("POST", "releases", request_for(other, b"sbom of 2.3.0", role, server.repositories.product))) == (
+        409,
+        "conflict",
+    )
 
 
 def edit(request: dict[str, Any], name: str, change: Callable[[Any], Any]) -> dict[str, Any]:
@@ -243,6 +246,16 @@ def resigned(role: bytes, server: Running) -> str:
     return b64encode(metadata.to_bytes()).decode()
 
 
+@pytest.mark.parametrize("signature", [None, "", "base64:AAAA", "nonsense"])
+def test_a_manifest_without_the_products_signature_is_refused_whole(server: Running, signature: str | None) -> None:
+    request = server.signed("3.4.0", b"image 3.4.0")
+    file = next(iter(request["manifests"]))
+    before = server.call("GET", "metadata/image/timestamp.json").data
+    forged = {**request, "signatures": {} if signature is None else {file: signature}}
+    assert problem(server.call("POST", "releases", forged)) == (422, "bad_signature")
+    assert server.call("GET", "metadata/image/timestamp.json").data == before
+
+
 def test_the_release_counter_never_goes_back(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         server.publish("4.0.0", b"image 4.0.0", counter=5)
@@ -259,7 +272,7 @@ def test_a_publication_carries_a_new_delegation(server: Running) -> None:
     server.put(b"toast")
     server.put(b"toaster sbom")
     role = offline.add_release(offline.create_product(key, now), [wanted], [key], now)
-    request = request_for(wanted, b"toaster sbom", role)
+    request = request_for(wanted, b"toaster sbom", role, key)
     assert problem(server.call("POST", "releases", request)) == (422, "bad_signature")
     assert server.call("POST", "releases", {**request, "targets": b64encode(targets).decode()}).status == 200
     assert server.call("GET", "metadata/image/targets.json").data == targets

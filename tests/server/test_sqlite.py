@@ -37,6 +37,13 @@ def test_a_connection_is_durable_and_holds_references(tmp_path: Path) -> None:
     assert said == ["wal", 2, 1]
 
 
+def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
+    migrate(tmp_path / "db")
+    with closing(connect(tmp_path / "db")) as connection:
+        connection.execute("INSERT INTO act (at, by, what, subject) VALUES (1, 'ann', 'x', 'y')")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
 def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"no database at all, " * 100)
     with pytest.raises(StoreError, match="cannot be opened"):

@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -148,46 +149,46 @@ def _assemble(
     database = settings.data / "surefoot.db"
     migrate(database)
     reads = SqliteLedger(stack.enter_context(closing(connect(database))))
-    written = stack.enter_context(closing(connect(database)))
-    ledger = SqliteLedger(written)
-    written.execute("BEGIN IMMEDIATE")
-    take_in(ledger, found)
-    _keep_admin(ledger, settings.data / "admin.token", clock())
-    written.execute("COMMIT")
-    writer = Writer(written, ledger)
+    writer = _writer(stack.enter_context(closing(connect(database))), settings.data / "admin.token", found, clock())
     director, online = _signers(settings.data / "keys")
     poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
     poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
     shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
     presence = Presence()
-    engine = create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)
-    stack.callback(engine.dispose)
-    device_ca = DeviceCa(authorities.device_ca)
-    doors = Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca)
-    apps: tuple[Callable[..., Any], ...] = (
-        DeviceApi(reads=reads, write=writer, poll=poll, signers=director, blobs=shelf.blobs, presence=presence, peer_key=PEER, clock=clock),
-        EnrolmentApi(ca=device_ca, write=writer, clock=clock),
-        OperatorApi(
-            OperatorParts(
-                reads=reads,
-                write=writer,
-                catalogue=SqlCatalogue(engine),
-                shelf=shelf,
-                signers=director,
-                poll=poll,
-                doors=doors,
-                secret=new_secret,
-                clock=clock,
-            )
-        ),
+    devices = DeviceApi(
+        reads=reads, write=writer, poll=poll, signers=director, blobs=shelf.blobs, presence=presence, peer_key=PEER, clock=clock
     )
-    contexts = (
-        device_context(authorities.server_chain, authorities.device_ca.pem),
-        server_context(authorities.server_chain),
-        None,
+    operators = OperatorParts(
+        reads=reads,
+        write=writer,
+        catalogue=SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)),
+        shelf=shelf,
+        signers=director,
+        poll=poll,
+        doors=Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca),
+        secret=_new_secret,
+        clock=clock,
     )
-    servers = tuple((_listener(app, context), bound) for app, context, bound in zip(apps, contexts, sockets, strict=True))
+    enrolment = EnrolmentApi(ca=DeviceCa(authorities.device_ca), write=writer, clock=clock)
+    listeners = (
+        _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
+        _listener(enrolment, server_context(authorities.server_chain)),
+        _listener(OperatorApi(operators), None),
+    )
+    servers = tuple(zip(listeners, sockets, strict=True))
     return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, servers=servers)
+
+
+def _writer(
+    connection: sqlite3.Connection, admin_token: Path, found: Mapping[str, Mapping[str, bytes]], now: datetime
+) -> Writer[SqliteLedger]:
+    """Take in what people put into the folder, then hand the connection over."""
+    ledger = SqliteLedger(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    take_in(ledger, found)
+    _keep_admin(ledger, admin_token, now)
+    connection.execute("COMMIT")
+    return Writer(connection, ledger)
 
 
 async def _serve_all(
@@ -288,7 +289,7 @@ def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
     try:
         if not path.exists():
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{new_secret()}\n")
+                file.write(f"{_new_secret()}\n")
         hashed = token_hash(path.read_text().strip())
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}.", hint="Check the server's data folder.") from error
@@ -313,7 +314,7 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
-def new_secret() -> str:
+def _new_secret() -> str:
     """Return a new token with 256 bits of randomness."""
     return secrets.token_urlsafe(32)
 

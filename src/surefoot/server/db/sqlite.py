@@ -19,6 +19,8 @@ def migrate(path: Path) -> None:
     Raises:
         StoreError: It cannot be opened or changed, or is no database.
     """
+    # SQLite gives its side files the mode of the database: nobody else is to read who the devices are.
+    path.touch(mode=0o600)
     engine = create_engine(f"sqlite:///{path}", creator=lambda: connect(path))
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -19,7 +19,7 @@ from surefoot.model.record import Record, from_json
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
 from surefoot.server.services.views import artifact_url
 from surefoot.store.blobs import BlobStore
-from surefoot.trust.repository import Listed, OnlineSigners, listed, versions
+from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, versions
 from surefoot.trust.repository import publish as publish_role
 from surefoot.trust.repository import refresh as refresh_files
 
@@ -34,7 +34,7 @@ class PublishRequest(Record, frozen=True, kw_only=True):
         manifests: Each manifest file, by the name the index gives it.
         role: The product role that lists the images, signed.
         targets: The top-level targets role, signed, when it delegates anew; else left out.
-        signatures: ``image.signature`` to fill in, by manifest file; may be left out.
+        signatures: ``image.signature`` to fill in, by manifest file; each by a key of the product.
     """
 
     index: bytes
@@ -73,7 +73,7 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
 
     Raises:
         InvalidInput: Index, manifests, blobs and role do not agree; the message says which and where.
-        TrustError: The role is not signed as its delegation asks, or goes back.
+        TrustError: The role is not signed as its delegation asks, or goes back; or a manifest is not signed by the product.
         ConflictError: Another build of this version is published, or the release counter goes back.
     """
     release = _release(request, shelf)
@@ -109,6 +109,8 @@ def _publish(
     _require_counter(ledger, release)
     changed = _delegate(files, request.targets, signers, now)
     changed |= publish_role({**files, **changed}, index.product, request.role, signers, now)
+    for manifest in release.manifests:
+        require_signature({**files, **changed}, manifest)
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, now)
