@@ -54,6 +54,7 @@ def survive(plan: Plan, *cuts: Cut, flash: type[SimulatedFlash] = SimulatedFlash
             world.run_to_the_end()
         except PowerCut:
             world.board.flash = world.board.flash.power_cycle(cut.damage, seed=cut.seed)
+    world.board.flash.cut_at = None  # a late cut may lie behind the end
     world.run_to_the_end()
     return world
 
