@@ -285,6 +285,17 @@ def test_a_bundle_signed_before_the_newest_delegation_is_still_published(server:
     assert server.call("GET", "metadata/image/targets.json").data == before
 
 
+def test_bundles_signed_one_after_the_other_may_be_published_the_other_way_round(server: Running) -> None:
+    first = server.signed("7.0.0", b"image 7.0.0")
+    server.put(b"image 7.1.0")
+    server.put(b"sbom of 7.1.0")
+    later = manifest("7.1.0", b"image 7.1.0")
+    role = offline.add_release(b64decode(first["role"]), [later], [server.repositories.product], server.clock())
+    second = request_for(later, b"sbom of 7.1.0", role, server.repositories.product)
+    assert [server.call("POST", "releases", request).status for request in (second, first)] == [200, 200]
+    assert server.call("GET", f"metadata/image/{PRODUCT}.json").data == role
+
+
 def test_delegations_signed_by_a_stranger_are_refused_with_the_release(server: Running) -> None:
     targets = server.call("GET", "metadata/image/targets.json").data
     forged = offline.add_product(targets, f"forged-{server.devices}", generate().public_key, server.repositories.targets, server.clock())

@@ -108,7 +108,7 @@ def _publish(
         return answer
     _require_counter(ledger, release)
     changed = _delegate(files, request.targets, signers, now)
-    changed |= publish_role({**files, **changed}, index.product, request.role, signers, now)
+    changed |= _take_role({**files, **changed}, release, request.role, signers, now)
     for manifest in release.manifests:
         require_signature({**files, **changed}, manifest)
     ledger.put_metadata("image", changed, versions(changed))
@@ -124,6 +124,17 @@ def _delegate(files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners
     if not targets or versions({name: targets})[name] <= versions({name: files[name]})[name]:
         return {}
     return publish_role(files, "targets", targets, signers, now)
+
+
+def _take_role(
+    files: Mapping[str, bytes], release: PublishedRelease, role: bytes, signers: OnlineSigners, now: datetime
+) -> dict[str, bytes]:
+    """Take the signed role in, unless a newer one that lists the release too is published: the order of publishing is free."""
+    product = release.index.product
+    name = f"{product}.json"
+    if name in files and versions({name: role})[name] < versions({name: files[name]})[name] and _is_listed(release, listed(files[name])):
+        return {}
+    return publish_role(files, product, role, signers, now)
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:
