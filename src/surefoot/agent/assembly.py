@@ -22,6 +22,7 @@ from surefoot.agent.install import SlotFiles
 from surefoot.agent.journal import Journal
 from surefoot.agent.machine import State
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.renewal import Renewal
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.storage import Storage
 from surefoot.agent.transport import HttpsServer
@@ -63,6 +64,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     slot = booted_slot(environment)
     if journal.state is None:
         journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))
+    server = HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials)
     parts = Parts(
         device_id=config.device.id,
         agent_version=version("surefoot"),
@@ -75,10 +77,11 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         trusted=TrustedStore(storage, f"{DATA}/trusted"),
         slots=slots,
         boot=FileBootControl(storage),
-        server=HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials),
+        server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: _reboot(config.reboot.command, folder),
+        renew=Renewal(storage, DATA, config.device.id, server, clock),
         policy=policy_of(config.trial),
     )
     return Runner(parts, slot)

@@ -26,7 +26,6 @@ from surefoot.model.record import Hint, Record, from_json, to_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
 from surefoot.trust.verify import load
 
-_KEY = "identity/device.key"
 _CERTIFICATE = "identity/device.pem"
 _SERVER_CA = "identity/server-ca.pem"
 _SERVER = "identity/server.json"
@@ -65,12 +64,10 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
     for root in roots.values():
         load({"root.json": root})
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _request(offer, _csr(key, offer))
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    certificate = _request(offer, csr_for(key, offer.device_id))
     trusted.save("director", {"root.json": roots["director"]})
     trusted.save("image", {"root.json": roots["image"]})
-    replace_file(storage, f"{folder}/{_KEY}", pem)
-    replace_file(storage, f"{folder}/{_CERTIFICATE}", certificate.encode())
+    keep_certificate(storage, folder, key, certificate)
     replace_file(storage, f"{folder}/{_SERVER_CA}", offer.server_ca.encode())
     # Written last: a device with this file has all the others.
     replace_file(storage, f"{folder}/{_SERVER}", to_json(Home(device_url=offer.device_url)))
@@ -93,12 +90,27 @@ def read_identity(storage: Storage, root: Path, folder: str) -> Identity:
     home = root / folder
     return Identity(
         device_url=from_json(data, Home, what=_SERVER).device_url,
-        credentials=Credentials(certificate=home / _CERTIFICATE, key=home / _KEY, server_ca=home / _SERVER_CA),
+        credentials=Credentials(certificate=home / _CERTIFICATE, server_ca=home / _SERVER_CA),
     )
 
 
-def _csr(key: ec.EllipticCurvePrivateKey, offer: EnrolmentOffer) -> str:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, offer.device_id[:64])])
+def keep_certificate(storage: Storage, folder: str, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:
+    """Write key and certificate (PEM) in one file: a power cut cannot leave one with the other's predecessor."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    replace_file(storage, f"{folder}/{_CERTIFICATE}", pem + certificate.encode())
+
+
+def read_certificate(storage: Storage, folder: str) -> x509.Certificate:
+    """Return the device's certificate; ``InvalidInput`` when there is none that can be read."""
+    try:
+        return x509.load_pem_x509_certificate(read_file(storage, f"{folder}/{_CERTIFICATE}") or b"")
+    except ValueError as error:
+        raise InvalidInput(f"The device's certificate cannot be read: {error}.", hint="Enrol the device again.") from error
+
+
+def csr_for(key: ec.EllipticCurvePrivateKey, device_id: str) -> str:
+    """Return a certificate request (PKCS#10, PEM) signed by ``key``; the server uses nothing of it but the public key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode()
 

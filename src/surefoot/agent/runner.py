@@ -103,6 +103,7 @@ class Parts:
         monitor: The health checks.
         clock: The clocks.
         reboot: Starts a reboot; returns at once, or never.
+        renew: Gets the device a new certificate when that is due.
         policy: The integrator's numbers.
     """
 
@@ -117,6 +118,7 @@ class Parts:
     monitor: HealthMonitor
     clock: Clock
     reboot: Callable[[], None]
+    renew: Callable[[], None]
     policy: Policy
 
 
@@ -225,6 +227,7 @@ class Runner:
     def _poll(self, etag: str) -> Event:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.
         self._flush(at_least_one=not self.is_reported)
+        self._renew()
         try:
             polled = self.parts.server.poll(etag)
         except TransportError as error:
@@ -232,6 +235,12 @@ class Runner:
         if polled.answer is None:
             return Unchanged(now=self._now(), next_poll_s=polled.next_poll_s)
         return Answered(now=self._now(), answer=polled.answer, etag=polled.etag)
+
+    def _renew(self) -> None:
+        try:
+            self.parts.renew()
+        except (TransientError, DeviceError) as error:
+            _LOG.warning("the certificate is not renewed yet: %s", error.message)
 
     def _verify(self, effect: Verify) -> Event:
         now = self._now()

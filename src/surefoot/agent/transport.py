@@ -21,7 +21,7 @@ from surefoot.agent.download import Response
 from surefoot.model.errors import FormatError, InvalidInput, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.record import from_json, to_json
-from surefoot.model.wire import NEXT_POLL_HEADER, PollAnswer
+from surefoot.model.wire import NEXT_POLL_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 DEFAULT_POLL_S = 300
@@ -58,10 +58,9 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Files of a device's identity, PEM."""
+    """Files of a device's identity, PEM; ``certificate`` holds the key as well."""
 
     certificate: Path
-    key: Path
     server_ca: Path
 
 
@@ -75,7 +74,14 @@ class HttpsServer:
             InvalidInput: The credentials cannot be read.
         """
         self._base_url = base_url.rstrip("/")
-        self._pool = urllib3.PoolManager(ssl_context=_context(credentials), timeout=_TIMEOUT, retries=False, maxsize=2)
+        self._credentials = credentials
+        self._pool = _connect(credentials)
+
+    def reload(self) -> None:
+        """Use the credentials as they now lie on disk; connections made with the old ones are closed."""
+        fresh = _connect(self._credentials)
+        self._pool.clear()
+        self._pool = fresh
 
     def poll(self, etag: str) -> Polled:
         """Implement ``Server``."""
@@ -90,6 +96,12 @@ class HttpsServer:
         """Implement ``Server``."""
         answer = self._request("POST", "/v1/events", body=to_json(batch), headers={"Content-Type": "application/json"})
         return _decoded(answer, Acknowledgement)
+
+    def renew(self, csr: str) -> str:
+        """Return a new certificate (PEM) for the key behind a request (PEM); ``TransportError`` when there is no usable answer."""
+        request = to_json(RenewalRequest(csr=csr))
+        answer = self._request("POST", "/v1/renew", body=request, headers={"Content-Type": "application/json"})
+        return _decoded(answer, EnrolmentAnswer).certificate
 
     def open(self, url: str, offset: int) -> Response:
         """Implement ``Server``. The body is streamed; compressed encodings are not asked for."""
@@ -129,12 +141,16 @@ class _Answer:
 _R = TypeVar("_R")
 
 
+def _connect(credentials: Credentials) -> urllib3.PoolManager:
+    return urllib3.PoolManager(ssl_context=_context(credentials), timeout=_TIMEOUT, retries=False, maxsize=2)
+
+
 def _context(credentials: Credentials) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_verify_locations(cafile=credentials.server_ca)
-        context.load_cert_chain(credentials.certificate, credentials.key)
+        context.load_cert_chain(credentials.certificate)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(f"The device's identity cannot be read: {error}.", hint="Run 'surefoot agent enroll'.") from error
     return context

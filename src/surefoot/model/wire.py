@@ -74,6 +74,12 @@ class EnrolmentRequest(Record, frozen=True, kw_only=True):
     csr: Annotated[str, Meta(max_length=8_192)]
 
 
+class RenewalRequest(Record, frozen=True, kw_only=True):
+    """A device's request for its next certificate, ``POST /v1/renew``; the certificate it calls with says who it is."""
+
+    csr: Annotated[str, Meta(max_length=8_192)]
+
+
 class EnrolmentAnswer(Record, frozen=True, kw_only=True):
     """A device certificate (PEM, seven days)."""
 

@@ -155,8 +155,17 @@ def _assemble(
     poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
     shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
     presence = Presence()
+    device_ca = DeviceCa(authorities.device_ca)
     devices = DeviceApi(
-        reads=reads, write=writer, poll=poll, signers=director, blobs=shelf.blobs, presence=presence, peer_key=PEER, clock=clock
+        reads=reads,
+        write=writer,
+        poll=poll,
+        signers=director,
+        blobs=shelf.blobs,
+        ca=device_ca,
+        presence=presence,
+        peer_key=PEER,
+        clock=clock,
     )
     operators = OperatorParts(
         reads=reads,
@@ -169,7 +178,7 @@ def _assemble(
         secret=_new_secret,
         clock=clock,
     )
-    enrolment = EnrolmentApi(ca=DeviceCa(authorities.device_ca), write=writer, clock=clock)
+    enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
     listeners = (
         _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
         _listener(enrolment, server_context(authorities.server_chain)),

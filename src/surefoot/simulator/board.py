@@ -148,6 +148,7 @@ class SimulatedBoard:
             monitor=_SimulatedHealth(clock=self.clock, is_healthy=behaviour is not Behaviour.UNHEALTHY),
             clock=self.clock,
             reboot=self._reboot,
+            renew=lambda: None,
             policy=self.policy,
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device listener, written by hand since every device calls it all day: poll, events, artifacts.
+"""The device listener, written by hand since every device calls it all day: poll, events, artifacts, renewal.
 
 Every request is checked: the certificate has not expired or been revoked since the connection was opened, and the device still
 belongs to the fleet. Identity comes from the certificate alone.
@@ -17,16 +17,18 @@ from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import DeniedError, Error, FormatError, UnknownError
 from surefoot.model.event import EventBatch
 from surefoot.model.record import from_json, to_json
-from surefoot.model.wire import NEXT_POLL_HEADER
+from surefoot.model.wire import NEXT_POLL_HEADER, RenewalRequest
 from surefoot.server.api.http import JSON, MethodError, RangeError, Receive, Scope, Send, header, read_body, send_answer, send_problem
 from surefoot.server.services.poll import Poll
-from surefoot.server.services.ports import CheckIn, Peer, Reads, Write
+from surefoot.server.services.ports import CheckIn, DeviceCertificates, Peer, Reads, Write
+from surefoot.server.services.renew import renew
 from surefoot.server.services.report import report
 from surefoot.store.blobs import BlobStore
 from surefoot.trust.director import DirectorSigners
 
 _ARTIFACTS = "/v1/artifacts/"
 _MOST_BATCH_BYTES = 1 << 20
+_MOST_CSR_BYTES = 16 << 10
 _PIECE_BYTES = 1 << 18
 _NEXT_POLL = NEXT_POLL_HEADER.lower().encode()
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
@@ -60,6 +62,7 @@ class DeviceApi:
         poll: The verb.
         signers: The director's online keys.
         blobs: The images.
+        ca: The device CA.
         presence: Where polls are counted.
         peer_key: Key in the scope under which the listener puts the ``Peer``.
         clock: Now, aware, UTC.
@@ -70,6 +73,7 @@ class DeviceApi:
     poll: Poll
     signers: DirectorSigners
     blobs: BlobStore
+    ca: DeviceCertificates
     presence: Presence
     peer_key: str
     clock: Callable[[], datetime]
@@ -98,11 +102,14 @@ class DeviceApi:
         elif path == "/v1/events":
             _require(method, "POST")
             await self._events(scope, receive, send, row, now)
+        elif path == "/v1/renew":
+            _require(method, "POST")
+            await self._renew(scope, receive, send, row, now)
         elif path.startswith(_ARTIFACTS):
             _require(method, "GET", "HEAD")
             await self._artifact(scope, send, row)
         else:
-            raise UnknownError("There is nothing here.", hint="Devices call /v1/poll, /v1/events and /v1/artifacts/<hex>.")
+            raise UnknownError("There is nothing here.", hint="Devices call /v1/poll, /v1/events, /v1/artifacts/<hex> and /v1/renew.")
 
     async def _poll(self, scope: Scope, send: Send, row: CheckIn, now: datetime) -> None:
         now_s = int(now.timestamp())
@@ -121,6 +128,12 @@ class DeviceApi:
         batch = from_json(body, EventBatch, what="Event batch")
         acknowledgement = await report(row.device_id, batch, self.write, self.signers, now)
         await send_answer(send, 200, to_json(acknowledgement), [JSON])
+
+    async def _renew(self, scope: Scope, receive: Receive, send: Send, row: CheckIn, now: datetime) -> None:
+        body = await read_body(scope, receive, _MOST_CSR_BYTES)
+        request = from_json(body, RenewalRequest, what="Renewal request")
+        answer = await renew(row.device_id, request, self.ca, self.write, now)
+        await send_answer(send, 200, to_json(answer), [JSON])
 
     async def _artifact(self, scope: Scope, send: Send, row: CheckIn) -> None:
         digest = self._ordered(row.device_id, scope["path"].removeprefix(_ARTIFACTS))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a device stays in: a new key and certificate when a third of the old one's life is left, over mutual TLS.
+
+The old certificate serves until the new one lies whole on disk; cut off anywhere in between, the device tries again later.
+"""
+
+from datetime import datetime
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from surefoot.agent.clock import Clock
+from surefoot.agent.enrol import csr_for, keep_certificate, read_certificate
+from surefoot.agent.storage import Storage
+from surefoot.model.assignment import DeviceId
+
+
+class CertificateSource(Protocol):
+    """Where a new certificate comes from; ``surefoot.agent.transport.HttpsServer`` is the real one."""
+
+    def renew(self, csr: str) -> str:
+        """Return a new certificate (PEM) for the key behind a request; ``TransportError`` when there is none to be had."""
+        ...
+
+    def reload(self) -> None:
+        """Use the new certificate from now on."""
+        ...
+
+
+class Renewal:
+    """Called before each poll; does something once in a few days."""
+
+    def __init__(self, storage: Storage, folder: str, device_id: DeviceId, source: CertificateSource, clock: Clock) -> None:
+        """Look after the certificate of ``device_id`` in ``folder``; ``InvalidInput`` when there is none."""
+        self._storage = storage
+        self._folder = folder
+        self._device_id = device_id
+        self._source = source
+        self._clock = clock
+        self._due_at = self._read_due_at()
+
+    def __call__(self) -> None:
+        """Renew if that is due.
+
+        Raises:
+            TransportError: The server gave no certificate; the old one serves on.
+            DeviceError: The new one could not be kept; the old one serves on.
+        """
+        if self._clock.now() < self._due_at:
+            return
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._source.renew(csr_for(key, self._device_id))
+        keep_certificate(self._storage, self._folder, key, certificate)
+        self._source.reload()
+        self._due_at = self._read_due_at()
+
+    def _read_due_at(self) -> datetime:
+        certificate = read_certificate(self._storage, self._folder)
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return end - (end - begin) / 3
