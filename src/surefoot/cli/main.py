@@ -33,6 +33,7 @@ NOUNS = {
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
     "serve": Noun(summary="run the server", extra="server"),
     "token": Noun(summary="let a new device join"),
+    "user": Noun(summary="say who may call the operator API"),
     "device": Noun(summary="list devices, show one, order a release for one"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
     "demo": Noun(summary="show one board updated, and rescued from a bad release", extra="server,release"),

@@ -55,6 +55,10 @@ class OperatorClient:
         answer = self._call("POST", path, body=to_json(value), headers={"Content-Type": "application/json"})
         return from_json(answer.data, kind, what=f"Answer of {self._server}")
 
+    def delete(self, path: str) -> None:
+        """Delete what lies under ``/api/v1/<path>``."""
+        self._call("DELETE", path)
+
     def has_blob(self, digest: Digest) -> bool:
         """Say whether the server has a blob."""
         return self._call("HEAD", f"blobs/{hex_of(digest)}", absent_is_fine=True).status != _NOT_FOUND

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from litestar import Litestar, MediaType, Request, Response, Router, get, head, post, put
+from litestar import Litestar, MediaType, Request, Response, Router, delete, get, head, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -36,7 +36,8 @@ from surefoot.server.api.http import (
     send_problem,
     too_large,
 )
-from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, ReleaseList, ReleaseStory
+from surefoot.server.services.access import UserAnswer, UserRequest, add_user, remove_user
+from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, ReleaseList, ReleaseStory, UserList
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
@@ -164,6 +165,24 @@ async def post_token(
     return await offer(data, parts.secret(), parts.doors, by=_by(request), reads=parts.reads, write=parts.write, now=parts.clock())
 
 
+@post("/users", status_code=201)
+async def post_user(request: Request[Any, Any, Any], data: JSONBody[UserRequest], parts: NamedDependency[OperatorParts]) -> UserAnswer:
+    """Let one more operator in; the token in the answer is told this once."""
+    return await add_user(data, parts.secret(), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/users")
+async def list_users(parts: NamedDependency[OperatorParts]) -> UserList:
+    """List operators."""
+    return parts.catalogue.users()
+
+
+@delete("/users/{name:str}")
+async def delete_user(request: Request[Any, Any, Any], name: FromPath[str], parts: NamedDependency[OperatorParts]) -> None:
+    """Let an operator in no longer."""
+    await remove_user(name, by=_by(request), write=parts.write, now=parts.clock())
+
+
 @get("/devices")
 async def list_devices(
     parts: NamedDependency[OperatorParts], after: FromQuery[str] = "", limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100
@@ -195,6 +214,9 @@ def _litestar(parts: OperatorParts) -> Litestar:
         show_release,
         get_metadata,
         post_token,
+        post_user,
+        list_users,
+        delete_user,
         list_devices,
         show_device,
         post_order,

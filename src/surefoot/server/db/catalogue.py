@@ -16,8 +16,8 @@ from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import ReleaseIndex
 from surefoot.model.record import from_json, utc_text
-from surefoot.server.db.schema import assignment, device, event, presence, release
-from surefoot.server.services.catalogue import DevicePage, DeviceStory, ReleaseLine, ReleaseList, StoredEvent
+from surefoot.server.db.schema import api_token, assignment, device, event, presence, release
+from surefoot.server.services.catalogue import DevicePage, DeviceStory, ReleaseLine, ReleaseList, StoredEvent, UserLine, UserList
 
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
@@ -43,6 +43,11 @@ class SqlCatalogue:
         if not rows:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
         return DeviceStory(device=_device(rows[0]), assignments=self._attempts(device_id), events=self._events(device_id))
+
+    def users(self) -> UserList:
+        """Return every operator, by name."""
+        rows = self._rows(select(api_token).order_by(api_token.c.name))
+        return UserList(users=[UserLine(name=row.name, created_at=_text(row.created_at)) for row in rows])
 
     def releases(self) -> ReleaseList:
         """Return every published release, newest first."""

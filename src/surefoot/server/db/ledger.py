@@ -250,6 +250,14 @@ class SqliteLedger:
         self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,))
         self._connection.execute("INSERT INTO api_token (hash, name, created_at) VALUES (?, ?, ?)", (hashed, name, _seconds(now)))
 
+    def has_user(self, name: str) -> bool:
+        """Say whether there is an API token of that name."""
+        return self._row("SELECT 1 FROM api_token WHERE name = ?", name) is not None
+
+    def remove_user(self, name: str) -> bool:
+        """Remove the API token of that name; false when there is none."""
+        return self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,)).rowcount == 1
+
     def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
         return row

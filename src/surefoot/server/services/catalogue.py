@@ -58,6 +58,19 @@ class ReleaseList(Record, frozen=True, kw_only=True, omit_defaults=False):
     releases: list[ReleaseLine]
 
 
+class UserLine(Record, frozen=True, kw_only=True):
+    """One operator."""
+
+    name: str
+    created_at: str
+
+
+class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Every operator, by name."""
+
+    users: list[UserLine]
+
+
 class Catalogue(Protocol):
     """Lists for people; may take as long as a page does, and is never called for a device."""
 
@@ -71,6 +84,10 @@ class Catalogue(Protocol):
         Raises:
             UnknownError: There is no such device.
         """
+        ...
+
+    def users(self) -> UserList:
+        """Return every operator, by name."""
         ...
 
     def releases(self) -> ReleaseList:

@@ -213,6 +213,14 @@ class Ledger(Reads, Protocol):
         """Store an API token, in place of the one that had this name."""
         ...
 
+    def has_user(self, name: str) -> bool:
+        """Say whether there is an API token of that name."""
+        ...
+
+    def remove_user(self, name: str) -> bool:
+        """Remove the API token of that name; false when there is none."""
+        ...
+
     def add_act(self, act: Act) -> None:
         """Store who did what."""
         ...
