@@ -44,11 +44,11 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
     row = "{:<32} {:<20} {:<10} {:<28} {}"
-    if not arguments.json:
-        print(row.format("DEVICE", "HARDWARE", "STATE", "RUNS", "LAST SEEN"))
     after = ""
     while True:
         page = calls.get("devices", dict[str, Any], after=after, limit=_PAGE)
+        if not after and not arguments.json:
+            print(row.format("DEVICE", "HARDWARE", "STATE", "RUNS", "LAST SEEN"))
         for device in page["devices"]:
             columns = (device["device_id"], device["hardware"], device["state"], _runs(device), device.get("last_seen") or "never")
             print(json.dumps(device, sort_keys=True) if arguments.json else row.format(*columns))

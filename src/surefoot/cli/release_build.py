@@ -52,7 +52,7 @@ def _build(arguments: argparse.Namespace) -> int:
     print(f"Built {_title(bundle)} into {arguments.output}")
     print(f"Bundle {bundle.digest}")
     _print_images(bundle)
-    print(f"Next: surefoot release sign {shlex.quote(str(arguments.output))}")
+    print(f"Next: surefoot release sign {shlex.quote(str(arguments.output))} --keys DIR")
     return 0
 
 
