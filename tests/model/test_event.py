@@ -30,7 +30,7 @@ def test_the_example_of_the_formats_page_is_read() -> None:
         b'{"journal": "f1c2f1c2f1c2f1c2", "events": [{"seq": 41, "type": "update.install.completed", "at": "2026-11-23T08:00:00Z",'
         b' "clock": "synced", "assignment_id": 1234561, "data": {"slot": "b", "hash": "sha256:00", "seconds": 12.4}}]}'
     )
-    assert from_json(example, EventBatch, what="batch").events[0].type is EventType.INSTALL_COMPLETED
+    assert from_json(example, EventBatch, what="batch").events[0].type == EventType.INSTALL_COMPLETED
 
 
 def test_an_acknowledgement_has_the_form_of_the_formats_page() -> None:

@@ -55,7 +55,7 @@ class PocketServer:
 
     def story(self) -> list[EventType]:
         """Return the types of all stored events, in the device's order."""
-        return [self.events[key].type for key in sorted(self.events)]
+        return [EventType(self.events[key].type) for key in sorted(self.events)]
 
 
 @dataclass(frozen=True)

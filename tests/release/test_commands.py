@@ -33,7 +33,7 @@ def test_build_prints_digest_images_and_what_to_do_next(recipe: Path, tmp_path: 
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"Bundle {read_bundle(tmp_path / 'out').digest}"
     assert sum(line.startswith("image ") for line in lines) == 4
-    assert lines[-1] == f"Next: surefoot release sign {tmp_path}/out"
+    assert lines[-1] == f"Next: surefoot release sign {tmp_path}/out --keys DIR"
 
 
 def test_the_build_id_of_the_command_line_wins(recipe: Path, tmp_path: Path) -> None:

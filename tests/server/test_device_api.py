@@ -201,6 +201,13 @@ def test_events_are_acknowledged_once_stored(server: Running) -> None:
     assert [stored["event"]["seq"] for stored in server.story(device)["events"]] == [2, 1]
 
 
+def test_a_newer_agents_words_are_kept_and_change_nothing(server: Running, ordered: Joined) -> None:
+    batch = {"journal": JOURNAL, "events": [{**event(1, "update.made.up"), "surprise": 1}], "more": True}
+    assert ordered.send(batch).status == 200
+    assert server.story(ordered)["events"][0]["event"]["type"] == "update.made.up"
+    assert "outcome" not in server.story(ordered)["assignments"][0]
+
+
 @pytest.mark.parametrize(
     "batch",
     [
@@ -209,11 +216,10 @@ def test_events_are_acknowledged_once_stored(server: Running) -> None:
         b"[1]",
         b'{"journal": "short", "events": []}',
         {"journal": JOURNAL, "events": [event(0)]},
-        {"journal": JOURNAL, "events": [event(1, "update.made.up")]},
+        {"journal": JOURNAL, "events": [event(1, "Not A Word")]},
         {"journal": JOURNAL, "events": [event(2), event(1)]},
         {"journal": JOURNAL, "events": [event(1, assignment_id=0)]},
         {"journal": JOURNAL, "events": [event(n) for n in range(1, MAX_BATCH + 2)]},
-        {"journal": JOURNAL, "events": [], "surprise": 1},
     ],
 )
 def test_a_malformed_batch_is_a_problem_and_stores_nothing(server: Running, ordered: Joined, batch: object) -> None:

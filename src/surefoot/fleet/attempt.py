@@ -17,7 +17,7 @@ from surefoot.model.event import DeploymentEvent, EventType
 from surefoot.model.record import Name, Record, Size
 from surefoot.model.version import SemVer
 
-_OUTCOMES = {
+_OUTCOMES: dict[str, Outcome] = {
     EventType.DOWNLOAD_FAILED: Outcome.FAILED,
     EventType.INSTALL_FAILED: Outcome.FAILED,
     EventType.ROLLBACK_COMPLETED: Outcome.ROLLED_BACK,
@@ -83,11 +83,11 @@ def end(attempt: Attempt, outcome: Outcome, now: str) -> Attempt:
 
 
 def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now: str) -> Attempt:
-    if event.type is EventType.CHECK_COMPLETED and event.data.get("refused"):
+    if event.type == EventType.CHECK_COMPLETED and event.data.get("refused"):
         return end(attempt, Outcome.REJECTED, now)
     if event.type not in _NOT_A_START:
         attempt = structs.replace(attempt, is_started=True)
-    if event.type is EventType.HEALTH_OK:
+    if event.type == EventType.HEALTH_OK:
         healthy = structs.replace(attempt, is_healthy=True)
         return end(healthy, Outcome.SUCCEEDED, now) if running == attempt.hash else healthy
     outcome = _OUTCOMES.get(event.type)

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import Digest
-from surefoot.model.record import Name, Record
+from surefoot.model.record import Hint, Name, Record
 from surefoot.model.slot import SlotName
 from surefoot.model.version import SemVer
 
@@ -16,6 +16,7 @@ MAX_BATCH = 200
 """Events in one call."""
 
 Sequence = Annotated[int, Meta(ge=1, lt=2**53)]
+Kind = Annotated[str, Meta(pattern=r"\A[a-z]{1,20}(\.[a-z_]{1,20}){1,4}\Z")]
 JournalId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16,64}\Z")]
 
 
@@ -39,12 +40,12 @@ class EventType(StrEnum):
     ROLLBACK_COMPLETED = "update.rollback.completed"
 
 
-class DeploymentEvent(Record, frozen=True, kw_only=True):
+class DeploymentEvent(Hint, frozen=True, kw_only=True):
     """One thing that happened on a device.
 
     Attributes:
         seq: Grows by one within a journal; orders the events of a device whatever its clock says.
-        type: What happened.
+        type: What happened: an ``EventType``, or a word of an agent newer than the reader, which is kept and has no effect.
         at: The device's own clock, RFC 3339 UTC.
         clock: Whether that clock can be believed.
         assignment_id: The attempt it belongs to, when there is one.
@@ -52,14 +53,14 @@ class DeploymentEvent(Record, frozen=True, kw_only=True):
     """
 
     seq: Sequence
-    type: EventType
+    type: Kind
     at: str
     clock: Literal["synced", "unsynced"] = "synced"
     assignment_id: AssignmentId | None = None
     data: dict[str, Any] = {}
 
 
-class DeviceReport(Record, frozen=True, kw_only=True):
+class DeviceReport(Hint, frozen=True, kw_only=True):
     """A device's own statement of what it runs."""
 
     hardware: Name
@@ -73,7 +74,7 @@ class DeviceReport(Record, frozen=True, kw_only=True):
     release_counter: int
 
 
-class EventBatch(Record, frozen=True, kw_only=True):
+class EventBatch(Hint, frozen=True, kw_only=True):
     """``POST /v1/events``: events in order, oldest first, and the device's statement at the time of sending."""
 
     journal: JournalId
