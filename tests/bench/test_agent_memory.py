@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests that a real agent installs an image that is larger than the memory it may take for it."""
+
+from bench.agent_memory import CEILING_MIB, measure
+
+IMAGE_MIB = 2 * int(CEILING_MIB)
+
+
+def test_an_agent_does_not_grow_with_its_image() -> None:
+    installing, growth = measure("now", image_mib=IMAGE_MIB)
+    assert installing.value > growth.value >= 0
+    assert growth.ratio < 1
