@@ -7,6 +7,7 @@ so that the bare install carries the agent alone.
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,22 +22,25 @@ class Noun:
 
     Attributes:
         summary: One line for ``surefoot --help``.
-        extra: The extra of the distribution that its module needs; empty for the bare install.
+        extras: The extras of the distribution that it needs; none for the bare install.
     """
 
     summary: str
-    extra: str = ""
+    extras: tuple[str, ...] = ()
 
+
+_EXTRAS = {"release": "cyclonedx", "server": "litestar"}
+"""A package of each extra, by which it is known to be there."""
 
 NOUNS = {
-    "release": Noun(summary="build, verify, sign and publish releases", extra="release"),
+    "release": Noun(summary="build, verify, sign and publish releases", extras=("release",)),
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
-    "serve": Noun(summary="run the server", extra="server"),
+    "serve": Noun(summary="run the server", extras=("server",)),
     "token": Noun(summary="let a new device join"),
     "user": Noun(summary="say who may call the operator API"),
     "device": Noun(summary="list devices, show one, order a release for one"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
-    "demo": Noun(summary="show one board updated, and rescued from a bad release", extra="server,release"),
+    "demo": Noun(summary="show one board updated, and rescued from a bad release", extras=("server", "release")),
     "simulate": Noun(summary="run a simulated board in wall time"),
 }
 
@@ -70,16 +74,13 @@ def _run(words: list[str]) -> int:
 
 
 def _configure(name: str, entry: Noun) -> Callable[[argparse.ArgumentParser], None]:
-    try:
-        module = importlib.import_module(f"surefoot.cli.{name}")
-    except ModuleNotFoundError as error:
-        if not entry.extra or (error.name or "").startswith("surefoot"):
-            raise
+    missing = [extra for extra in entry.extras if importlib.util.find_spec(_EXTRAS[extra]) is None]
+    if missing:
         raise InvalidInput(
-            f"'surefoot {name}' needs the package {error.name}, which the bare install does not have.",
-            hint=f"Install surefoot[{entry.extra}].",
-        ) from error
-    configure: Callable[[argparse.ArgumentParser], None] = module.configure
+            f"'surefoot {name}' needs packages that the bare install does not have.",
+            hint=f"Install surefoot[{','.join(missing)}].",
+        )
+    configure: Callable[[argparse.ArgumentParser], None] = importlib.import_module(f"surefoot.cli.{name}").configure
     return configure
 
 

@@ -74,12 +74,14 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 
 class MustMatch(Record, frozen=True, kw_only=True):
-    """The block that both repositories sign for an image; every version rule on the device reads from it alone."""
+    """The block that both repositories sign for an image; every version rule on the device reads from it alone.
+
+    The variant is not in it: the path of the image, which both repositories sign as well, says it.
+    """
 
     product: Name
     version: SemVer
     build_id: BuildId
-    variant: Name
     release_counter: Counter
     target_hardware: Annotated[list[Name], Meta(min_length=1, max_length=100)]
     min_bootloader_version: SemVer
@@ -124,7 +126,6 @@ def must_match(manifest: Manifest) -> MustMatch:
         product=manifest.product,
         version=manifest.version,
         build_id=manifest.build_id,
-        variant=manifest.variant,
         release_counter=manifest.release_counter,
         target_hardware=manifest.target_hardware,
         min_bootloader_version=manifest.min_bootloader_version,

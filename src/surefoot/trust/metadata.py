@@ -36,7 +36,7 @@ ISSUED_FIELD = "issued_at"
 
 _CAPS = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
 _TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
-_KEY_ID = re.compile(r"[0-9a-f]{64}")
+_KEY_ID = re.compile(r"[0-9a-f]{8,64}")
 _HEX = re.compile(r"([0-9a-f]{2})*")
 _WRITER = JSONSerializer(compact=True)
 

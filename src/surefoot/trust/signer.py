@@ -10,15 +10,18 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner, Key, Signer
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from tuf.api.metadata import Role
 
 from surefoot.model.errors import InvalidInput
 
+KEY_ID_DIGITS = 16
+"""Hex digits of a key id: the beginning of the SHA-256 that ``securesystemslib`` gives a key."""
+
 
 def generate() -> CryptoSigner:
     """Return a new ECDSA P-256 key."""
-    return CryptoSigner.generate_ecdsa()
+    return _signer(ec.generate_private_key(ec.SECP256R1()))
 
 
 def load(path: Path) -> Signer:
@@ -35,7 +38,7 @@ def load(path: Path) -> Signer:
         raise InvalidInput(f"{path} is not a readable private key: {error}.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise InvalidInput(f"{path} is not an ECDSA P-256 key.")
-    return CryptoSigner(key)
+    return _signer(key)
 
 
 def choose(signers: Iterable[Signer], role: Role, keys: dict[str, Key], *, name: str) -> list[Signer]:
@@ -51,3 +54,9 @@ def choose(signers: Iterable[Signer], role: Role, keys: dict[str, Key], *, name:
             hint="Bring the keys that 'surefoot trust init' made for it.",
         )
     return fitting[: role.threshold]
+
+
+def _signer(key: ec.EllipticCurvePrivateKey) -> CryptoSigner:
+    full = SSlibKey.from_crypto(key.public_key())
+    # The id only finds the key among those the delegator lists, and a device pays for it in every signature of every poll.
+    return CryptoSigner(key, SSlibKey(full.keyid[:KEY_ID_DIGITS], full.keytype, full.scheme, full.keyval))

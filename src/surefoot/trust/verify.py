@@ -341,6 +341,7 @@ def _ordered(entry: TargetFile) -> Ordered:
     except FormatError as error:
         raise MetadataError(error.message) from error
     block = order.must_match
-    if not any(entry.path == target_path(block.product, block.version, hardware, block.variant) for hardware in block.target_hardware):
+    beginnings = tuple(target_path(block.product, block.version, hardware, "") for hardware in block.target_hardware)
+    if not entry.path.startswith(beginnings):
         raise MismatchError(f"The path {entry.path} is not one that its must-match block gives.")
     return ordered
