@@ -10,10 +10,10 @@ from bench.signed_bytes import measure
 LIMITS = {
     "idle poll": 0.0,
     "idle poll on a new connection, up and down": 1.0,
-    "idle poll, timestamp signed again": 1.10,
+    "idle poll, timestamp signed again": 1.0,
     "new order but for the product's role": 1.0,
-    "new order, 5 releases": 1.18,
-    "each further release": 1.45,
+    "new order, 5 releases": 1.06,
+    "each further release": 1.36,
     "first contact and both roots, 5 releases": 0.25,
 }
 
