@@ -350,7 +350,7 @@ def test_a_cut_between_activation_and_its_record_loses_no_event() -> None:
     assert effects[-1] == Probe()
 
 
-@pytest.mark.parametrize("phase", [P.IDLE, P.CHECKING, P.VERIFYING])
+@pytest.mark.parametrize("phase", [P.IDLE, P.CHECKING, P.VERIFYING, P.REPORTING])
 def test_a_committed_release_that_the_bootloader_gave_up_is_noticed_in_any_phase_of_rest(phase: Phase) -> None:
     after, effects = step(anew(FELL_BACK, phase), booted(A), POLICY)
     assert (after.slot, after.running, after.fallback) == (A, release("1.0.0"), None)
