@@ -141,5 +141,5 @@ def received(count: int) -> Received:
     return Received(now=NOW, received=count)
 
 
-def interrupted(count: int) -> Interrupted:
-    return Interrupted(now=NOW, received=count, code="transport", message="The line broke.")
+def interrupted(count: int, now: datetime = NOW) -> Interrupted:
+    return Interrupted(now=now, received=count, code="transport", message="The line broke.")
