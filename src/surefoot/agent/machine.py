@@ -689,7 +689,9 @@ def _revert(state: State, event: Booted | Woke, _policy: Policy) -> Step:
     return state, (Revert(bad=_attempt(state).slot, to=state.slot), Reboot())
 
 
-def _report(state: State, _event: Booted | Woke, _policy: Policy) -> Step:
+def _report(state: State, event: Booted | Woke, policy: Policy) -> Step:
+    if isinstance(event, Booted) and event.slot is not state.slot and state.fallback is not None:
+        return _fell_back(state, event, policy)
     return state, (Report(),)
 
 
