@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -30,7 +30,7 @@ from surefoot.simulator.board import Behaviour, Rebooting, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from tests.powerfail.pocket import CAPACITY, FACTORY, IMAGE_BYTES, Plan, PocketServer, PocketWorld
-from tests.trust.repositories import NOW, Repositories, manifest
+from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
 
 PLANS = {behaviour: Plan.to(behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -258,6 +258,27 @@ def test_an_answer_that_does_not_verify_is_reported_once_however_often_it_comes(
 
 
 # --- clocks -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_board_without_a_clock_is_updated_though_the_line_breaks() -> None:
+    it = story(start=EPOCH, breaks_after=[50_000])
+    it.run()
+    it.world.check(commits=True)
+    assert it.state().time_floor == utc_text(NOW), "time has reached what the director's timestamp says"
+    assert it.only(EventType.HEALTH_OK)["seconds"] < 3600
+    assert {event.clock for event in it.world.server.events.values()} == {"unsynced"}
+
+
+def test_an_order_that_is_void_by_the_directors_own_time_is_rejected_without_a_clock() -> None:
+    repositories = Repositories()
+    content = image(Behaviour.GOOD, IMAGE_BYTES)
+    wanted = manifest("1.1.0", content)
+    repositories.release(wanted)
+    repositories.now = NOW + timedelta(hours=25)
+    repositories.order(wanted, order=order_for(DEVICE, wanted, 1, NOW))
+    it = story(Plan(repositories=repositories, wanted=wanted, content=content), start=EPOCH)
+    it.run()
+    assert it.events(EventType.CHECK_COMPLETED)[-1].data["refused"] == "order_void"
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ class Runner:
         after, effects = step(before, event, self.parts.policy)
         emits = [effect for effect in effects if isinstance(effect, Emit)]
         if emits or kept(after) != kept(before):
-            self.parts.journal.append(kept(after), [self._emitted(emit) for emit in emits])
+            self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in emits])
         self.state = after
         _log_step(before, after, emits)
         for effect in effects:
@@ -265,6 +265,8 @@ class Runner:
         )
 
     def _admitted(self, effect: Verify, verdict: Verdict, now: datetime) -> Event:
+        # A board without a clock has learnt just now how late it is; the order is judged and begun by that.
+        now = max(now, verdict.issued_at)
         floor = utc_text(max(verdict.issued_at, parse_utc(self.state.time_floor)))
         next_poll_s = effect.answer.next_poll_s
         ordered = verdict.ordered
@@ -388,9 +390,9 @@ class Runner:
             release_counter=self.state.release_counter,
         )
 
-    def _emitted(self, emit: Emit) -> Emitted:
+    def _emitted(self, emit: Emit, state: State) -> Emitted:
         clock = self.parts.clock.now()
-        is_believable = clock >= parse_utc(self.state.time_floor)
+        is_believable = clock >= parse_utc(state.time_floor)
         return Emitted(
             type=emit.type,
             at=utc_text(clock),
