@@ -312,6 +312,16 @@ def test_a_wrong_acknowledgement_forgets_nothing(acknowledge: Callable[[EventBat
     assert open_journal(it.world.board.flash).pending == ()
 
 
+def test_an_acknowledgement_of_something_else_is_no_proof_that_the_server_was_reached() -> None:
+    it = on_trial(PLANS[Behaviour.GOOD])
+    it.server.acknowledge = of_another_journal
+    with pytest.raises(Rebooting):
+        drive(it.runner(B), in_phase(Phase.COMMITTED))
+    it.server.acknowledge = lambda _batch, honest: honest
+    it.run()
+    assert it.only(EventType.HEALTH_FAILED)["reason"] == "server_lost"
+
+
 def test_an_acknowledgement_beyond_what_was_sent_forgets_only_what_was_sent() -> None:
     it = story(acknowledge=lambda batch, _: Acknowledgement(acknowledged=Position(journal=batch.journal, seq=10_000)))
     it.run()

@@ -369,10 +369,10 @@ class Runner:
         while journal.pending or at_least_one:
             events = list(journal.pending[:MAX_BATCH])
             answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
-            self.is_reported = True
-            at_least_one = False
             if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
                 raise TransportError("The server acknowledged other events than were sent.")
+            self.is_reported = True
+            at_least_one = False
             if events:
                 journal.acknowledge(min(answer.acknowledged.seq, events[-1].seq))
 
