@@ -219,6 +219,14 @@ def test_an_image_that_changes_in_its_slot_after_the_download_is_never_activated
     assert it.world.server.reports[-1].version == "1.1.0"
 
 
+@pytest.mark.parametrize("capacity", range(200 * 1024, 240 * 1024, 4096))
+def test_without_room_the_download_fails_and_the_server_hears_of_it(capacity: int) -> None:
+    it = story(flash=SimulatedFlash(capacity_bytes=capacity))
+    it.run()
+    assert it.only(EventType.DOWNLOAD_FAILED)["code"] == "no_space"
+    assert it.world.server.reports[-1].version == "1.0.0"
+
+
 # --- orders that this device may not follow ---------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ from surefoot.agent.machine import (
     Marked,
     MarkGood,
     Nothing,
+    Phase,
     Policy,
     Poll,
     Probe,
@@ -66,6 +67,7 @@ from surefoot.model.errors import (
     DeviceError,
     DigestError,
     Error,
+    SpaceError,
     TransientError,
     TransportError,
     TrustError,
@@ -189,7 +191,10 @@ class Runner:
         after, effects = step(before, event, self.parts.policy)
         emits = [effect for effect in effects if isinstance(effect, Emit)]
         if emits or kept(after) != kept(before):
-            self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in emits])
+            try:
+                self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in emits])
+            except SpaceError as error:
+                return self._without_room(event, error)
         self.state = after
         _log_step(before, after, emits)
         for effect in effects:
@@ -197,6 +202,15 @@ class Runner:
             if result is not None:
                 return result
         raise LookupError(f"{after.phase} asked for nothing that answers")
+
+    def _without_room(self, event: Event, error: SpaceError) -> Event:
+        """Give up the image on its way, if it has taken the room that the journal needs; any other lack of room ends the agent."""
+        attempt = self.state.attempt
+        if self.state.phase is not Phase.DOWNLOADING or attempt is None or isinstance(event, Failed):
+            raise error
+        install.prepare(self.parts.boot, attempt.slot, self.slot)
+        self.downloader.discard(attempt.slot)
+        return Failed(now=self._now(), code=error.code, message=error.message)
 
     def _perform(self, effect: Effect) -> Event | None:
         match effect:
@@ -306,6 +320,10 @@ class Runner:
             return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)
         except CorruptDownloadError as error:
             return Corrupt(now=self._now(), code=error.code, message=error.message)
+        except SpaceError as error:
+            # The journal needs room to say so.
+            self.downloader.discard(attempt.slot)
+            return Failed(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Received(now=self._now(), received=received)
@@ -347,7 +365,7 @@ class Runner:
     def _report(self) -> Event:
         try:
             self._send_pending()
-        except TransientError as error:
+        except (TransientError, SpaceError) as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Reported(now=self._now())
 
@@ -358,10 +376,10 @@ class Runner:
             return Failed(now=self._now(), code=error.code, message=error.message)
 
     def _flush(self, *, at_least_one: bool = False) -> None:
-        """Send what waits, if the server is there; what does not get through waits for the next time."""
+        """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""
         try:
             self._send_pending(at_least_one=at_least_one)
-        except TransientError as error:
+        except (TransientError, SpaceError) as error:
             _LOG.info("events wait: %s", error.message)
 
     def _send_pending(self, *, at_least_one: bool = False) -> None:
