@@ -265,6 +265,15 @@ def test_an_answer_that_does_not_verify_is_reported_once_however_often_it_comes(
     assert it.world.server.reports[-1].version == "1.1.0"
 
 
+def test_an_empty_view_is_believed_and_asked_about_no_more() -> None:
+    plan = Plan.to(Behaviour.GOOD)
+    plan.repositories.order(None)
+    it = story(plan)
+    it.world.board.run(lambda _: it.server.polls == 3)
+    assert it.state().etag == "1"
+    assert it.world.server.events == {}
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------------------
 
 
@@ -444,25 +453,37 @@ def test_a_board_that_does_not_reboot_is_asked_again() -> None:
     assert [round(later - earlier) for earlier, later in pairwise(asked)] == [61, 62, 64]
 
 
-class NoRoomForTrust(SimulatedFlash):
-    """Flash on which no metadata fits while it is said to be full."""
+class NoRoom(SimulatedFlash):
+    """Flash that has no room for the files whose names begin so."""
 
-    is_full = False
+    full = "-"
 
     def write(self, path: str, inode: int, offset: int, data: bytes) -> None:
-        if self.is_full and path.startswith("data/trusted"):
+        if path.startswith(self.full):
             raise SpaceError("There is no room.")
         super().write(path, inode, offset, data)
 
 
 def test_a_full_disk_while_verifying_is_waited_out() -> None:
-    flash = NoRoomForTrust()
+    flash = NoRoom()
     it = story(flash=flash)
-    flash.is_full = True
+    flash.full = "data/trusted"
     drive(it.runner(), lambda _: it.clock.monotonic() > 100)
     assert it.clock.waits[:4] == [1, 2, 4, 8]
     assert it.state().attempt is None
-    flash.is_full = False
+    flash.full = "-"
+    it.run()
+    it.world.check(commits=True)
+
+
+def test_without_room_for_the_journal_the_agent_ends_before_it_does_anything() -> None:
+    flash = NoRoom()
+    it = story(flash=flash)
+    flash.full = "data/journal"
+    with pytest.raises(SpaceError):
+        drive(it.runner(), it.world.is_over)
+    assert it.server.opened == []
+    flash.full = "-"
     it.run()
     it.world.check(commits=True)
 
@@ -505,6 +526,13 @@ class Killed(BaseException):
 
 def die() -> None:
     raise Killed
+
+
+def test_an_agent_runs_until_its_board_goes_down() -> None:
+    it = story()
+    with pytest.raises(Killed):
+        it.runner(reboot=die).run()
+    assert it.state().phase is Phase.REBOOTING
 
 
 def kill_in(it: Story, phase: Phase) -> None:
