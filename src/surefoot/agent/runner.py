@@ -36,6 +36,7 @@ from surefoot.agent.machine import (
     Marked,
     MarkGood,
     Nothing,
+    Phase,
     Policy,
     Poll,
     Probe,
@@ -66,6 +67,7 @@ from surefoot.model.errors import (
     DeviceError,
     DigestError,
     Error,
+    SpaceError,
     TransientError,
     TransportError,
     TrustError,
@@ -189,7 +191,10 @@ class Runner:
         after, effects = step(before, event, self.parts.policy)
         emits = [effect for effect in effects if isinstance(effect, Emit)]
         if emits or kept(after) != kept(before):
-            self.parts.journal.append(kept(after), [self._emitted(emit) for emit in emits])
+            try:
+                self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in emits])
+            except SpaceError as error:
+                return self._without_room(event, error)
         self.state = after
         _log_step(before, after, emits)
         for effect in effects:
@@ -197,6 +202,15 @@ class Runner:
             if result is not None:
                 return result
         raise LookupError(f"{after.phase} asked for nothing that answers")
+
+    def _without_room(self, event: Event, error: SpaceError) -> Event:
+        """Give up the image on its way, if it has taken the room that the journal needs; any other lack of room ends the agent."""
+        attempt = self.state.attempt
+        if self.state.phase is not Phase.DOWNLOADING or attempt is None or isinstance(event, Failed):
+            raise error
+        install.prepare(self.parts.boot, attempt.slot, self.slot)
+        self.downloader.discard(attempt.slot)
+        return Failed(now=self._now(), code=error.code, message=error.message)
 
     def _perform(self, effect: Effect) -> Event | None:
         match effect:
@@ -265,6 +279,8 @@ class Runner:
         )
 
     def _admitted(self, effect: Verify, verdict: Verdict, now: datetime) -> Event:
+        # A board without a clock has learnt just now how late it is; the order is judged and begun by that.
+        now = max(now, verdict.issued_at)
         floor = utc_text(max(verdict.issued_at, parse_utc(self.state.time_floor)))
         next_poll_s = effect.answer.next_poll_s
         ordered = verdict.ordered
@@ -304,6 +320,10 @@ class Runner:
             return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)
         except CorruptDownloadError as error:
             return Corrupt(now=self._now(), code=error.code, message=error.message)
+        except SpaceError as error:
+            # The journal needs room to say so.
+            self.downloader.discard(attempt.slot)
+            return Failed(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Received(now=self._now(), received=received)
@@ -345,7 +365,7 @@ class Runner:
     def _report(self) -> Event:
         try:
             self._send_pending()
-        except TransientError as error:
+        except (TransientError, SpaceError) as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Reported(now=self._now())
 
@@ -356,10 +376,10 @@ class Runner:
             return Failed(now=self._now(), code=error.code, message=error.message)
 
     def _flush(self, *, at_least_one: bool = False) -> None:
-        """Send what waits, if the server is there; what does not get through waits for the next time."""
+        """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""
         try:
             self._send_pending(at_least_one=at_least_one)
-        except TransientError as error:
+        except (TransientError, SpaceError) as error:
             _LOG.info("events wait: %s", error.message)
 
     def _send_pending(self, *, at_least_one: bool = False) -> None:
@@ -367,10 +387,10 @@ class Runner:
         while journal.pending or at_least_one:
             events = list(journal.pending[:MAX_BATCH])
             answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
-            self.is_reported = True
-            at_least_one = False
             if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
                 raise TransportError("The server acknowledged other events than were sent.")
+            self.is_reported = True
+            at_least_one = False
             if events:
                 journal.acknowledge(min(answer.acknowledged.seq, events[-1].seq))
 
@@ -388,9 +408,9 @@ class Runner:
             release_counter=self.state.release_counter,
         )
 
-    def _emitted(self, emit: Emit) -> Emitted:
+    def _emitted(self, emit: Emit, state: State) -> Emitted:
         clock = self.parts.clock.now()
-        is_believable = clock >= parse_utc(self.state.time_floor)
+        is_believable = clock >= parse_utc(state.time_floor)
         return Emitted(
             type=emit.type,
             at=utc_text(clock),
