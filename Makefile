@@ -24,9 +24,10 @@ check: $(INSTALLED) ## format, lint, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(INSTALLED) ## draw the pages that are drawn from the code: agent-states.md, errors.md
+docs: $(INSTALLED) ## draw the pages that are drawn from the code: code map, states, errors
 	$(BIN)/python scripts/draw_states.py
 	$(BIN)/python scripts/draw_errors.py
+	$(BIN)/python scripts/draw_map.py
 
 format: $(INSTALLED) ## put the code into its one form
 	$(BIN)/ruff format .
