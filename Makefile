@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check format coverage powerfail bench system lock wheel clean help
+.PHONY: demo test check docs format coverage powerfail bench system lock wheel clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +23,11 @@ check: $(INSTALLED) ## format, lint, types, imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED) ## draw the pages that are drawn from the code: code map, states, errors
+	$(BIN)/python scripts/draw_states.py
+	$(BIN)/python scripts/draw_errors.py
+	$(BIN)/python scripts/draw_map.py
 
 format: $(INSTALLED) ## put the code into its one form
 	$(BIN)/ruff format .

@@ -103,7 +103,7 @@ def booted_slot(environment: Mapping[str, str]) -> SlotName:
     if len(named) != 1 or named[0] not in list(SlotName):
         raise BootError(
             "Nobody says which slot booted.",
-            hint="Set SUREFOOT_SLOT, or put surefoot.slot=a or surefoot.slot=b on the kernel's command line.",
+            hint="Set SUREFOOT_SLOT, or surefoot.slot=a or =b on the kernel's command line; a board of 'surefoot simulate board' does so.",
         )
     return SlotName(named[0])
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in the page of formats are read by the code that reads the real ones, and they agree with one another."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from surefoot.agent import machine
+from surefoot.agent.boot.file import BootState, load
+from surefoot.agent.config import Config, read_config
+from surefoot.agent.enrol import Home
+from surefoot.agent.journal import Journal
+from surefoot.agent.machine import State
+from surefoot.agent.posix import PosixStorage
+from surefoot.model.assignment import Order
+from surefoot.model.digest import digest_of
+from surefoot.model.event import Acknowledgement, EventBatch, EventType
+from surefoot.model.manifest import Manifest, MustMatch, ReleaseIndex, must_match
+from surefoot.model.record import from_json, to_plain, to_pretty_json
+from surefoot.model.slot import SlotName, SlotState
+from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
+from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
+from surefoot.server.api import operator
+from surefoot.server.api.http import Problem
+from surefoot.server.app import Addresses
+from tests.docs.pages import ROOT, blocks
+
+PAGE = (ROOT / "docs" / "formats.md").read_text()
+EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks(PAGE) if block.mark.startswith("example: ")}
+
+KINDS: dict[str, type] = {
+    "release": ReleaseIndex,
+    "manifest": Manifest,
+    "must-match": MustMatch,
+    "order": Order,
+    "poll": PollAnswer,
+    "events": EventBatch,
+    "acknowledgement": Acknowledgement,
+    "offer": EnrolmentOffer,
+    "enrolment-request": EnrolmentRequest,
+    "enrolment-answer": EnrolmentAnswer,
+    "renewal-request": RenewalRequest,
+    "problem": Problem,
+    "home": Home,
+    "addresses": Addresses,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_json_example_is_exactly_what_its_record_holds(name: str) -> None:
+    assert to_plain(from_json(EXAMPLES[name].encode(), KINDS[name], what=name)) == json.loads(EXAMPLES[name])
+
+
+def test_every_example_is_read_by_a_test() -> None:
+    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "agent", "journal", "boot"}
+
+
+def test_the_bundle_names_the_manifest_and_both_repositories_sign_its_block() -> None:
+    manifest = from_json(EXAMPLES["manifest"].encode(), Manifest, what="manifest")
+    index = from_json(EXAMPLES["release"].encode(), ReleaseIndex, what="release")
+    block = from_json(EXAMPLES["must-match"].encode(), MustMatch, what="must-match")
+    assert index.manifests[0].hash == digest_of(to_pretty_json(manifest))
+    assert block == must_match(manifest) == from_json(EXAMPLES["order"].encode(), Order, what="order").must_match
+
+
+def test_the_recipe_can_be_read_and_has_every_key(tmp_path: Path) -> None:
+    source = _recipe(tmp_path)
+    keys = json.dumps(source.document.plain)
+    assert [field for field in (*Recipe.__struct_fields__, *Part.__struct_fields__) if f'"{field}"' not in keys] == []
+
+
+def test_the_table_of_recipe_keys_names_each_of_them() -> None:
+    assert [field for field in (*Recipe.__struct_fields__, *Part.__struct_fields__) if f"`{field}" not in PAGE] == []
+
+
+def test_the_settings_can_be_read_and_use_every_kind_of_probe(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    assert {type(probe).__struct_config__.tag for probe in config.trial.probes} == {"heartbeat", "http", "command"}
+
+
+def test_the_journal_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text(EXAMPLES["journal"])
+    journal = Journal(PosixStorage(tmp_path), "journal", State, new_id=_no_id)
+    assert journal.state is not None
+    assert (journal.state.running.version, journal.next_seq, journal.pending) == ("1.0.0", 3, ())
+    journal.close()
+
+
+def test_the_bootloaders_state_can_be_read(tmp_path: Path) -> None:
+    assert _boot(tmp_path).slots[SlotName.B].state is SlotState.TRYING
+
+
+def test_the_page_names_every_type_of_event() -> None:
+    assert [kind for kind in EventType if f"| `{kind}` |" not in PAGE] == []
+
+
+def test_every_reason_of_a_rollback_on_the_page_is_one_that_the_machine_gives() -> None:
+    table = PAGE[PAGE.index("| reason of a rollback |") :].split("\n\n")[0]
+    reasons = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert len(reasons) == 6
+    assert [reason for reason in reasons if f'"{reason}"' not in inspect.getsource(machine)] == []
+
+
+def test_the_page_names_every_call_of_the_operator_api() -> None:
+    source = re.sub(r":str\}", "}", inspect.getsource(operator))
+    calls = {
+        f"{verb.upper()} /api/v1{path}" for verb, path in re.findall(r"^@(get|put|post|delete|head)\(\"([^\"]+)\"", source, re.MULTILINE)
+    }
+    assert calls == set(re.findall(r"^\| `([A-Z]+ /api/v1[^`]+)` \|", PAGE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("read", ["recipe", "agent", "boot"])
+def test_an_example_with_a_wrong_word_would_be_noticed(read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers: dict[str, Callable[[Path], object]] = {"recipe": _recipe, "agent": _config, "boot": _boot}
+    monkeypatch.setitem(EXAMPLES, read, EXAMPLES[read].replace("version", "versoin").replace("trying", "triyng"))
+    with pytest.raises(Exception, match=r"versoin|triyng"):
+        readers[read](tmp_path)
+
+
+def _recipe(folder: Path) -> RecipeFile:
+    (folder / "firmware.yaml").write_text(EXAMPLES["recipe"])
+    return read_recipe(folder / "firmware.yaml")
+
+
+def _config(folder: Path) -> Config:
+    (folder / "agent.toml").write_text(EXAMPLES["agent"])
+    return read_config(folder / "agent.toml")
+
+
+def _boot(folder: Path) -> BootState:
+    (folder / "boot.json").write_text(EXAMPLES["boot"])
+    return load(PosixStorage(folder))
+
+
+def _no_id() -> str:
+    raise AssertionError("the journal is there already")
