@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from surefoot.agent.machine import RULES, Effect, Event, Phase, Rule
+from surefoot.agent.machine import RULES, Rule
+from surefoot.agent.signals import Effect, Event
+from surefoot.agent.state import Phase
 
 PAGE = Path(__file__).parents[1] / "docs" / "agent-states.md"
 

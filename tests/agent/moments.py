@@ -4,11 +4,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from surefoot.agent.machine import (
+from surefoot.agent.signals import (
     Accepted,
     Activated,
     Answered,
-    Attempt,
     Booted,
     CheckFailed,
     Corrupt,
@@ -16,17 +15,15 @@ from surefoot.agent.machine import (
     Interrupted,
     Marked,
     Nothing,
-    Phase,
-    Policy,
     Probed,
     Received,
     Refused,
     Rejected,
     Reported,
-    State,
     Unchanged,
     Woke,
 )
+from surefoot.agent.state import Attempt, Phase, Policy, State
 from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
 from surefoot.model.manifest import MustMatch
@@ -48,7 +45,6 @@ def block(**changes: object) -> MustMatch:
         "product": "thermostat",
         "version": "1.1.0",
         "build_id": "b-1.1.0",
-        "variant": "release",
         "release_counter": 2,
         "target_hardware": ["thermostat-v1"],
         "min_bootloader_version": "1.0.0",

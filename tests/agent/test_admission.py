@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.agent.admission import Board, admit
-from surefoot.agent.machine import State
+from surefoot.agent.state import State
 from surefoot.model.assignment import Order
 from surefoot.model.errors import (
     Error,

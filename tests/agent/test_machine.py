@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from surefoot.agent import machine
-from surefoot.agent.machine import (
-    RULES,
+from surefoot.agent.machine import RULES, backoff_s, step
+from surefoot.agent.signals import (
     Booted,
     CheckFailed,
     Download,
@@ -22,22 +22,17 @@ from surefoot.agent.machine import (
     Event,
     Install,
     MarkGood,
-    Phase,
-    Policy,
     Poll,
     Probe,
     Reboot,
     Report,
     Revert,
-    State,
     Unchanged,
     Verify,
     Wait,
-    backoff_s,
-    in_slot,
-    kept,
-    step,
+    Woke,
 )
+from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json
 from surefoot.model.slot import SlotState
@@ -106,6 +101,7 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (at_work(P.DOWNLOADING), WOKE, P.DOWNLOADING),
     (at_work(P.DOWNLOADING), replace(WOKE, now=LATE), P.REPORTING),
     (at_work(P.DOWNLOADING), received(SIZE - 1), P.DOWNLOADING),
+    (at_work(P.DOWNLOADING), replace(received(SIZE - 1), now=LATE), P.REPORTING),
     (at_work(P.DOWNLOADING), received(SIZE), P.INSTALLING),
     (at_work(P.DOWNLOADING), interrupted(10), P.DOWNLOADING),
     (at_work(P.DOWNLOADING), CORRUPT, P.DOWNLOADING),
@@ -186,8 +182,8 @@ def test_an_attempt_that_is_not_there_is_a_programming_mistake() -> None:
 
 
 def test_a_row_that_goes_where_it_does_not_say_is_a_programming_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = machine.Rule(P.IDLE, machine.Woke, (P.REPORTING,), "wrong", lambda s, _e, _p: (s, ()))
-    monkeypatch.setitem(machine._ROWS, (P.IDLE, machine.Woke), wrong)
+    wrong = machine.Rule(P.IDLE, Woke, (P.REPORTING,), "wrong", lambda s, _e, _p: (s, ()))
+    monkeypatch.setitem(machine._ROWS, (P.IDLE, Woke), wrong)
     with pytest.raises(LookupError, match="does not allow"):
         step(state(P.IDLE), WOKE, POLICY)
 

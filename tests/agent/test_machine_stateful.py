@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import structs
 
-from surefoot.agent.machine import (
+from surefoot.agent.machine import step
+from surefoot.agent.signals import (
     Activated,
     Answered,
     Booted,
@@ -25,8 +26,6 @@ from surefoot.agent.machine import (
     Marked,
     MarkGood,
     Nothing,
-    Phase,
-    Policy,
     Poll,
     Probe,
     Reboot,
@@ -35,14 +34,12 @@ from surefoot.agent.machine import (
     Report,
     Reported,
     Revert,
-    State,
     Unchanged,
     Verify,
     Wait,
     Woke,
-    kept,
-    step,
 )
+from surefoot.agent.state import Phase, Policy, State, kept
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType

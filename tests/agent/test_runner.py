@@ -17,8 +17,9 @@ from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import FileBootControl
 from surefoot.agent.download import Response
 from surefoot.agent.journal import Emitted, Journal
-from surefoot.agent.machine import Event, Phase, Policy, State
 from surefoot.agent.runner import Runner
+from surefoot.agent.signals import Event
+from surefoot.agent.state import Phase, Policy, State
 from surefoot.agent.storage import read_file, replace_file
 from surefoot.agent.transport import Polled
 from surefoot.model.digest import digest_of

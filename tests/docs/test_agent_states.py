@@ -2,7 +2,8 @@
 """The page of the agent's states is what the table says."""
 
 from scripts.draw_states import PAGE, draw
-from surefoot.agent.machine import RULES, Phase
+from surefoot.agent.machine import RULES
+from surefoot.agent.state import Phase
 
 
 def test_the_page_is_what_the_table_draws() -> None:

@@ -14,8 +14,8 @@ from surefoot.agent.boot.file import BootState, load
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
 from surefoot.agent.journal import Journal
-from surefoot.agent.machine import State
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.state import State
 from surefoot.model.assignment import Order
 from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, EventBatch, EventType

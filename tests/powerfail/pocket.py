@@ -8,8 +8,8 @@ from typing import Any
 
 from surefoot.agent.admission import Board
 from surefoot.agent.download import Response
-from surefoot.agent.machine import Phase
 from surefoot.agent.runner import Runner
+from surefoot.agent.state import Phase
 from surefoot.agent.transport import Polled
 from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, DeploymentEvent, DeviceReport, EventBatch, EventType, Position

@@ -125,7 +125,7 @@ def test_a_rebuild_of_the_same_sources_is_the_same(recipe: Path, tmp_path: Path,
     add_signed(read_bundle(tmp_path / "out.tar"), {"thermostat.json": b"{}"})
     assert main(["release", "verify", str(tmp_path / "out.tar"), "--rebuild", str(recipe)]) == 0
     (recipe.parent / "app.txt").write_bytes(b"Application\n")
-    assert main(["release", "verify", str(tmp_path / "out.tar"), "--rebuild", str(recipe)]) == 2
+    assert main(["release", "verify", str(tmp_path / "out.tar"), "--rebuild", str(recipe)]) == 1
     printed = capsys.readouterr()
     assert "differs: manifest-esp32-v2-debug.json\n" in printed.out
     assert "signed" not in printed.out.replace("release sign", "")

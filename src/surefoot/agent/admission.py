@@ -7,7 +7,7 @@ Whatever the server says, these rules hold on the device too. They read the veri
 from dataclasses import dataclass
 from datetime import datetime
 
-from surefoot.agent.machine import State
+from surefoot.agent.state import State
 from surefoot.model.errors import (
     InvalidInput,
     MetadataError,

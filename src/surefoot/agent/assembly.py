@@ -20,10 +20,10 @@ from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.journal import Journal
-from surefoot.agent.machine import State
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.runner import Parts, Runner, factory_state
+from surefoot.agent.state import State
 from surefoot.agent.storage import Storage
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore

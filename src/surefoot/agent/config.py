@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from surefoot.agent.health import Probe
-from surefoot.agent.machine import Policy
+from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import Name, Record, Size, from_plain
@@ -48,7 +48,7 @@ class RebootCommand(Record, frozen=True, kw_only=True):
 
 
 class Trial(Record, frozen=True, kw_only=True):
-    """What a release on trial must hold, and for how long; see ``surefoot.agent.machine.Policy``."""
+    """What a release on trial must hold, and for how long; see ``surefoot.agent.state.Policy``."""
 
     settle_s: Seconds = 30
     timeout_s: Seconds = 300

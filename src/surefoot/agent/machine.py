@@ -11,403 +11,51 @@
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from msgspec import structs
 
-from surefoot.model.assignment import AssignmentId, Order
-from surefoot.model.digest import Digest
-from surefoot.model.event import EventType
-from surefoot.model.record import Record, Size, parse_utc, utc_text
-from surefoot.model.slot import Installed, SlotName, SlotState
-from surefoot.model.wire import PollAnswer
-
-# --- state ------------------------------------------------------------------------------------------------------------------
-
-
-class Phase(StrEnum):
-    """Where the device is in the life of an update."""
-
-    IDLE = "idle"
-    CHECKING = "checking"
-    VERIFYING = "verifying"
-    DOWNLOADING = "downloading"
-    INSTALLING = "installing"
-    REBOOTING = "rebooting"
-    TRIAL = "trial"
-    COMMITTED = "committed"
-    ROLLING_BACK = "rolling back"
-    REPORTING = "reporting"
-
-
-class Attempt(Record, frozen=True, kw_only=True):
-    """One order being carried out.
-
-    Attributes:
-        order: The verified order.
-        size: Length of the image in bytes.
-        hash: Its digest.
-        slot: Where it goes; never the slot that runs.
-        urls: Where it may be fetched.
-        started_at: When the device began, RFC 3339 UTC.
-        received: Bytes that are durable in the slot.
-        tries: Downloads that ended wrong.
-        interruptions: Broken connections since the last byte that arrived.
-        boots: Boots of the release on trial.
-        reason: Why it is taken back; empty while it is not.
-    """
-
-    order: Order
-    size: Size
-    hash: Digest
-    slot: SlotName
-    urls: list[str]
-    started_at: str
-    received: int = 0
-    tries: int = 0
-    interruptions: int = 0
-    boots: int = 0
-    reason: str = ""
-
-
-class State(Record, frozen=True, kw_only=True):
-    """All that the device must remember.
-
-    Attributes:
-        phase: Where it is.
-        slot: The slot of the committed release.
-        running: The committed release.
-        fallback: The verified release in the other slot, if there is one.
-        release_counter: The highest release counter ever committed; survives rollbacks.
-        time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
-        attempt: The order being carried out.
-        finished: The last attempt that ended.
-        etag: What the server last answered, to be named at the next poll.
-        failures: Checks or effects that failed in a row.
-        refused: The refusal last reported, so that it is reported once.
-    """
-
-    phase: Phase = Phase.IDLE
-    slot: SlotName
-    running: Installed
-    fallback: Installed | None = None
-    release_counter: int
-    time_floor: str
-    attempt: Attempt | None = None
-    finished: AssignmentId | None = None
-    etag: str = ""
-    failures: int = 0
-    refused: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """Numbers that an integrator may set.
-
-    Attributes:
-        max_tries: Downloads of one attempt that may end wrong.
-        backoff_cap_s: The longest pause between tries.
-        settle_s: How long health must hold without a break before a commit.
-        trial_s: How long a release may take to get there.
-        probe_s: Pause between two looks at its health.
-        max_boots: Starts of the agent in one trial; more is a loop.
-        needs_server: Whether a commit needs a report accepted by the server from the release on trial.
-    """
-
-    max_tries: int = 3
-    backoff_cap_s: int = 300
-    settle_s: float = 30
-    trial_s: float = 300
-    probe_s: float = 1
-    max_boots: int = 5
-    needs_server: bool = True
-
-
-# --- events: what the machine is told ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booted:
-    """The agent started, after a boot or a crash.
-
-    Attributes:
-        now: The clock.
-        slot: The slot that was booted.
-        primary: The slot that the next boot will try first.
-        states: What the bootloader thinks of each slot.
-        is_wanted: Whether the booted slot holds exactly the image of the attempt.
-    """
-
-    now: datetime
-    slot: SlotName
-    primary: SlotName
-    states: Mapping[SlotName, SlotState]
-    is_wanted: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Woke:
-    """A wait is over."""
-
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unchanged:
-    """The server has nothing new; ask again after ``next_poll_s``."""
-
-    now: datetime
-    next_poll_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """The server has something new, not yet verified."""
-
-    now: datetime
-    answer: PollAnswer
-    etag: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckFailed:
-    """The server could not be asked."""
-
-    now: datetime
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nothing:
-    """Both repositories verified, and nothing is ordered."""
-
-    now: datetime
-    etag: str
-    time_floor: str
-    next_poll_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """An order that both repositories list and every rule of this device allows."""
-
-    now: datetime
-    etag: str
-    time_floor: str
-    next_poll_s: int
-    order: Order
-    size: int
-    hash: Digest
-    urls: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
-    """A verified order that a rule of this device forbids; the attempt is over."""
-
-    now: datetime
-    etag: str
-    time_floor: str
-    next_poll_s: int
-    assignment_id: AssignmentId
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The answer did not verify; nothing of it is believed."""
-
-    now: datetime
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """The image is durable in the slot up to ``received`` bytes."""
-
-    now: datetime
-    received: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
-    """The connection broke or could not be made; ``received`` bytes are durable."""
-
-    now: datetime
-    received: int
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrupt:
-    """What arrived, or what lies in the slot, is not what was signed; it has been discarded."""
-
-    now: datetime
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activated:
-    """The slot holds the verified image and the next boot will try it."""
-
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
-    """The health of the release on trial.
-
-    Attributes:
-        now: The clock.
-        healthy_s: How long every probe has held without a break.
-        trial_s: How long the trial has lasted since this boot.
-        failing: The first probe that does not hold, in words; empty when all do.
-        is_reported: Whether the server has accepted a report since this boot.
-    """
-
-    now: datetime
-    healthy_s: float
-    trial_s: float
-    failing: str
-    is_reported: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marked:
-    """The bootloader counts the release on trial as good."""
-
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """The server has acknowledged every event."""
-
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """An effect failed on the board or on the way to the server."""
-
-    now: datetime
-    code: str
-    message: str
-
-
-Event = (
-    Booted
-    | Woke
-    | Unchanged
-    | Answered
-    | CheckFailed
-    | Nothing
-    | Accepted
-    | Rejected
-    | Refused
-    | Received
-    | Interrupted
-    | Corrupt
-    | Activated
-    | Probed
-    | Marked
-    | Reported
-    | Failed
+from surefoot.agent.signals import (
+    Accepted,
+    Activated,
+    Answered,
+    Booted,
+    CheckFailed,
+    Corrupt,
+    Download,
+    Effect,
+    Emit,
+    Event,
+    Failed,
+    Install,
+    Interrupted,
+    Marked,
+    MarkGood,
+    Nothing,
+    Poll,
+    Probe,
+    Probed,
+    Reboot,
+    Received,
+    Refused,
+    Rejected,
+    Report,
+    Reported,
+    Revert,
+    Unchanged,
+    Verify,
+    Wait,
+    Woke,
 )
+from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
+from surefoot.model.event import EventType
+from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.slot import SlotState
 
-# --- effects: what the machine asks for -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Emit:
-    """Journal an event for the server, in the same record as the new state."""
-
-    type: EventType
-    assignment_id: AssignmentId | None
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poll:
-    """Ask the server what changed → ``Unchanged``, ``Answered``, ``CheckFailed``."""
-
-    etag: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verify:
-    """Verify an answer and keep what is verified → ``Nothing``, ``Accepted``, ``Rejected``, ``Refused``, ``Failed``."""
-
-    answer: PollAnswer
-    etag: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
-    """Bring the image to ``until`` durable bytes in its slot → ``Received``, ``Interrupted``, ``Corrupt``, ``Failed``."""
-
-    attempt: Attempt
-    until: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Install:
-    """Read the image back from its slot, then make it the one to try → ``Activated``, ``Corrupt``, ``Failed``."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reboot:
-    """Boot again; the next event is ``Booted``, or ``Failed`` when the board does not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """Look at the health of the release on trial, and try to report → ``Probed``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkGood:
-    """Tell the bootloader that the slot is good → ``Marked``, ``Failed``."""
-
-    slot: SlotName
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revert:
-    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Failed``."""
-
-    bad: SlotName
-    to: SlotName
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Send every journalled event → ``Reported``, ``Failed``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Do nothing for a while → ``Woke``."""
-
-    seconds: float
-
-
-Effect = Emit | Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Revert | Report | Wait
 Step = tuple[State, tuple[Effect, ...]]
-
-
-# --- the table --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,25 +88,6 @@ def step(state: State, event: Event, policy: Policy) -> Step:
     if after.phase not in rule.to:
         raise LookupError(f"{state.phase} + {type(event).__name__} led to {after.phase}, which the table does not allow")
     return after, effects
-
-
-def kept(state: State) -> State:
-    """Return the state as it matters after a power cut: what only says that a check is under way is left out.
-
-    An idle device therefore writes nothing to its flash, however often it polls.
-    """
-    if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
-        return structs.replace(state, phase=Phase.IDLE, failures=0)
-    return structs.replace(state, failures=0)
-
-
-def in_slot(state: State, slot: SlotName) -> Installed | None:
-    """Return the verified release that lies in ``slot``, as far as the device knows."""
-    if slot is state.slot:
-        return state.running
-    if state.attempt is not None and slot is state.attempt.slot:
-        return _release(state.attempt)
-    return state.fallback
 
 
 def backoff_s(failures: int, policy: Policy) -> float:
@@ -548,18 +177,19 @@ def _refuse(state: State, event: Refused, policy: Policy) -> Step:
     return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
 
 
-def _download(state: State, event: Booted | Woke, _policy: Policy) -> Step:
+def _download(state: State, event: Booted | Woke | Received, _policy: Policy) -> Step:
     attempt = _attempt(state)
     if event.now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s):
         return _give_up(state, EventType.DOWNLOAD_FAILED, "deadline", "The deadline of the attempt passed before the image was here.")
     return state, (_next_part(attempt),)
 
 
-def _received(state: State, event: Received, _policy: Policy) -> Step:
+def _received(state: State, event: Received, policy: Policy) -> Step:
     attempt = structs.replace(_attempt(state), received=event.received, interruptions=0)
     if event.received < attempt.size:
         news = _emit(attempt, EventType.DOWNLOAD_PROGRESS, received=event.received, percent=round(event.received * 100 / attempt.size))
-        return structs.replace(state, attempt=attempt), (news, _next_part(attempt))
+        after, effects = _download(structs.replace(state, attempt=attempt), event, policy)
+        return after, (news, *effects)
     return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
         _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1),
         _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
@@ -663,7 +293,7 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
         state,
         phase=Phase.REPORTING,
         slot=attempt.slot,
-        running=_release(attempt),
+        running=release_of(attempt),
         fallback=state.running,
         release_counter=max(state.release_counter, attempt.order.must_match.release_counter),
         attempt=None,
@@ -714,7 +344,7 @@ RULES = (
     Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.IDLE), "ordered", _accept),
     Rule(Phase.DOWNLOADING, Booted, (Phase.DOWNLOADING, Phase.REPORTING), "boot: resume", _download),
     Rule(Phase.DOWNLOADING, Woke, (Phase.DOWNLOADING, Phase.REPORTING), "try again", _download),
-    Rule(Phase.DOWNLOADING, Received, (Phase.DOWNLOADING, Phase.INSTALLING), "bytes durable", _received),
+    Rule(Phase.DOWNLOADING, Received, (Phase.DOWNLOADING, Phase.INSTALLING, Phase.REPORTING), "bytes durable", _received),
     Rule(Phase.DOWNLOADING, Interrupted, (Phase.DOWNLOADING,), "connection broke", _interrupted),
     Rule(Phase.DOWNLOADING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes", _corrupt),
     Rule(Phase.DOWNLOADING, Failed, (Phase.REPORTING,), "board failed", _download_failed),
@@ -748,9 +378,6 @@ RULES = (
 )
 
 _ROWS = {(rule.phase, rule.event): rule for rule in RULES}
-
-
-# --- what several rows share ------------------------------------------------------------------------------------------------
 
 
 def _in(state: State, phase: Phase) -> State:
@@ -815,17 +442,3 @@ def _rolled_back(state: State) -> Step:
     attempt = _attempt(state)
     after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
     return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())
-
-
-def _release(attempt: Attempt) -> Installed:
-    block = attempt.order.must_match
-    return Installed(
-        product=block.product,
-        version=block.version,
-        build_id=block.build_id,
-        release_counter=block.release_counter,
-        hash=attempt.hash,
-        size=attempt.size,
-        data_format=block.data_format,
-        revert_to=block.revert_to,
-    )

@@ -19,7 +19,8 @@ from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownl
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.journal import Emitted, Journal
-from surefoot.agent.machine import (
+from surefoot.agent.machine import step
+from surefoot.agent.signals import (
     Accepted,
     Activated,
     Answered,
@@ -36,8 +37,6 @@ from surefoot.agent.machine import (
     Marked,
     MarkGood,
     Nothing,
-    Phase,
-    Policy,
     Poll,
     Probe,
     Probed,
@@ -48,15 +47,12 @@ from surefoot.agent.machine import (
     Report,
     Reported,
     Revert,
-    State,
     Unchanged,
     Verify,
     Wait,
     Woke,
-    in_slot,
-    kept,
-    step,
 )
+from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.assignment import DeviceId

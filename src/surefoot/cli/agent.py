@@ -11,8 +11,8 @@ from surefoot.agent.assembly import DATA, JOURNAL, assemble
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import enrol
 from surefoot.agent.journal import peek
-from surefoot.agent.machine import Phase, State
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.state import Phase, State
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import from_json, to_pretty_json

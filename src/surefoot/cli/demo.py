@@ -174,7 +174,7 @@ class Demo:
         print(f"   $ surefoot {' '.join(words)}", flush=True)
         done = subprocess.run(_command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         for line in done.stdout.splitlines():
-            if not line.startswith("Next"):
+            if not line.startswith(("Next", "      ")):
                 print(f"     {line}", flush=True)
         if done.returncode != 0:
             raise Error(f"'surefoot {' '.join(words)}' ended with status {done.returncode}.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from surefoot.model.errors import FormatError, InvalidInput, ManifestError, RecipeError
+from surefoot.model.errors import DigestError, FormatError, InvalidInput, RecipeError
 from surefoot.model.manifest import BuildId, Manifest
 from surefoot.model.record import from_plain
 from surefoot.release.build import Settings, build
@@ -66,7 +66,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         for name in differing:
             print(f"differs: {name}")
         if differing:
-            raise ManifestError(
+            raise DigestError(
                 f"{arguments.bundle}: {len(differing)} files differ from what {arguments.rebuild} builds.",
                 hint="Take the sources of that release; then find what the build reads besides them: a clock, a path, a folder's order.",
             )

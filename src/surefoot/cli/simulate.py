@@ -72,6 +72,8 @@ def run_flash(arguments: argparse.Namespace) -> int:
     save(storage, factory())
     print(f"board {serial}: flashed {arguments.hardware} into {folder}")
     print(f"Next: surefoot token new {serial} --hardware {arguments.hardware} -o enrol.json")
+    print(f"      surefoot agent enroll --with enrol.json --config {folder}/agent.toml")
+    print(f"      surefoot simulate board {folder}")
     return 0
 
 

@@ -27,7 +27,7 @@ def _new(arguments: argparse.Namespace) -> int:
     offer = client(arguments).post("tokens", request, EnrolmentOffer)
     _write(arguments.output, to_pretty_json(offer))
     print(f"{arguments.output}: lets {offer.device_id} join once, within 24 hours; keep it secret.")
-    print(f"Next, on the device: surefoot agent enroll --with {arguments.output}")
+    print(f"Next, on the device: surefoot agent enroll --with {arguments.output} --config AGENT.TOML")
     return 0
 
 

@@ -9,7 +9,15 @@ from msgspec import Meta
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import Record
 
-DeviceId = NewType("DeviceId", Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")])
+DeviceId = NewType(
+    "DeviceId",
+    Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z", description="up to 128 letters, digits, dots, colons, hyphens and underscores"
+        ),
+    ],
+)
 
 # Older DDI clients in the field read the id as a signed 32-bit number and choke on a final 0 (reference: zephyr#89530).
 AssignmentId = NewType("AssignmentId", Annotated[int, Meta(ge=1, lt=2**31)])

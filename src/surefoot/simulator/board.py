@@ -16,8 +16,9 @@ from surefoot.agent.boot.file import FileBootControl, boot, factory, save
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
-from surefoot.agent.machine import Event, Policy
 from surefoot.agent.runner import Parts, Runner, factory_state
+from surefoot.agent.signals import Event
+from surefoot.agent.state import Policy
 from surefoot.agent.storage import read_file, replace_file
 from surefoot.agent.transport import Polled, Server
 from surefoot.agent.trusted import TrustedStore

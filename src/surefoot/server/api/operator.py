@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from litestar import Litestar, MediaType, Request, Response, Router, delete, get, head, post, put
 from litestar.di import NamedDependency, Provide
@@ -16,13 +16,16 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.enroll import token_hash
 from surefoot.model.assignment import DeviceId
-from surefoot.model.digest import from_hex
+from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
-from surefoot.model.record import to_json
+from surefoot.model.manifest import BuildId
+from surefoot.model.record import Name, to_json
+from surefoot.model.version import SemVer
 from surefoot.model.wire import EnrolmentOffer
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
@@ -47,6 +50,12 @@ from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 
 _BY = "surefoot.by"
+_FORMS = {
+    meta.pattern: meta.description
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId)
+    for meta in get_args(getattr(kind, "__supertype__", kind))
+    if isinstance(meta, Meta) and meta.pattern
+}
 _MOST_RELEASE_BYTES = 8 << 20
 _MOST_BODY_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 20
@@ -256,12 +265,17 @@ def _on_error(_request: Request[Any, Any, Any], error: Error) -> Response[bytes]
 
 def _on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Say what Litestar found wrong with a request in the same form as our own errors."""
-    places = [f"{found.get('key', 'body')}: {found['message']}" for found in error.extra or [] if isinstance(found, dict)]
+    places = [f"{found.get('key', 'body')}: {_spoken(found['message'])}" for found in error.extra or [] if isinstance(found, dict)]
     detail = "; ".join([error.detail, *places])
     codes = {404: "not_found", 405: "bad_method", 413: "too_large"}
     code = codes.get(error.status_code, FormatError.code if error.status_code < 500 else Error.code)  # noqa: PLR2004  # HTTP's own
     title = Problem.TITLES.get(error.status_code, "Refused")
     return _problem(Problem(type=f"urn:surefoot:problem:{code}", title=title, status=error.status_code, detail=detail))
+
+
+def _spoken(message: str) -> str:
+    """Say in words what a text should look like, where the decoder says it as a regular expression."""
+    return next((f"Expected {words}" for pattern, words in _FORMS.items() if repr(pattern)[1:-1] in message), message)
 
 
 def _problem(problem: Problem) -> Response[bytes]:

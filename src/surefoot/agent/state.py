@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device remembers through reboots and power cuts, and the numbers that an integrator may set."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from msgspec import structs
+
+from surefoot.model.assignment import AssignmentId, Order
+from surefoot.model.digest import Digest
+from surefoot.model.record import Record, Size
+from surefoot.model.slot import Installed, SlotName
+
+
+class Phase(StrEnum):
+    """Where the device is in the life of an update."""
+
+    IDLE = "idle"
+    CHECKING = "checking"
+    VERIFYING = "verifying"
+    DOWNLOADING = "downloading"
+    INSTALLING = "installing"
+    REBOOTING = "rebooting"
+    TRIAL = "trial"
+    COMMITTED = "committed"
+    ROLLING_BACK = "rolling back"
+    REPORTING = "reporting"
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """One order being carried out.
+
+    Attributes:
+        order: The verified order.
+        size: Length of the image in bytes.
+        hash: Its digest.
+        slot: Where it goes; never the slot that runs.
+        urls: Where it may be fetched.
+        started_at: When the device began, RFC 3339 UTC.
+        received: Bytes that are durable in the slot.
+        tries: Downloads that ended wrong.
+        interruptions: Broken connections since the last byte that arrived.
+        boots: Boots of the release on trial.
+        reason: Why it is taken back; empty while it is not.
+    """
+
+    order: Order
+    size: Size
+    hash: Digest
+    slot: SlotName
+    urls: list[str]
+    started_at: str
+    received: int = 0
+    tries: int = 0
+    interruptions: int = 0
+    boots: int = 0
+    reason: str = ""
+
+
+class State(Record, frozen=True, kw_only=True):
+    """All that the device must remember.
+
+    Attributes:
+        phase: Where it is.
+        slot: The slot of the committed release.
+        running: The committed release.
+        fallback: The verified release in the other slot, if there is one.
+        release_counter: The highest release counter ever committed; survives rollbacks.
+        time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
+        attempt: The order being carried out.
+        finished: The last attempt that ended.
+        etag: What the server last answered, to be named at the next poll.
+        failures: Checks or effects that failed in a row.
+        refused: The refusal last reported, so that it is reported once.
+    """
+
+    phase: Phase = Phase.IDLE
+    slot: SlotName
+    running: Installed
+    fallback: Installed | None = None
+    release_counter: int
+    time_floor: str
+    attempt: Attempt | None = None
+    finished: AssignmentId | None = None
+    etag: str = ""
+    failures: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Numbers that an integrator may set.
+
+    Attributes:
+        max_tries: Downloads of one attempt that may end wrong.
+        backoff_cap_s: The longest pause between tries.
+        settle_s: How long health must hold without a break before a commit.
+        trial_s: How long a release may take to get there.
+        probe_s: Pause between two looks at its health.
+        max_boots: Starts of the agent in one trial; more is a loop.
+        needs_server: Whether a commit needs a report accepted by the server from the release on trial.
+    """
+
+    max_tries: int = 3
+    backoff_cap_s: int = 300
+    settle_s: float = 30
+    trial_s: float = 300
+    probe_s: float = 1
+    max_boots: int = 5
+    needs_server: bool = True
+
+
+def kept(state: State) -> State:
+    """Return the state as it matters after a power cut: what only says that a check is under way is left out.
+
+    An idle device therefore writes nothing to its flash, however often it polls.
+    """
+    if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
+        return structs.replace(state, phase=Phase.IDLE, failures=0)
+    return structs.replace(state, failures=0)
+
+
+def in_slot(state: State, slot: SlotName) -> Installed | None:
+    """Return the verified release that lies in ``slot``, as far as the device knows."""
+    if slot is state.slot:
+        return state.running
+    if state.attempt is not None and slot is state.attempt.slot:
+        return release_of(state.attempt)
+    return state.fallback
+
+
+def release_of(attempt: Attempt) -> Installed:
+    """Return the release that an attempt installs, as version rules will need to know it."""
+    block = attempt.order.must_match
+    return Installed(
+        product=block.product,
+        version=block.version,
+        build_id=block.build_id,
+        release_counter=block.release_counter,
+        hash=attempt.hash,
+        size=attempt.size,
+        data_format=block.data_format,
+        revert_to=block.revert_to,
+    )
