@@ -4,7 +4,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -69,12 +69,12 @@ class Loopback:
 
     Attributes:
         url: Where it is.
-        answers: One for each request in turn, in pieces; a piece that is not bytes is a wait for the client to go.
+        answers: One for each request in turn, in pieces, of which ``None`` is a short wait; or made from the request.
         requests: What was asked, head and body, in order.
     """
 
     url: str
-    answers: list[Iterable[bytes | None]] = field(default_factory=list)
+    answers: list[Iterable[bytes | None] | Callable[[bytes], bytes]] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
 
     def will_answer(self, *answers: bytes) -> None:
@@ -132,7 +132,8 @@ def _answer(stream: socket.socket, server: Loopback, stop: threading.Event) -> N
     while len(body) < length:
         body += stream.recv(65536)
     server.requests.append(head + b"\r\n\r\n" + body)
-    for part in server.answers.pop(0):
+    answer = server.answers.pop(0)
+    for part in [answer(body)] if callable(answer) else answer:
         if stop.is_set():
             return
         if part is None:
