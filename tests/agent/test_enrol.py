@@ -2,6 +2,7 @@
 """Joining a fleet: all of an identity or none of it, whoever answers and wherever the power fails."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import structs
 
 from surefoot.agent.enrol import Identity, enrol, read_identity
+from surefoot.agent.renewal import Renewal
 from surefoot.agent.storage import read_file
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import DeniedError, Error, InvalidInput, MetadataError, SignatureError, TransportError
 from surefoot.model.record import from_json, to_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
+from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 from surefoot.trust.verify import load
 from tests.agent.loopback import Authority, Loopback, authority, http, loopback
@@ -157,10 +160,11 @@ PROBLEM = b'{"type":"denied","status":403,"detail":"This token is not valid.","h
         (http("503 Service Unavailable", PROBLEM), TransportError, "This token is not valid."),
         (http("200 OK", b"<html>"), TransportError, "JSON is malformed"),
         (http("200 OK", b'{"certificate": 1}'), TransportError, "certificate"),
+        (http("200 OK", b'{"certificate": "none"}'), TransportError, "not a certificate for this device's key"),
         (http("200 OK", b"{", Content_Length="9"), TransportError, "did not answer"),
         (b"", TransportError, "did not answer"),
     ],
-    ids=["token", "page", "redirect", "broken", "away", "html", "number", "cut", "nothing"],
+    ids=["token", "page", "redirect", "broken", "away", "html", "number", "garbage", "cut", "nothing"],
 )
 def test_a_server_that_gives_no_certificate_changes_nothing(
     server: Loopback, ca: Authority, answer: bytes, refusal: type[Error], says: str
@@ -171,6 +175,45 @@ def test_a_server_that_gives_no_certificate_changes_nothing(
         enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"))
     assert says in str(raised.value)
     assert (flash.operations, len(server.requests)) == (0, 1)
+
+
+def test_a_certificate_for_another_key_is_refused(server: Loopback, ca: Authority) -> None:
+    flash = SimulatedFlash()
+    foreign = ca.issue("t-1", public=ec.generate_private_key(ec.SECP256R1()).public_key())
+    server.will_answer(http("200 OK", to_json(EnrolmentAnswer(certificate=foreign))))
+    with pytest.raises(TransportError, match="not a certificate for this device's key"):
+        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"))
+    assert flash.operations == 0
+
+
+class Careless:
+    """A server that renews with whatever it has."""
+
+    def __init__(self, certificate: str) -> None:
+        self.certificate = certificate
+
+    def renew(self, _csr: str) -> str:
+        return self.certificate
+
+    def reload(self) -> None:
+        raise AssertionError("there is nothing new to use")
+
+
+@pytest.mark.parametrize("which", ["garbage", "for another key"])
+def test_a_renewal_with_a_wrong_certificate_leaves_the_old_identity(server: Loopback, ca: Authority, which: str) -> None:
+    flash = SimulatedFlash()
+    join(flash, server, ca)
+    foreign = ca.issue("t-1", public=ec.generate_private_key(ec.SECP256R1()).public_key())
+    renewal = Renewal(
+        flash,
+        "data",
+        DeviceId("t-1"),
+        Careless(foreign if which != "garbage" else "garbage"),
+        VirtualClock(datetime.now(UTC) + timedelta(days=1)),
+    )
+    with pytest.raises(TransportError):
+        renewal()
+    assert is_whole(flash, REPOSITORIES, ca)
 
 
 def test_a_server_of_another_authority_never_sees_the_token(server: Loopback, ca: Authority) -> None:
