@@ -243,3 +243,23 @@ def test_a_cut_at_any_operation_leaves_a_whole_identity_or_none(server: Loopback
             join(after, server, ca)
             assert identity(after) is not None
             assert is_whole(after, REPOSITORIES, ca)
+
+
+@pytest.mark.parametrize("damage", Damage)
+def test_a_cut_while_moving_to_another_fleet_never_mixes_the_two(server: Loopback, ca: Authority, damage: Damage) -> None:
+    settled = SimulatedFlash()
+    join(settled, server, ca)
+    offer = offer_of(server, ca, OTHER, "https://others:8443")
+    moved = settled.fork()
+    join(moved, server, ca, offer)
+    for cut_at in range(settled.operations + 1, moved.operations + 1):
+        flash = settled.fork()
+        flash.cut_at = cut_at
+        with pytest.raises(PowerCut):
+            join(flash, server, ca, offer)
+        for seed in range(3):
+            after = flash.power_cycle(damage, seed=seed)
+            found = identity(after)
+            if found is not None:
+                fleet = REPOSITORIES if found.device_url == "https://devices:8443" else OTHER
+                assert is_whole(after, fleet, ca), after.log

@@ -48,7 +48,7 @@ class Identity:
 
 
 def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore) -> None:
-    """Join a fleet: all of the identity is on disk when this returns.
+    """Join a fleet, leaving the one before: all of the identity is on disk when this returns.
 
     Args:
         offer: The content of ``enrol.json``.
@@ -67,6 +67,7 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _request(offer, csr_for(key, offer.device_id))
     require_match(certificate, key)
+    _leave(storage, folder)
     trusted.save("director", {"root.json": roots["director"]})
     trusted.save("image", {"root.json": roots["image"]})
     keep_certificate(storage, folder, key, certificate)
@@ -129,6 +130,14 @@ def csr_for(key: ec.EllipticCurvePrivateKey, device_id: str) -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode()
+
+
+def _leave(storage: Storage, folder: str) -> None:
+    """End an older identity before any part of it changes, so that a power cut cannot mix two fleets."""
+    path = f"{folder}/{_SERVER}"
+    if storage.exists(path):
+        storage.remove(path)
+        storage.sync_folder(path)
 
 
 def _request(offer: EnrolmentOffer, csr: str) -> str:
