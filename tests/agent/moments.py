@@ -48,7 +48,6 @@ def block(**changes: object) -> MustMatch:
         "product": "thermostat",
         "version": "1.1.0",
         "build_id": "b-1.1.0",
-        "variant": "release",
         "release_counter": 2,
         "target_hardware": ["thermostat-v1"],
         "min_bootloader_version": "1.0.0",
