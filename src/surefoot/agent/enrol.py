@@ -12,6 +12,7 @@ from pathlib import Path
 
 import urllib3
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -47,7 +48,7 @@ class Identity:
 
 
 def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore) -> None:
-    """Join a fleet: all of the identity is on disk when this returns.
+    """Join a fleet, leaving the one before: all of the identity is on disk when this returns.
 
     Args:
         offer: The content of ``enrol.json``.
@@ -57,7 +58,7 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
 
     Raises:
         DeniedError: The server does not take the token.
-        TransportError: The server could not be asked.
+        TransportError: The server could not be asked, or issued something else than a certificate for the device's key.
         TrustError: A root of the offer is not signed by its own keys.
     """
     roots = {"director": offer.director_root.encode(), "image": offer.image_root.encode()}
@@ -65,6 +66,8 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
         load({"root.json": root})
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _request(offer, csr_for(key, offer.device_id))
+    require_match(certificate, key)
+    _leave(storage, folder)
     trusted.save("director", {"root.json": roots["director"]})
     trusted.save("image", {"root.json": roots["image"]})
     keep_certificate(storage, folder, key, certificate)
@@ -94,6 +97,20 @@ def read_identity(storage: Storage, root: Path, folder: str) -> Identity:
     )
 
 
+def require_match(certificate: str, key: ec.EllipticCurvePrivateKey) -> None:
+    """Check what a server issued before anything is given up for it.
+
+    Raises:
+        TransportError: It is not a certificate for ``key``.
+    """
+    try:
+        is_ours = x509.load_pem_x509_certificate(certificate.encode()).public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        is_ours = False
+    if not is_ours:
+        raise TransportError("What the server issued is not a certificate for this device's key.", hint="Look into the server's log.")
+
+
 def keep_certificate(storage: Storage, folder: str, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:
     """Write key and certificate (PEM) in one file: a power cut cannot leave one with the other's predecessor."""
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -113,6 +130,14 @@ def csr_for(key: ec.EllipticCurvePrivateKey, device_id: str) -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode()
+
+
+def _leave(storage: Storage, folder: str) -> None:
+    """End an older identity before any part of it changes, so that a power cut cannot mix two fleets."""
+    path = f"{folder}/{_SERVER}"
+    if storage.exists(path):
+        storage.remove(path)
+        storage.sync_folder(path)
 
 
 def _request(offer: EnrolmentOffer, csr: str) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from surefoot.agent.clock import Clock
-from surefoot.agent.enrol import csr_for, keep_certificate, read_certificate
+from surefoot.agent.enrol import csr_for, keep_certificate, read_certificate, require_match
 from surefoot.agent.storage import Storage
 from surefoot.model.assignment import DeviceId
 
@@ -43,13 +43,14 @@ class Renewal:
         """Renew if that is due.
 
         Raises:
-            TransportError: The server gave no certificate; the old one serves on.
+            TransportError: The server gave no certificate for the device's key; the old one serves on.
             DeviceError: The new one could not be kept; the old one serves on.
         """
         if self._clock.now() < self._due_at:
             return
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._source.renew(csr_for(key, self._device_id))
+        require_match(certificate, key)
         keep_certificate(self._storage, self._folder, key, certificate)
         self._source.reload()
         self._due_at = self._read_due_at()

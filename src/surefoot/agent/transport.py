@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP over mutual TLS to the server: polls, reports and image bytes.
 
-Signatures decide, never the origin: what arrives here is believed by nobody. Redirects are not followed, answers are capped,
-and every failure to get one is a ``TransportError``.
+Signatures decide, never the origin: what arrives here is believed by nobody. Redirects are not followed, answers are capped in
+size and in time, and every failure to get one is a ``TransportError``.
 """
 
 import re
@@ -17,18 +17,20 @@ from typing import Protocol, TypeVar
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from surefoot.agent.clock import Clock
 from surefoot.agent.download import Response
+from surefoot.agent.posix import SystemClock
 from surefoot.model.errors import FormatError, InvalidInput, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.record import from_json, to_json
 from surefoot.model.wire import NEXT_POLL_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MIN_PROGRESS_BYTES = 64 * 1024
 DEFAULT_POLL_S = 300
 
 _CHUNK_BYTES = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)")
-_TIMEOUT = urllib3.Timeout(connect=10, read=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +66,45 @@ class Credentials:
     server_ca: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a server may take, in seconds.
+
+    Attributes:
+        connect_s: For a connection.
+        wait_s: Without a single byte.
+        answer_s: For the body of an answer, and for each ``MIN_PROGRESS_BYTES`` of an image: who drips holds nobody up.
+    """
+
+    connect_s: float = 10
+    wait_s: float = 30
+    answer_s: float = 120
+
+
 class HttpsServer:
     """A server behind a URL."""
 
-    def __init__(self, base_url: str, credentials: Credentials) -> None:
+    def __init__(self, base_url: str, credentials: Credentials, *, patience: Patience | None = None, clock: Clock | None = None) -> None:
         """Talk to ``base_url`` (``https://host:port``) with the device's certificate; nothing is sent yet.
+
+        Args:
+            base_url: The device listener.
+            credentials: Who the device is.
+            patience: How long a server may take; the defaults of ``Patience``.
+            clock: What that is measured by; the system's.
 
         Raises:
             InvalidInput: The credentials cannot be read.
         """
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
-        self._pool = _connect(credentials)
+        self._patience = patience or Patience()
+        self._clock = clock or SystemClock()
+        self._pool = _connect(credentials, self._patience)
 
     def reload(self) -> None:
         """Use the credentials as they now lie on disk; connections made with the old ones are closed."""
-        fresh = _connect(self._credentials)
+        fresh = _connect(self._credentials, self._patience)
         self._pool.clear()
         self._pool = fresh
 
@@ -105,20 +130,22 @@ class HttpsServer:
 
     def open(self, url: str, offset: int) -> Response:
         """Implement ``Server``. The body is streamed; compressed encodings are not asked for."""
+        if not url.startswith(("https://", "http://")):
+            raise TransportError(f"{url[:100]!r} is not an address that images can be fetched from.")
         headers = {"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
         try:
             answer = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
         except HTTPError as error:
             raise TransportError(f"{url} did not answer: {error}.") from error
         start, total = _range(answer)
-        return Response(status=answer.status, start=start, total=total, chunks=_chunks(answer, url), close=answer.close)
+        return Response(status=answer.status, start=start, total=total, chunks=self._chunks(answer, url), close=answer.close)
 
     def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
         url = self._base_url + path
         try:
             answer = self._pool.request(method, url, body=body, headers=headers, preload_content=False, redirect=False)
             with closing(answer):
-                content = answer.read(MAX_ANSWER_BYTES + 1)
+                content = self._read(answer, url)
                 # Only a body read to its end leaves a connection that can be used again.
                 if len(content) <= MAX_ANSWER_BYTES:
                     answer.drain_conn()
@@ -128,6 +155,34 @@ class HttpsServer:
         if len(content) > MAX_ANSWER_BYTES:
             raise TransportError(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes.")
         return _Answer(url=url, status=answer.status, headers=answer.headers, body=content)
+
+    def _read(self, answer: urllib3.BaseHTTPResponse, url: str) -> bytes:
+        """Return the body as it was sent, or more than ``MAX_ANSWER_BYTES`` of it."""
+        content, begun_s = bytearray(), self._clock.monotonic()
+        while len(content) <= MAX_ANSWER_BYTES and (piece := answer.read1(_CHUNK_BYTES, decode_content=False)):
+            content += piece
+            if self._clock.monotonic() - begun_s > self._patience.answer_s:
+                raise TransportError(f"{url} took longer than {self._patience.answer_s:g} s to answer.")
+        return bytes(content)
+
+    def _chunks(self, answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+        arrived, waited_s = 0, 0.0
+        while True:
+            begun_s = self._clock.monotonic()
+            try:
+                piece = answer.read1(_CHUNK_BYTES, decode_content=False)
+            except HTTPError as error:
+                raise TransportError(f"{url} broke off: {error}.") from error
+            if not piece:
+                return
+            # What the device itself does with a piece does not count against the server.
+            waited_s += self._clock.monotonic() - begun_s
+            arrived += len(piece)
+            yield piece
+            if arrived >= MIN_PROGRESS_BYTES:
+                arrived, waited_s = 0, 0.0
+            elif waited_s > self._patience.answer_s:
+                raise TransportError(f"{url} is too slow: {arrived} bytes in {waited_s:.0f} s.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +196,9 @@ class _Answer:
 _R = TypeVar("_R")
 
 
-def _connect(credentials: Credentials) -> urllib3.PoolManager:
-    return urllib3.PoolManager(ssl_context=_context(credentials), timeout=_TIMEOUT, retries=False, maxsize=2)
+def _connect(credentials: Credentials, patience: Patience) -> urllib3.PoolManager:
+    timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.wait_s)
+    return urllib3.PoolManager(ssl_context=_context(credentials), timeout=timeout, retries=False, maxsize=2)
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:
@@ -182,10 +238,3 @@ def _range(answer: urllib3.BaseHTTPResponse) -> tuple[int, int | None]:
     if match is None:
         raise TransportError("The server sent a range without saying which.")
     return int(match["first"]), None if match["total"] == "*" else int(match["total"])
-
-
-def _chunks(answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
-    try:
-        yield from answer.stream(_CHUNK_BYTES, decode_content=False)
-    except HTTPError as error:
-        raise TransportError(f"{url} broke off: {error}.") from error
