@@ -107,6 +107,25 @@ def test_empty_folders_may_be_there(tmp_path: Path) -> None:
     assert init(tmp_path) == 0
 
 
+@pytest.mark.parametrize(
+    ("keys", "data"),
+    [
+        ("data", "data"),
+        ("data/keys", "data"),
+        ("data/offline", "data"),
+        ("data/../data/x", "data"),
+        ("keys", "keys/data"),
+        ("data/metadata/image", "data"),
+    ],
+)
+def test_offline_keys_never_lie_in_the_servers_folder_nor_around_it(
+    tmp_path: Path, keys: str, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path, keys=keys, data=data) == 2
+    assert "outside each other" in capsys.readouterr().err
+    assert tree(tmp_path) == {}
+
+
 # --- add-product ------------------------------------------------------------------------------------------------------------
 
 

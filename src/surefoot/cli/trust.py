@@ -14,6 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, new_folder, open_keys, write_new
+from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name, from_plain
 from surefoot.trust import offline
 from surefoot.trust.metadata import read
@@ -49,6 +50,7 @@ def _product(text: str) -> str:
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    _require_apart(arguments.keys, arguments.data)
     online_folder, metadata_folder = arguments.data / "keys", arguments.data / "metadata"
     with new_folder(arguments.keys) as offline_keys, new_folder(online_folder) as online_keys, new_folder(metadata_folder) as metadata:
         _fill(KeysFolder(path=offline_keys), online_keys, metadata, arguments.product, datetime.now(UTC))
@@ -57,6 +59,15 @@ def _init(arguments: argparse.Namespace) -> int:
     print(f"Online keys and metadata: {arguments.data}")
     print(f"Next: surefoot serve --data {arguments.data}")
     return 0
+
+
+def _require_apart(keys: Path, data: Path) -> None:
+    """Refuse offline keys in the server's folder: whoever steals the server would own the fleet."""
+    offline_folder, server_folder = keys.resolve(), data.resolve()
+    if offline_folder.is_relative_to(server_folder) or server_folder.is_relative_to(offline_folder):
+        raise InvalidInput(
+            f"The offline keys ({keys}) and the server's data ({data}) must lie outside each other.", hint="Name another folder with --keys."
+        )
 
 
 def _fill(keys: KeysFolder, online_keys: Path, metadata: Path, products: list[str], now: datetime) -> None:
