@@ -126,6 +126,17 @@ def test_offline_keys_never_lie_in_the_servers_folder_nor_around_it(
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.parametrize(("keys", "data"), [("file/keys", "data"), ("keys", "file"), ("keys", "file/data")])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, keys: str, data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert init(tmp_path, keys=keys, data=data) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("surefoot: ")
+    assert "cannot be made" in told
+    assert list(tmp_path.rglob("*.pem")) == []
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 # --- add-product ------------------------------------------------------------------------------------------------------------
 
 
