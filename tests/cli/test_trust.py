@@ -137,6 +137,30 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, keys: str,
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("products", "says"),
+    [
+        (["Thermostat"], "product: Expected"),
+        (["../x"], "product: Expected"),
+        ([""], "product: Expected"),
+        (["targets"], "'targets' cannot be the name of a product"),
+        (["root"], "'root' cannot be the name of a product"),
+        (["director-root"], "'director-root' cannot be the name of a product"),
+    ],
+)
+def test_a_product_that_cannot_be_called_so_leaves_nothing(
+    tmp_path: Path, products: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path, *products) == 2
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.pem")) == []
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_a_product_that_is_named_twice_is_made_once(tmp_path: Path) -> None:
+    assert init(tmp_path, "thermostat", "thermostat") == 0
+
+
 # --- add-product ------------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +175,24 @@ def test_a_product_is_added_with_a_key_of_its_own(made: Path, capsys: pytest.Cap
     assert path.stat().st_mode & 0o777 == 0o600
     assert versions({"targets.json": (made / "keys/metadata/targets.json").read_bytes()}) == {"targets.json": 2}
     assert [signer.public_key.keyid for signer in KeysFolder(path=made / "keys").signers_for_product("fridge")]
+
+
+@pytest.mark.parametrize(
+    ("product", "status", "says"),
+    [
+        ("thermostat", 1, "The product 'thermostat' has a role already."),
+        ("Fridge", 2, "product: Expected"),
+        ("targets", 2, "cannot be the name of a product"),
+        ("director-root", 2, "cannot be the name of a product"),
+    ],
+)
+def test_a_product_that_cannot_be_added_changes_nothing(
+    made: Path, product: str, status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(made)
+    assert add(made, product) == status
+    assert says in capsys.readouterr().err
+    assert tree(made) == before
 
 
 def test_without_the_keys_of_targets_nothing_is_added(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
