@@ -146,6 +146,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, keys: str,
         (["targets"], "'targets' cannot be the name of a product"),
         (["root"], "'root' cannot be the name of a product"),
         (["director-root"], "'director-root' cannot be the name of a product"),
+        (["signatures"], "'signatures' cannot be the name of a product"),
     ],
 )
 def test_a_product_that_cannot_be_called_so_leaves_nothing(

@@ -23,7 +23,7 @@ from surefoot.trust.signer import generate
 
 _ROOT_KEYS = 3
 _TARGETS_KEYS = 2
-_TAKEN = {"director-root"}
+_TAKEN = {"director-root", "signatures"}
 _ONLINE = ("image-snapshot", "image-timestamp", "director-targets", "director-snapshot", "director-timestamp")
 
 
@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _product(text: str) -> str:
     name = from_plain(text, Name, what="product")
     if name in _TAKEN:
-        raise InvalidInput(f"'{name}' cannot be the name of a product: the folder of keys calls a file that.", hint="Choose another name.")
+        raise InvalidInput(f"'{name}' cannot be the name of a product: a file beside its metadata is called that.", hint="Choose another name.")
     return name
 
 
