@@ -136,6 +136,13 @@ def test_signing_the_same_release_again_changes_nothing() -> None:
     assert offline.add_release(role, [TWO, ONE], [SIGNER], LATER) == role
 
 
+def test_signing_the_same_release_again_late_lets_its_role_live_on() -> None:
+    role, late = new_role(ONE), NOW + timedelta(days=45)
+    again = read(offline.add_release(role, [ONE], [SIGNER], late), Targets, name="role").signed
+    assert (again.version, again.expires) == (3, late + timedelta(days=90))
+    assert again.targets == read(role, Targets, name="role").signed.targets
+
+
 def test_a_version_is_released_once() -> None:
     with pytest.raises(
         ConflictError, match=r"thermostat/1\.0\.0/thermostat-v1-release is signed already.*Raise the version|signed already"
