@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -454,6 +455,155 @@ def test_no_flipped_bit_in_any_signed_file_is_ever_accepted(file: tuple[str, str
     with pytest.raises(TrustError):
         device.meets(answers["director"], answers["image"])
     assert device.director == SHARED.trusted_director()
+
+
+def honest_timestamp(world: World, snapshot: bytes, version: int) -> bytes:
+    """Return the director's timestamp over whatever this snapshot is."""
+    meta = {"version": version, "length": len(snapshot), "hashes": {"sha256": hex_of(digest_of(snapshot))}}
+    return edited(world.views[DEVICE].timestamp, [world.director.timestamp], lambda s: s["meta"].update({"snapshot.json": meta}))
+
+
+def test_a_snapshot_of_another_version_than_the_timestamp_says_is_refused(world: World) -> None:
+    view = world.views[DEVICE]
+    answer = {**world.director_answer(), "timestamp.json": honest_timestamp(world, view.snapshot, 2), "2.snapshot.json": view.snapshot}
+    with pytest.raises(MetadataError, match=r"has version 1; timestamp\.json says 2"):
+        world.device.meets(answer, world.image_answer())
+
+
+def test_a_snapshot_that_lists_no_targets_is_refused(world: World) -> None:
+    snapshot = edited(world.views[DEVICE].snapshot, [world.director.snapshot], lambda s: s.update(meta={"other.json": {"version": 1}}))
+    answer = {**world.director_answer(), "timestamp.json": honest_timestamp(world, snapshot, 1), "1.snapshot.json": snapshot}
+    with pytest.raises(MetadataError, match=r"does not list targets\.json"):
+        world.device.meets(answer, world.image_answer())
+
+
+def test_targets_of_another_version_than_the_snapshot_says_are_refused(world: World) -> None:
+    snapshot = edited(world.views[DEVICE].snapshot, [world.director.snapshot], lambda s: s["meta"]["targets.json"].update(version=2))
+    answer = {**world.director_answer(), "timestamp.json": honest_timestamp(world, snapshot, 1), "1.snapshot.json": snapshot}
+    answer["2.targets.json"] = world.views[DEVICE].targets
+    with pytest.raises(MetadataError, match=r"targets\.json has version 1; snapshot\.json says 2"):
+        world.device.meets(answer, world.image_answer())
+
+
+@pytest.mark.parametrize("change", [lambda s: s.pop("issued_at"), lambda s: s.update(issued_at=1), lambda s: s.update(issued_at="soon")])
+def test_a_timestamp_that_does_not_say_when_it_was_made_is_refused(world: World, change: Callable[[dict[str, Any]], None]) -> None:
+    timestamp = edited(world.views[DEVICE].timestamp, [world.director.timestamp], change)
+    with pytest.raises(MetadataError, match="when it was issued"):
+        world.device.meets({**world.director_answer(), "timestamp.json": timestamp}, world.image_answer())
+
+
+def only_target(signed: dict[str, Any]) -> dict[str, Any]:
+    target: dict[str, Any] = next(iter(signed["targets"].values()))
+    return target
+
+
+def both_say(world: World, change: Callable[[dict[str, Any]], None]) -> tuple[Files, Files]:
+    """Return the answers of two repositories that honestly sign the same nonsense."""
+    role = edited(world.image[f"{PRODUCT}.json"], [world.product], change)
+    targets = edited(world.views[DEVICE].targets, [world.director.targets], change)
+    image = wire_names(resnapshot(world, {**world.image, f"{PRODUCT}.json": role}))
+    return {**world.director_answer(), "1.targets.json": targets}, image
+
+
+@pytest.mark.parametrize("custom", [None, {}, [], {"must_match": None}])
+def test_an_image_without_a_must_match_block_is_refused_even_when_both_list_it(world: World, custom: object) -> None:
+    with pytest.raises(MetadataError):
+        world.device.meets(*both_say(world, lambda s: only_target(s).update(custom=custom)))
+
+
+def test_a_path_that_its_block_does_not_give_is_refused_even_when_both_list_it(world: World) -> None:
+    def move(signed: dict[str, Any]) -> None:
+        signed["targets"] = {f"{PRODUCT}/9.9.9/thermostat-v1-release": only_target(signed)}
+
+    with pytest.raises(MismatchError, match=r"thermostat/9\.9\.9/thermostat-v1-release is not one that its must-match block gives"):
+        world.device.meets(*both_say(world, move))
+
+
+@dataclass
+class Roles:
+    """Targets roles that delegate to one another as a test draws them, with one key for all of them but the top."""
+
+    world: World
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, name: str, *children: str, terminating: bool = False, lists: bool = False) -> None:
+        """Add the role ``name``, which delegates every path to ``children``, and may list the good release itself."""
+        key = self.world.product.public_key
+        listed = Metadata[Targets].from_bytes(self.world.image[f"{PRODUCT}.json"]).signed.targets if lists else {}
+        roles = [
+            {"name": child, "keyids": [key.keyid], "threshold": 1, "terminating": terminating, "paths": ["*/*/*"]} for child in children
+        ]
+
+        def delegate(signed: dict[str, Any]) -> None:
+            signed["delegations"] = {"keys": {key.keyid: key.to_dict()}, "roles": roles}
+
+        signers = self.world.targets if name == "targets" else [self.world.product]
+        plain = sign_with(Metadata(Targets(expires=NOW + timedelta(days=1), targets=dict(listed))), signers)
+        self.files[f"{name}.json"] = edited(plain, signers, delegate) if children else plain
+
+    def answer(self) -> Files:
+        files = initial(
+            self.world.image["root.json"],
+            self.files["targets.json"],
+            {name.removesuffix(".json"): data for name, data in self.files.items() if name != "targets.json"},
+            self.world.online,
+            NOW,
+        )
+        return wire_names(files)
+
+
+def test_the_first_role_in_preorder_that_lists_the_image_speaks_for_it(world: World) -> None:
+    roles = Roles(world)
+    roles.add("targets", "one", "two")
+    roles.add("one", "deeper")
+    roles.add("deeper")
+    roles.add("two", lists=True)
+    assert world.device.meets(world.director_answer(), roles.answer()).ordered is not None
+
+
+def test_a_terminating_role_that_does_not_list_the_image_ends_the_search(world: World) -> None:
+    roles = Roles(world)
+    roles.add("targets", "one", "two", terminating=True)
+    roles.add("one")
+    roles.add("two", lists=True)
+    with pytest.raises(NotInImageRepositoryError):
+        world.device.meets(world.director_answer(), roles.answer())
+
+
+def test_roles_that_delegate_in_a_circle_are_each_asked_once(world: World) -> None:
+    roles = Roles(world)
+    roles.add("targets", "one", "two")
+    roles.add("one", "two", "one")
+    roles.add("two", "one", "two")
+    with pytest.raises(NotInImageRepositoryError):
+        world.device.meets(world.director_answer(), roles.answer())
+
+
+@pytest.mark.parametrize(("depth", "is_found"), [(30, True), (31, True), (32, False), (60, False)])
+def test_delegations_are_followed_only_so_far(world: World, depth: int, *, is_found: bool) -> None:
+    roles = Roles(world)
+    names = ["targets", *(f"r{number}" for number in range(depth))]
+    for name, child in pairwise(names):
+        roles.add(name, child)
+    roles.add(names[-1], lists=True)
+    if is_found:
+        assert world.device.meets(world.director_answer(), roles.answer()).ordered is not None
+        return
+    with pytest.raises(NotInImageRepositoryError):
+        world.device.meets(world.director_answer(), roles.answer())
+
+
+def test_roots_are_followed_only_so_far_in_one_round_and_further_in_the_next(world: World) -> None:
+    chain: dict[str, bytes] = {}
+    for version in range(2, 261):
+        metadata = Metadata[Root].from_bytes(world.image["root.json"])
+        metadata.signed.version = version
+        chain[f"{version}.root.json"] = sign_with(metadata, world.image_roots[:2])
+    answer = {**world.image_answer(), **chain}
+    world.device.meets(world.director_answer(), answer)
+    assert Metadata[Root].from_bytes(world.device.image["root.json"]).signed.version == 257
+    world.device.meets(world.director_answer(), answer)
+    assert Metadata[Root].from_bytes(world.device.image["root.json"]).signed.version == 260
 
 
 def test_a_targets_threshold_of_two_needs_two_people(world: World) -> None:

@@ -91,14 +91,17 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a draft folder that becomes ``path`` when the block ends well, and vanishes when it does not.
 
     Raises:
-        InvalidInput: There is something at ``path`` already.
+        InvalidInput: There is something at ``path`` already, or no folder can be made there.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InvalidInput(f"There is something at {path} already.", hint="Name another folder; nothing was changed.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.parent / f".{path.name}.new"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(mode=0o700)
+    except OSError as error:
+        raise InvalidInput(f"The folder {path} cannot be made: {error.strerror}.", hint="Name another one.") from error
     try:
         yield draft
         draft.rename(path)

@@ -14,6 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, new_folder, open_keys, write_new
+from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name, from_plain
 from surefoot.trust import offline
 from surefoot.trust.metadata import read
@@ -22,6 +23,7 @@ from surefoot.trust.signer import generate
 
 _ROOT_KEYS = 3
 _TARGETS_KEYS = 2
+_TAKEN = {"director-root", "signatures"}
 _ONLINE = ("image-snapshot", "image-timestamp", "director-targets", "director-snapshot", "director-timestamp")
 
 
@@ -45,18 +47,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _product(text: str) -> str:
-    return from_plain(text, Name, what="product")
+    name = from_plain(text, Name, what="product")
+    if name in _TAKEN:
+        raise InvalidInput(f"'{name}' cannot be the name of a product: a file beside its metadata is called that.", hint="Choose another name.")
+    return name
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    _require_apart(arguments.keys, arguments.data)
     online_folder, metadata_folder = arguments.data / "keys", arguments.data / "metadata"
     with new_folder(arguments.keys) as offline_keys, new_folder(online_folder) as online_keys, new_folder(metadata_folder) as metadata:
-        _fill(KeysFolder(path=offline_keys), online_keys, metadata, arguments.product, datetime.now(UTC))
+        _fill(KeysFolder(path=offline_keys), online_keys, metadata, list(dict.fromkeys(arguments.product)), datetime.now(UTC))
     print(f"Two roots, each with {_ROOT_KEYS} keys of which {offline.ROOT_THRESHOLD} must sign, ECDSA P-256.")
     print(f"Offline keys: {arguments.keys} (move them off this machine: whoever has two root keys owns the fleet)")
     print(f"Online keys and metadata: {arguments.data}")
     print(f"Next: surefoot serve --data {arguments.data}")
     return 0
+
+
+def _require_apart(keys: Path, data: Path) -> None:
+    """Refuse offline keys in the server's folder: whoever steals the server would own the fleet."""
+    offline_folder, server_folder = keys.resolve(), data.resolve()
+    if offline_folder.is_relative_to(server_folder) or server_folder.is_relative_to(offline_folder):
+        raise InvalidInput(
+            f"The offline keys ({keys}) and the server's data ({data}) must lie outside each other.", hint="Name another folder with --keys."
+        )
 
 
 def _fill(keys: KeysFolder, online_keys: Path, metadata: Path, products: list[str], now: datetime) -> None:
@@ -95,8 +110,9 @@ def _add_product(arguments: argparse.Namespace) -> int:
     keys = open_keys(arguments.keys)
     before = keys.metadata("targets.json")
     targets = keys.signers_for_targets()
-    signer = keys.make(f"product-{arguments.product}", 1)[0]
+    signer = generate()
     after = offline.add_product(before, arguments.product, signer.public_key, targets, now)
+    write_new(keys.path / f"product-{arguments.product}-1.pem", signer.private_bytes, 0o600)
     keys.keep({"targets.json": after, f"{arguments.product}.json": offline.create_product(signer, now)})
     print(f"The product {arguments.product} may be released with {arguments.keys}/product-{arguments.product}-1.pem.")
     print("Next: surefoot release sign BUNDLE; its publication carries the new delegation to the server.")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``agent.toml``: read strictly, and each mistake named with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from surefoot.agent.config import Config, policy_of, read_config
+from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe
+from surefoot.agent.machine import Policy
+from surefoot.model.errors import FormatError, InvalidInput
+
+LEAST = """\
+[device]
+id = "t-1"
+hardware = "thermostat-v1"
+bootloader_version = "2.1.0"
+factory_manifest = "factory-manifest.json"
+
+[storage]
+slot_capacity_bytes = 1000
+
+[reboot]
+command = ["reboot"]
+"""
+
+TRIAL = """
+[trial]
+settle_s = 5
+timeout_s = 60.5
+interval_s = 0.5
+needs_server = false
+
+[[trial.probes]]
+kind = "heartbeat"
+path = "run/beat"
+
+[[trial.probes]]
+kind = "http"
+port_file = "run/port"
+
+[[trial.probes]]
+kind = "command"
+command = ["true"]
+timeout_s = 1
+"""
+
+
+def read(folder: Path, text: str | bytes) -> Config:
+    path = folder / "agent.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_config(path)
+
+
+def test_the_least_that_must_be_said_is_enough(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    assert (config.device.id, config.device.hardware, config.storage.root) == ("t-1", "thermostat-v1", ".")
+    assert policy_of(config.trial) == Policy()
+
+
+def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
+    trial = read(tmp_path, LEAST + TRIAL).trial
+    assert policy_of(trial) == Policy(settle_s=5, trial_s=60.5, probe_s=0.5, needs_server=False)
+    assert trial.probes == [
+        HeartbeatProbe(path="run/beat"),
+        HttpProbe(port_file="run/port"),
+        CommandProbe(command=["true"], timeout_s=1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('id = "t-1"', "", "missing required field `id` - at `$.device`"),
+        ('id = "t-1"', 'id = "a b"', "$.device.id"),
+        ('id = "t-1"', "id = 1", "Expected `str`, got `int` - at `$.device.id`"),
+        ('"thermostat-v1"', '"Thermostat"', "$.device.hardware"),
+        ('"2.1.0"', '"two"', "$.device.bootloader_version"),
+        ("slot_capacity_bytes = 1000", "slot_capacity_bytes = -1", "$.storage.slot_capacity_bytes"),
+        ("slot_capacity_bytes = 1000", "slot_size = 1000", "`slot_size`"),
+        ('command = ["reboot"]', "command = []", "$.reboot.command"),
+        ('command = ["reboot"]', 'command = "reboot"', "$.reboot.command"),
+        ("settle_s = 5", "settle_s = -1", "$.trial.settle_s"),
+        ("settle_s = 5", "settle_s = 86401", "$.trial.settle_s"),
+        ("settle_s = 5", "settle_s = nan", "$.trial.settle_s"),
+        ("settle_s = 5", "settle = 5", "`settle`"),
+        ('kind = "http"', 'kind = "ping"', "ping"),
+        ('port_file = "run/port"', "", "either 'url' or 'port_file'"),
+        ("[trial]", "[trials]", "`trials`"),
+        ("[device]", "[device", "is not TOML"),
+        ("settle_s = 5", "settle_s = 5\nsettle_s = 6", "is not TOML"),
+        ("[trial]", "[device]", "is not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_place(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = LEAST + TRIAL
+    assert old in text
+    with pytest.raises(FormatError) as refused:
+        read(tmp_path, text.replace(old, new, 1))
+    assert says in refused.value.message
+    assert str(tmp_path / "agent.toml") in refused.value.message
+
+
+def test_what_is_no_text_is_not_toml(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="is not TOML"):
+        read(tmp_path, b"\xff\xfe")
+
+
+@pytest.mark.parametrize("name", ["nowhere.toml", "."])
+def test_a_file_that_cannot_be_read_says_how_to_name_another(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="Name the file with --config"):
+        read_config(tmp_path / name)
