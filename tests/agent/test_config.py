@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.agent.config import Config, policy_of, read_config
 from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe
-from surefoot.agent.machine import Policy
+from surefoot.agent.state import Policy
 from surefoot.model.errors import FormatError, InvalidInput
 
 LEAST = """\

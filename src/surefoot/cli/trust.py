@@ -49,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _product(text: str) -> str:
     name = from_plain(text, Name, what="product")
     if name in _TAKEN:
-        raise InvalidInput(f"'{name}' cannot be the name of a product: a file beside its metadata is called that.", hint="Choose another name.")
+        raise InvalidInput(
+            f"'{name}' cannot be the name of a product: a file beside its metadata is called that.", hint="Choose another name."
+        )
     return name
 
 
@@ -70,7 +72,8 @@ def _require_apart(keys: Path, data: Path) -> None:
     offline_folder, server_folder = keys.resolve(), data.resolve()
     if offline_folder.is_relative_to(server_folder) or server_folder.is_relative_to(offline_folder):
         raise InvalidInput(
-            f"The offline keys ({keys}) and the server's data ({data}) must lie outside each other.", hint="Name another folder with --keys."
+            f"The offline keys ({keys}) and the server's data ({data}) must lie outside each other.",
+            hint="Name another folder with --keys.",
         )
 
 
