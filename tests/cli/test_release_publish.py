@@ -179,6 +179,11 @@ def without(name: str) -> Callable[[Path], None]:
     return spoil
 
 
+def with_strange_signatures(desk: Path) -> None:
+    sign(desk)
+    (desk / "bundle/signed/signatures.json").write_text("[]")
+
+
 def with_changed_image(desk: Path) -> None:
     sign(desk)
     change_image(desk)
@@ -191,6 +196,7 @@ def with_changed_image(desk: Path) -> None:
         (without("thermostat.json"), 2, "bundle is not signed."),
         (without("targets.json"), 2, "bundle is not signed."),
         (without("signatures.json"), 2, "bundle is not signed."),
+        (with_strange_signatures, 2, "signatures.json: Expected `object`"),
         (with_changed_image, 1, "images/"),
         (lose_bundle, 2, "bundle"),
     ],

@@ -57,6 +57,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     role = bundle.signed.get(f"{bundle.index.product}.json")
     if role is None or SIGNATURES not in bundle.signed or TARGETS not in bundle.signed:
         raise InvalidInput(f"{arguments.bundle} is not signed.", hint=f"Run 'surefoot release sign {arguments.bundle} --keys DIR' first.")
+    signatures = from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES)
     calls = client(arguments)
     _send_blobs(calls, bundle)
     request = {
@@ -64,7 +65,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         "manifests": {file: b"".join(bundle.files.pieces(file)) for file in bundle.manifests},
         "role": role,
         "targets": bundle.signed[TARGETS],
-        "signatures": from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES),
+        "signatures": signatures,
     }
     answer = calls.post("releases", request, dict[str, Any])
     word = "Published" if answer["is_new"] else "Was published already:"
