@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot agent enroll|run|status``: what a device says when something is missing, and what it is doing when nothing is."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import structs
+
+from surefoot.agent.assembly import DATA, open_journal
+from surefoot.agent.boot.file import factory, save
+from surefoot.agent.enrol import read_identity
+from surefoot.agent.posix import PosixStorage
+from surefoot.agent.storage import replace_file
+from surefoot.cli.main import main
+from surefoot.cli.simulate import agent_settings
+from surefoot.model.assignment import DeviceId
+from surefoot.model.record import from_json, to_json, to_pretty_json
+from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
+from tests.agent.loopback import Authority, Loopback, authority, http, loopback
+from tests.agent.moments import at_work, release, state
+from tests.trust.repositories import Repositories, manifest
+
+IMAGE = b"factory image" * 100
+REPOSITORIES = Repositories()
+Phase = type(state().phase)
+
+
+@pytest.fixture(scope="module")
+def ca() -> Authority:
+    return authority()
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[Loopback]:
+    with loopback(tmp_path_factory.mktemp("server"), ca) as found:
+        yield found
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A board as it leaves the factory."""
+    storage = PosixStorage(tmp_path)
+    save(storage, factory())
+    replace_file(storage, "slots/a.img", IMAGE)
+    replace_file(storage, "factory-manifest.json", to_pretty_json(manifest("1.0.0", IMAGE)))
+    replace_file(storage, "agent.toml", agent_settings("t-1", "thermostat-v1", "2.1.0", 100_000).encode())
+    return tmp_path
+
+
+def agent(board: Path, *words: str) -> int:
+    return main(["agent", *words, "--config", str(board / "agent.toml")])
+
+
+def write_offer(board: Path, server: Loopback, ca: Authority, **changes: str) -> Path:
+    offer = EnrolmentOffer(
+        device_id=DeviceId("t-1"),
+        hardware="thermostat-v1",
+        enroll_url=server.url,
+        device_url="https://devices:8443",
+        token="secret",
+        server_ca=ca.pem,
+        director_root=REPOSITORIES.director_root.decode(),
+        image_root=REPOSITORIES.image["root.json"].decode(),
+    )
+    path = board / "enrol.json"
+    path.write_bytes(to_pretty_json(structs.replace(offer, **changes)))
+    return path
+
+
+def issuing(ca: Authority) -> Callable[[bytes], bytes]:
+    def answer(body: bytes) -> bytes:
+        public = x509.load_pem_x509_csr(from_json(body, EnrolmentRequest, what="request").csr.encode()).public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        return http("200 OK", to_json(EnrolmentAnswer(certificate=ca.issue("t-1", public=public))))
+
+    return answer
+
+
+def test_a_device_joins_and_says_what_comes_next(board: Path, server: Loopback, ca: Authority, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answers.append(issuing(ca))
+    assert agent(board, "enroll", "--with", str(write_offer(board, server, ca))) == 0
+    assert capsys.readouterr().out == (f"t-1 is enrolled at https://devices:8443.\nNext: surefoot agent run --config {board}/agent.toml\n")
+    assert read_identity(PosixStorage(board), board, DATA).device_url == "https://devices:8443"
+    assert (board / "data/identity/device.pem").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        (
+            {"device_id": "t-2"},
+            2,
+            "The offer is for t-2 (thermostat-v1); this device is t-1 (thermostat-v1). Make one with 'surefoot token new t-1",
+        ),
+        ({"hardware": "fridge-v1"}, 2, "The offer is for t-1 (fridge-v1)"),
+        ({"director_root": "{}"}, 1, "trusted root.json"),
+        ({"image_root": REPOSITORIES.image["targets.json"].decode()}, 1, "is targets metadata; expected root"),
+        ({"server_ca": "garbage"}, 2, "The server CA in the offer cannot be read"),
+        ({"enroll_url": "https://127.0.0.1:1"}, 1, "https://127.0.0.1:1/v1/enroll did not answer"),
+    ],
+)
+def test_an_offer_that_does_not_fit_writes_nothing(
+    *, board: Path, server: Loopback, ca: Authority, changes: dict[str, str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agent(board, "enroll", "--with", str(write_offer(board, server, ca, **changes))) == status
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
+    assert not (board / DATA).exists()
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "enrol.json cannot be read: No such file or directory. Make it with 'surefoot token new'."),
+        (b"", "enrol.json: Input data was truncated"),
+        (b"\xff", "enrol.json: "),
+        (b'{"device_id": "t-1"}', "enrol.json: Object missing required field"),
+    ],
+)
+def test_an_offer_that_cannot_be_read_is_named(board: Path, content: bytes | None, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if content is not None:
+        (board / "enrol.json").write_bytes(content)
+    assert agent(board, "enroll", "--with", str(board / "enrol.json")) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["enroll", "--with", "enrol.json"], ["run"], ["status"]])
+def test_settings_that_cannot_be_read_are_named_by_every_command(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agent(tmp_path, *words) == 2
+    assert f"{tmp_path}/agent.toml cannot be read: No such file or directory. Name the file with --config." in capsys.readouterr().err
+    (tmp_path / "agent.toml").write_text("[devise]\n")
+    assert agent(tmp_path, *words) == 2
+    assert "agent.toml: Object" in capsys.readouterr().err
+
+
+# --- run --------------------------------------------------------------------------------------------------------------------
+
+
+def joined(board: Path, server: Loopback, ca: Authority) -> None:
+    server.answers.append(issuing(ca))
+    assert agent(board, "enroll", "--with", str(write_offer(board, server, ca))) == 0
+
+
+def test_a_device_that_never_joined_does_not_run(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert agent(board, "run") == 2
+    assert capsys.readouterr().err == "surefoot: This device is not enrolled. Run 'surefoot agent enroll --with enrol.json'.\n"
+
+
+@pytest.mark.parametrize(
+    ("slot", "says"), [(None, "Nobody says which slot booted."), ("b", "The board booted slot b, in which nothing verified lies.")]
+)
+def test_a_board_whose_slot_is_unknown_or_empty_does_not_run(
+    *,
+    board: Path,
+    server: Loopback,
+    ca: Authority,
+    slot: str | None,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    joined(board, server, ca)
+    if slot is None:
+        monkeypatch.delenv("SUREFOOT_SLOT", raising=False)
+    else:
+        open_journal(PosixStorage(board)).append(state())
+        monkeypatch.setenv("SUREFOOT_SLOT", slot)
+    capsys.readouterr()
+    assert agent(board, "run", "--verbose") == 1
+    assert says in capsys.readouterr().err
+
+
+# --- status -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_has_not_run_says_so(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert agent(board, "status") == 2
+    assert capsys.readouterr().err.startswith("surefoot: The agent has not run here yet. Start it with 'surefoot agent run --config")
+
+
+def test_an_idle_device_says_what_it_runs_and_what_it_keeps(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state(fallback=release("0.9.0"), refused="expired"))
+    assert agent(board, "status") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "t-1 (thermostat-v1): waiting for the next poll",
+        "runs       thermostat 1.0.0 from slot a, build b-1.0.0",
+        "kept       thermostat 0.9.0 in slot b",
+        "refused    the last answer of the server: expired",
+        "unsent     0 events",
+    ]
+
+
+def test_a_device_at_work_says_how_far_it_is(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(at_work(Phase("downloading"), received=400, tries=1))
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert "t-1 (thermostat-v1): downloading\n" in told
+    assert "attempt    1: thermostat 1.1.0 into slot b\n           400 of 1000 bytes, try 2\n" in told
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_every_phase_has_its_words(board: Path, phase: str, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state(Phase(phase)))
+    assert agent(board, "status") == 0
+    assert capsys.readouterr().out.startswith("t-1 (thermostat-v1): ")
+
+
+def test_a_program_reads_the_status_as_json(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state(etag="7"))
+    assert agent(board, "status", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["device_id"], told["state"]["etag"], told["state"]["running"]["version"], told["unsent_events"]) == (
+        "t-1",
+        "7",
+        "1.0.0",
+        0,
+    )
+
+
+def test_a_damaged_journal_is_said_to_be_damaged(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replace_file(PosixStorage(board), f"{DATA}/journal", b"garbage\n")
+    assert agent(board, "status") == 1
+    assert "Line 1 of the journal data/journal is damaged" in capsys.readouterr().err
