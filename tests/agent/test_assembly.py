@@ -126,7 +126,7 @@ def lose_root(folder: Path) -> None:
         (spoil_server, FormatError, "identity/server.json"),
         (spoil_certificate, InvalidInput, "Run 'surefoot agent enroll'"),
         (spoil_journal, DeviceError, "Line 1 of the journal data/journal is damaged"),
-        (lose_root, InvalidInput, "This device is not enrolled"),
+        (lose_root, InvalidInput, "state is not a folder. Make it, or name another in agent.toml."),
     ],
 )
 def test_what_is_missing_or_damaged_is_named_and_no_state_is_invented(

@@ -130,6 +130,19 @@ def test_an_offer_that_cannot_be_read_is_named(board: Path, content: bytes | Non
     assert says in capsys.readouterr().err
 
 
+def test_a_storage_root_that_is_not_there_is_one_sentence(
+    board: Path, server: Loopback, ca: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = board / "agent.toml"
+    settings.write_text(settings.read_text().replace('root = "."', 'root = "nowhere"'))
+    offer = write_offer(board, server, ca)
+    for words in (["enroll", "--with", str(offer)], ["run"], ["status"]):
+        assert agent(board, *words) == 2
+        told = capsys.readouterr().err
+        assert f"The storage root {board}/nowhere is not a folder" in told
+        assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["enroll", "--with", "enrol.json"], ["run"], ["status"]])
 def test_settings_that_cannot_be_read_are_named_by_every_command(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]

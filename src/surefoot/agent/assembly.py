@@ -55,7 +55,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         DigestError: The factory image is not what its manifest says.
         DeviceError: The agent's own files are damaged.
     """
-    root = folder / config.storage.root
+    root = storage_root(config, folder)
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
     slots = SlotFiles(storage, SLOTS, config.storage.slot_capacity_bytes)
@@ -85,6 +85,14 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         policy=policy_of(config.trial),
     )
     return Runner(parts, slot)
+
+
+def storage_root(config: Config, folder: Path) -> Path:
+    """Return the folder of everything that a board keeps; ``InvalidInput`` when there is none."""
+    root = folder / config.storage.root
+    if not root.is_dir():
+        raise InvalidInput(f"The storage root {root} is not a folder.", hint="Make it, or name another in agent.toml.")
+    return root
 
 
 def open_journal(storage: Storage) -> Journal[State]:

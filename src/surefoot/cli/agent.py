@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, assemble
+from surefoot.agent.assembly import DATA, JOURNAL, assemble, storage_root
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import enrol
 from surefoot.agent.journal import peek
@@ -98,4 +98,4 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _open(path: Path) -> tuple[Config, PosixStorage]:
     config = read_config(path)
-    return config, PosixStorage(path.resolve().parent / config.storage.root)
+    return config, PosixStorage(storage_root(config, path.resolve().parent))
