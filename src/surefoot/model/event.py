@@ -17,6 +17,7 @@ MAX_BATCH = 200
 
 Sequence = Annotated[int, Meta(ge=1, lt=2**53)]
 Kind = Annotated[str, Meta(pattern=r"\A[a-z]{1,20}(\.[a-z_]{1,20}){1,4}\Z")]
+Instant = Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z")]
 JournalId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16,64}\Z")]
 
 
@@ -54,7 +55,7 @@ class DeploymentEvent(Hint, frozen=True, kw_only=True):
 
     seq: Sequence
     type: Kind
-    at: str
+    at: Instant
     clock: Literal["synced", "unsynced"] = "synced"
     assignment_id: AssignmentId | None = None
     data: dict[str, Any] = {}

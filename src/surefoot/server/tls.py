@@ -21,18 +21,48 @@ PEER = "surefoot.peer"
 """Key in the ASGI scope: a ``Peer``, or ``None`` when the connection has no device certificate."""
 
 _GOODBYE_S = 0.5
+_FIRST_REQUEST_S = 20
+_MOST_PIPELINED = 16
+_MOST_HEADER_BYTES = 64 * 1024
 
 
 class PeerProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, which also says who the verified peer is.
 
-    A subclass, since uvicorn has no other way in; it touches nothing but the scope.
+    A subclass, since uvicorn has no other way in; it touches nothing but the scope, and bounds what a stranger may make us keep:
+    the headers of a request, the requests sent ahead of their answers, and a connection on which nothing is asked.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn itself
         """Read the peer's certificate, once."""
         super().connection_made(transport)
         self._peer = _peer(transport.get_extra_info("ssl_object"))
+        self._header_bytes: int | None = 0
+        self._silence = self.loop.call_later(_FIRST_REQUEST_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._silence.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; whoever sends headers or requests without end is hung up on."""
+        if self._header_bytes is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if len(self.pipeline) > _MOST_PIPELINED or (self._header_bytes or 0) > _MOST_HEADER_BYTES:
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """Count the headers as done; what follows is the body, which its route bounds."""
+        self._silence.cancel()
+        self._header_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count again: what follows is the next request."""
+        super().on_message_complete()
+        self._header_bytes = 0
 
     def on_message_begin(self) -> None:
         """Put the peer into the scope of each request."""

@@ -16,6 +16,8 @@ Header = tuple[bytes, bytes]
 PROBLEM_TYPE = "application/problem+json"
 JSON = (b"content-type", b"application/json")
 
+_MOST_DIGITS = 18
+
 
 class MethodError(InvalidInput):
     """The route does not know this method."""
@@ -117,7 +119,7 @@ async def read_body(scope: Scope, receive: Receive, most_bytes: int) -> bytes:
         IncompleteError: The peer left before its end.
     """
     announced = header(scope, b"content-length")
-    if announced.isdigit() and int(announced) > most_bytes:
+    if announced.isdigit() and (len(announced) > _MOST_DIGITS or int(announced) > most_bytes):
         raise too_large(most_bytes)
     body = bytearray()
     while True:

@@ -233,7 +233,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],
         dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
-        exception_handlers={Error: _on_error, HTTPException: _on_http},
+        exception_handlers={Error: _on_error, HTTPException: _on_http, UnicodeDecodeError: _on_text},
         request_max_body_size=_MOST_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="Surefoot operator API", version="1", use_handler_docstrings=True, render_plugins=[JsonRenderPlugin()]
@@ -261,6 +261,10 @@ def _by(request: Request[Any, Any, Any]) -> str:
 
 def _on_error(_request: Request[Any, Any, Any], error: Error) -> Response[bytes]:
     return _problem(problem_of(error))
+
+
+def _on_text(_request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[bytes]:
+    return _problem(problem_of(FormatError(f"The body is not UTF-8: {error.reason} at byte {error.start}.", hint="Send JSON in UTF-8.")))
 
 
 def _on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
