@@ -46,6 +46,7 @@ _WHAT_TO_DO = {
     "transport": "Look whether the server runs and is reachable. Devices try again by themselves.",
     "store": "Look at the disk of the server's data folder: is it full, is it writable? Nothing was stored by halves.",
     "corrupt_download": "Nothing: the device throws the bytes away and downloads again, three tries in all.",
+    "download_refused": "Look whether the image is still ordered for the device and in the server's store; order again.",
     "conflict": "Look at the present state; somebody or something changed it first, or it is as wanted already.",
     "device": "Look at the board: its disk, its files, its log.",
     "boot": "Look at the bootloader's state. When it is damaged, flash the board again.",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+
 """An agent put together from what lies on a real disk, or not put together at all."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
-from surefoot.model.errors import BootError, DeviceError, DigestError, Error, FormatError, InvalidInput
+from surefoot.model.errors import BootError, ConflictError, DeviceError, DigestError, Error, FormatError, InvalidInput
 from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.slot import SlotName
 from tests.agent.loopback import Authority, authority, http, loopback
@@ -67,9 +69,14 @@ def test_the_first_start_remembers_what_the_factory_flashed(folder: Path) -> Non
 def test_a_later_start_goes_on_where_the_first_one_was(folder: Path) -> None:
     first = assemble(CONFIG, folder, SLOT_A)
     first.parts.journal.append(structs.replace(first.state, etag="7"))
+    journal = first.parts.journal.id
     (folder / "factory-manifest.json").unlink()
+    with pytest.raises(ConflictError, match="Another agent"):
+        assemble(CONFIG, folder, SLOT_A)
+    del first
+    gc.collect()
     second = assemble(CONFIG, folder, SLOT_A)
-    assert (second.state.etag, second.parts.journal.id) == ("7", first.parts.journal.id)
+    assert (second.state.etag, second.parts.journal.id) == ("7", journal)
 
 
 def test_a_lab_may_send_the_device_to_another_address(folder: Path, tmp_path: Path, ca: Authority) -> None:

@@ -13,7 +13,7 @@ from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownl
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.storage import read_file
 from surefoot.model.digest import digest_of
-from surefoot.model.errors import CorruptDownloadError, SpaceError, TransportError
+from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError
 from surefoot.model.slot import SlotName
 from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 
@@ -168,9 +168,9 @@ def test_an_unreachable_peer_is_an_interruption_without_progress() -> None:
     assert (caught.value.received, caught.value.code) == (0, "transport")
 
 
-def test_no_url_is_an_interruption() -> None:
+def test_no_url_is_a_refusal() -> None:
     target = DownloadTarget(urls=(), size=5, hash=digest_of(b"hello"), slot=B)
-    with pytest.raises(InterruptedDownloadError, match="no place"):
+    with pytest.raises(RefusedDownloadError, match="no place"):
         Downloader(Peer(), slots_on(SimulatedFlash())).step(target, 0, 5)
 
 
@@ -194,9 +194,15 @@ def test_a_peer_that_ignores_ranges_is_listened_to_from_the_start() -> None:
     assert read_file(flash, SLOT) == IMAGE
 
 
-@pytest.mark.parametrize("status", [204, 302, 404, 416, 500])
+@pytest.mark.parametrize("status", [204, 302, 408, 429, 500])
 def test_another_status_is_an_interruption(status: int) -> None:
     with pytest.raises(InterruptedDownloadError, match=f"status {status}"):
+        Downloader(Peer(status=status), slots_on(SimulatedFlash())).step(TARGET, 0, 5000)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 416])
+def test_a_peer_that_will_not_give_the_image_refuses_it(status: int) -> None:
+    with pytest.raises(RefusedDownloadError, match=f"status {status}"):
         Downloader(Peer(status=status), slots_on(SimulatedFlash())).step(TARGET, 0, 5000)
 
 

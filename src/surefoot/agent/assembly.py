@@ -34,6 +34,7 @@ from surefoot.model.slot import Installed, SlotName
 
 DATA = "data"
 JOURNAL = f"{DATA}/journal"
+LOCK = f"{DATA}/lock"
 SLOTS = {SlotName.A: "slots/a.img", SlotName.B: "slots/b.img"}
 
 _LOG = logging.getLogger("surefoot.agent")
@@ -51,6 +52,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
 
     Raises:
         InvalidInput: The device is not enrolled, or a file it needs cannot be read.
+        ConflictError: Another agent works on this device.
         BootError: Nobody says which slot booted.
         DigestError: The factory image is not what its manifest says.
         DeviceError: The agent's own files are damaged.
@@ -58,6 +60,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     root = storage_root(config, folder)
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
+    storage.hold(LOCK)
     slots = SlotFiles(storage, SLOTS, config.storage.slot_capacity_bytes)
     clock = SystemClock()
     journal = open_journal(storage)

@@ -16,13 +16,14 @@ from typing import Protocol
 
 from surefoot.agent.storage import File
 from surefoot.model.digest import Digest, from_hex
-from surefoot.model.errors import CorruptDownloadError, SpaceError, TransportError
+from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError
 from surefoot.model.slot import SlotName
 
 BLOCK = 4096
 """Bytes are written in multiples of this, but for the last of a step."""
 
 _REHASH_BYTES = 64 * 1024
+_LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class Downloader:
 
         Raises:
             InterruptedDownloadError: Connection trouble; it names what is durable.
+            RefusedDownloadError: The peer will not give the image, or nobody says where it is.
             CorruptDownloadError: The bytes are not the signed ones, or the peer has fewer or more; the slot is empty now.
             SpaceError: The image is larger than the slot, or the disk is full.
         """
@@ -176,7 +178,7 @@ class Downloader:
             return
         urls = session.target.urls
         if not urls:
-            raise TransportError("The server named no place to download the image from.")
+            raise RefusedDownloadError("The server named no place to download the image from.")
         url = urls[self._attempts % len(urls)]
         self._attempts += 1
         session.attach(url, self._source.open(url, session.position))
@@ -214,6 +216,8 @@ class _Session:
     def attach(self, url: str, response: Response) -> None:
         """Take the answer of ``url``, if it is one to the question asked."""
         self._url, self.response, self._has_progress = url, response, False
+        if 400 <= response.status < 500 and response.status not in _LATER:  # noqa: PLR2004  # the client errors of RFC 9110
+            raise RefusedDownloadError(f"{url} answered with status {response.status}.", hint=_AGAIN)
         if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             raise TransportError(f"{url} answered with status {response.status}.")
         # A server may ignore the range and send everything (RFC 9110 §14.2).

@@ -274,7 +274,7 @@ def _decoded(payload: bytes | None, kind: type["_R"], path: str, number: int) ->
 
 def _damage(path: str, number: int, why: str) -> DeviceError:
     message = f"Line {number} of the journal {path} is damaged: {why}"
-    return DeviceError(message, hint="Move the file away; the agent then starts a new journal.")
+    return DeviceError(message, hint="Restore the file, or flash and enrol the board again.")
 
 
 def _numbered(event: Emitted, seq: int) -> DeploymentEvent:

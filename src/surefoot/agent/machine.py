@@ -125,7 +125,7 @@ def _verify(state: State, event: Answered, _policy: Policy) -> Step:
     return _in(state, Phase.VERIFYING), (Verify(answer=event.answer, etag=event.etag),)
 
 
-def _check_failed(state: State, event: CheckFailed, policy: Policy) -> Step:
+def _check_failed(state: State, event: CheckFailed | Failed, policy: Policy) -> Step:
     after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1)
     # The first of a row is worth telling; a week without network is not a week of events.
     news = _checked(None, failed=event.code, detail=event.message) if state.failures == 0 else ()
@@ -274,7 +274,9 @@ def _probed(state: State, event: Probed, policy: Policy) -> Step:
         return _in(state, Phase.COMMITTED), (MarkGood(slot=_attempt(state).slot),)
     if event.trial_s < policy.trial_s:
         return state, (Wait(seconds=policy.probe_s),)
-    return _take_back(state, "unhealthy" if event.failing or not is_settled else "server_lost", event.failing or _never(event))
+    is_lost = policy.needs_server and not event.failing and not event.is_reported
+    # A release that nothing is wrong with but that never reached the server has lost it, however few looks there were.
+    return _take_back(state, "server_lost" if is_lost else "unhealthy", event.failing or _never(event))
 
 
 def _probe(state: State, _event: Woke, _policy: Policy) -> Step:
@@ -339,7 +341,7 @@ RULES = (
     Rule(Phase.VERIFYING, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
     Rule(Phase.VERIFYING, Nothing, (Phase.IDLE,), "nothing ordered", _nothing),
     Rule(Phase.VERIFYING, Refused, (Phase.IDLE,), "does not verify", _refuse),
-    Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", lambda s, e, p: _again(_in(s, Phase.IDLE), e, p)),
+    Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", _check_failed),
     Rule(Phase.VERIFYING, Rejected, (Phase.IDLE, Phase.REPORTING), "a rule forbids it", _reject),
     Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.IDLE), "ordered", _accept),
     Rule(Phase.DOWNLOADING, Booted, (Phase.DOWNLOADING, Phase.REPORTING), "boot: resume", _download),

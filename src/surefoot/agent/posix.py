@@ -8,9 +8,11 @@
 """
 
 import errno
+import fcntl
 import os
 import stat
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from surefoot.agent.storage import parts_of
-from surefoot.model.errors import DeviceError, SpaceError
+from surefoot.model.errors import ConflictError, DeviceError, SpaceError
 
 _FILE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
@@ -94,6 +96,21 @@ class PosixStorage:
     def __init__(self, root: Path) -> None:
         """Keep everything below ``root``, which must exist and may itself be reached through a link."""
         self._root = root
+
+    def hold(self, path: str) -> None:
+        """Keep other processes from holding the file ``path`` (made if there is none) for as long as this storage is used.
+
+        Raises:
+            ConflictError: Another process holds it.
+            DeviceError: It cannot be made.
+        """
+        with self._folder(path, create=True) as (folder, name):
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(f"Another agent works in {self._root}.", hint="Stop it first.") from error
 
     def open(self, path: str, *, create: bool = False) -> PosixFile:
         """Open a regular file for reading and writing, making it and its folders when ``create`` is true."""

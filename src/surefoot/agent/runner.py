@@ -6,10 +6,10 @@ board. Before anything is done the new state is durable, and everything done may
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from surefoot.agent import install
 from surefoot.agent.admission import Board, admit
@@ -63,18 +63,23 @@ from surefoot.model.errors import (
     DeviceError,
     DigestError,
     Error,
+    RefusedDownloadError,
     SpaceError,
     TransientError,
     TransportError,
     TrustError,
 )
-from surefoot.model.event import MAX_BATCH, DeviceReport, EventBatch
-from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.event import MAX_BATCH, DeploymentEvent, DeviceReport, EventBatch
+from surefoot.model.record import parse_utc, to_json, utc_text
 from surefoot.model.slot import Installed, SlotName
+from surefoot.model.wire import PollAnswer
 from surefoot.trust.verify import Verdict, verify
 
 _LOG = logging.getLogger("surefoot.agent")
 _REBOOT_S = 60.0
+_MAX_URL, _MAX_URLS = 2_048, 8
+_MAX_BATCH_BYTES = 512 * 1024
+_MAX_TEXT = 500
 
 
 class HealthMonitor(Protocol):
@@ -302,7 +307,7 @@ class Runner:
             order=ordered.order,
             size=ordered.size,
             hash=ordered.hash,
-            urls=[url for hint in effect.answer.artifacts if hint.hash == ordered.hash for url in hint.urls],
+            urls=_urls(effect.answer, ordered.hash),
         )
 
     def _download(self, effect: Download) -> Event:
@@ -313,8 +318,10 @@ class Runner:
             target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
             received = self.downloader.step(target, attempt.received, effect.until)
         except InterruptedDownloadError as error:
+            _LOG.info("download interrupted at %d of %d bytes: %s", error.received, attempt.size, error.message)
             return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)
-        except CorruptDownloadError as error:
+        except (CorruptDownloadError, RefusedDownloadError) as error:
+            _LOG.info("download failed, try %d: %s", attempt.tries + 1, error.message)
             return Corrupt(now=self._now(), code=error.code, message=error.message)
         except SpaceError as error:
             # The journal needs room to say so.
@@ -343,9 +350,10 @@ class Runner:
         return Failed(now=self._now(), code=BootError.code, message=f"The board did not reboot within {_REBOOT_S:.0f} s.")
 
     def _probe(self) -> Event:
+        # Health first: a server that is slow to take a report must not pass for a release that is not well.
+        health = self.parts.monitor.check()
         if not self.is_reported:
             self._flush(at_least_one=True)
-        health = self.parts.monitor.check()
         return Probed(
             now=self._now(),
             healthy_s=health.healthy_s,
@@ -381,7 +389,7 @@ class Runner:
     def _send_pending(self, *, at_least_one: bool = False) -> None:
         journal = self.parts.journal
         while journal.pending or at_least_one:
-            events = list(journal.pending[:MAX_BATCH])
+            events = _batch(journal.pending)
             answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
             if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
                 raise TransportError("The server acknowledged other events than were sent.")
@@ -412,7 +420,7 @@ class Runner:
             at=utc_text(clock),
             clock="synced" if is_believable else "unsynced",
             assignment_id=emit.assignment_id,
-            data=dict(emit.data),
+            data=_short(emit.data),
         )
 
     def _now(self) -> datetime:
@@ -423,6 +431,29 @@ class Runner:
         if installed is None:
             raise BootError(f"The board booted slot {self.slot}, in which nothing verified lies.", hint="Flash the device again.")
         return Running(installed=installed, found=self.parts.slots.running_digest(self.slot, installed.size))
+
+
+def _urls(answer: PollAnswer, digest: Digest) -> list[str]:
+    """Return where an image may be fetched, as far as unsigned hints are worth keeping."""
+    urls = (url for hint in answer.artifacts if hint.hash == digest for url in hint.urls)
+    return [url for url in urls if len(url) <= _MAX_URL][:_MAX_URLS]
+
+
+def _batch(pending: Sequence[DeploymentEvent]) -> list[DeploymentEvent]:
+    """Return the oldest events that fit one call, by number and by bytes; at least one if there is any."""
+    batch: list[DeploymentEvent] = []
+    size = 0
+    for event in pending[:MAX_BATCH]:
+        size += len(to_json(event))
+        if batch and size > _MAX_BATCH_BYTES:
+            break
+        batch.append(event)
+    return batch
+
+
+def _short(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's facts with long texts cut: what a peer said must not make an event that no server takes."""
+    return {name: value[:_MAX_TEXT] if isinstance(value, str) else value for name, value in data.items()}
 
 
 def _log_step(before: State, after: State, emits: list[Emit]) -> None:

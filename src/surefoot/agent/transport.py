@@ -30,6 +30,8 @@ MIN_PROGRESS_BYTES = 64 * 1024
 DEFAULT_POLL_S = 300
 
 _CHUNK_BYTES = 64 * 1024
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,512}"')
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)")
 
 
@@ -115,7 +117,7 @@ class HttpsServer:
         if answer.status == HTTPStatus.NOT_MODIFIED:
             return Polled(next_poll_s=_interval(answer.headers.get(NEXT_POLL_HEADER)), answer=None, etag=etag)
         poll = _decoded(answer, PollAnswer)
-        return Polled(next_poll_s=poll.next_poll_s, answer=poll, etag=answer.headers.get("ETag", ""))
+        return Polled(next_poll_s=poll.next_poll_s, answer=poll, etag=_etag(answer.headers.get("ETag", "")))
 
     def send(self, batch: EventBatch) -> Acknowledgement:
         """Implement ``Server``."""
@@ -226,14 +228,24 @@ def _detail(body: bytes) -> str:
 
 
 def _interval(text: str | None) -> int:
-    return min(max(int(text), 1), 86_399) if text is not None and text.isdecimal() else DEFAULT_POLL_S
+    seconds = _number(text or "")
+    return DEFAULT_POLL_S if seconds is None else min(max(seconds, 1), 86_399)
+
+
+def _number(text: str) -> int | None:
+    """Return a header's number; ``None`` when it is none, or longer than any that makes sense."""
+    return int(text) if _DIGITS.fullmatch(text) else None
+
+
+def _etag(text: str) -> str:
+    """Return an ETag that may be sent back (RFC 9110 §8.8.3); one that no server would understand is forgotten."""
+    return text if _ETAG.fullmatch(text) else ""
 
 
 def _range(answer: urllib3.BaseHTTPResponse) -> tuple[int, int | None]:
     """Return where the body starts and how long the whole file is (RFC 9110 §14.4)."""
     if answer.status != HTTPStatus.PARTIAL_CONTENT:
-        length = answer.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() and answer.status == HTTPStatus.OK else None
+        return 0, _number(answer.headers.get("Content-Length", "")) if answer.status == HTTPStatus.OK else None
     match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None:
         raise TransportError("The server sent a range without saying which.")

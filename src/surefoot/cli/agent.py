@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, assemble, storage_root
+from surefoot.agent.assembly import DATA, JOURNAL, LOCK, assemble, storage_root
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import enrol
 from surefoot.agent.journal import peek
@@ -59,6 +59,8 @@ def _enroll(arguments: argparse.Namespace) -> int:
             f"The offer is for {offer.device_id} ({offer.hardware}); this device is {config.device.id} ({config.device.hardware}).",
             hint=f"Make one with 'surefoot token new {config.device.id} --hardware {config.device.hardware}'.",
         )
+    if storage.exists(LOCK):  # made by the first agent that ran here
+        storage.hold(LOCK)
     enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"))
     print(f"{offer.device_id} is enrolled at {offer.device_url}.")
     print(f"Next: surefoot agent run --config {arguments.config}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.model.errors import InvalidInput
+from surefoot.model.version import parse
 
 _PAGE = 500
 _SHOWN_EVENTS = 20
@@ -90,9 +91,9 @@ def _story(calls: OperatorClient, device_id: str) -> dict[str, Any]:
 def _release(words: list[str]) -> dict[str, str]:
     match [part for word in words for part in word.split()]:
         case [version]:
-            return {"version": version}
+            return {"version": str(parse(version))}
         case [product, version]:
-            return {"product": product, "version": version}
+            return {"product": product, "version": str(parse(version))}
         case _:
             raise InvalidInput(f"{' '.join(words)!r} is not a release.", hint="Write 1.1.0, or: thermostat 1.1.0.")
 

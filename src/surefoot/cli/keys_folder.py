@@ -50,6 +50,8 @@ class KeysFolder:
         """Return a metadata file; ``InvalidInput`` when there is none."""
         try:
             return (self.path / "metadata" / name).read_bytes()
+        except PermissionError as error:
+            raise InvalidInput(f"{self.path} may not be read: {error.strerror}.", hint="Sign as the owner of the folder.") from error
         except OSError as error:
             raise InvalidInput(
                 f"{self.path} holds no metadata {name}.",

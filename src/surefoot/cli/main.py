@@ -53,10 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         print(f"surefoot: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        print(f"surefoot: {error.filename or 'The output'} cannot be used: {error.strerror}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(words: list[str]) -> int:

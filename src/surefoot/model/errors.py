@@ -167,6 +167,12 @@ class CorruptDownloadError(TransientError):
     code = "corrupt_download"
 
 
+class RefusedDownloadError(TransientError):
+    """The peer will not give the image, or nobody says where it is; asking a few times more is enough."""
+
+    code = "download_refused"
+
+
 class ConflictError(Error):
     """The state moved on; read again."""
 

@@ -84,8 +84,9 @@ def parse_utc(text: str) -> datetime:
     """
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        utc = instant.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise FormatError(f"{text[:40]!r} is not an RFC 3339 time.") from error
     if instant.tzinfo is None:
         raise FormatError(f"{text!r} has no time zone.", hint="Write UTC with a 'Z' at the end.")
-    return instant.astimezone(UTC)
+    return utc

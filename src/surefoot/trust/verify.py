@@ -307,9 +307,13 @@ def _only_entry(directed: Trusted, device_id: DeviceId) -> TargetFile | None:
 def _issued_at(directed: Trusted) -> datetime:
     assert directed.timestamp is not None  # noqa: S101  # refresh sets it or raises
     try:
-        return parse_utc(directed.timestamp.unrecognized_fields.get(ISSUED_FIELD, ""))
+        issued_at = parse_utc(directed.timestamp.unrecognized_fields.get(ISSUED_FIELD, ""))
     except (FormatError, TypeError) as error:
         raise MetadataError("The director's timestamp.json does not say when it was issued.") from error
+    if issued_at > directed.timestamp.expires:
+        raise MetadataError("The director's timestamp.json was issued after its own expiry.")
+    # The device's time floor grows with this: an online key must not lift it past what people signed.
+    return min(issued_at, directed.root.expires)
 
 
 def _agreed(entry: TargetFile, listed: TargetFile, device_id: DeviceId) -> Ordered:
