@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from surefoot.agent import runner as runners
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import JOURNAL, SLOTS, open_journal
 from surefoot.agent.boot.control import BootControl
@@ -568,3 +569,15 @@ def test_an_agent_that_is_killed_in_every_trial_boot_is_taken_back_as_a_loop() -
     it.run()
     it.world.check(commits=False)
     assert it.only(EventType.HEALTH_FAILED)["reason"] == "boot_loop"
+
+
+def test_what_a_peer_said_is_cut_before_it_becomes_an_event() -> None:
+    cut = runners._short({"detail": "x" * 1_000_000, "tries": 3})
+    assert (len(cut["detail"]), cut["tries"]) == (500, 3)
+
+
+def test_a_batch_holds_what_one_call_takes_and_at_least_one_event() -> None:
+    events = [DeploymentEvent(seq=seq, type="update.made.up", at="2026-11-23T08:00:00Z", data={"x": "y" * 300_000}) for seq in (1, 2, 3)]
+    assert [event.seq for event in runners._batch(events)] == [1]
+    assert [event.seq for event in runners._batch(events[:1])] == [1]
+    assert runners._batch([]) == []

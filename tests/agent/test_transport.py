@@ -61,6 +61,12 @@ def test_a_strange_interval_does_no_harm(server: Loopback, agent: HttpsServer, s
     assert agent.poll("1").next_poll_s == meant
 
 
+@pytest.mark.parametrize("poison", ['"a\x01b"', "no quotes", '"' + "x" * 600 + '"'])
+def test_a_tag_that_no_server_would_understand_is_forgotten(server: Loopback, agent: HttpsServer, poison: str) -> None:
+    server.will_answer(http("200 OK", to_json(ANSWER), ETag=poison))
+    assert agent.poll("").etag == ""
+
+
 def test_news_come_with_their_tag(server: Loopback, agent: HttpsServer) -> None:
     server.will_answer(http("200 OK", to_json(ANSWER), ETag='"8"'))
     polled = agent.poll("")

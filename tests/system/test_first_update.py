@@ -119,6 +119,25 @@ def test_a_changed_image_in_the_store_is_never_run(lab: Lab) -> None:
         image.write_bytes(good)
 
 
+def test_an_order_whose_image_is_gone_does_not_hold_up_the_next(lab: Lab) -> None:
+    board = lab.board("b-gone")
+    image = _image_of(lab, "1.1.0")
+    away = lab.folder / "away"
+    image.rename(away)
+    try:
+        lab.order(board.serial, "1.1.0")
+        with board.powered():
+            assert finish(board) == "failed"
+            away.rename(image)
+            lab.order(board.serial, "1.1.0")
+            wait_for("the second attempt", lambda: len(lab.story(board.serial)["assignments"]) == 2 and board.outcome())
+        assert board.outcome() == "succeeded"
+        board.check_story("1.1.0")
+    finally:
+        if away.exists():
+            away.rename(image)
+
+
 def _image_of(lab: Lab, version: str) -> Path:
     (image,) = (lab.folder / f"release-{version}" / "images").iterdir()
     return lab.data / "blobs" / image.name[:2] / image.name[2:]

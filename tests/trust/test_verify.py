@@ -258,6 +258,23 @@ def test_one_timestamp_version_with_two_contents_is_refused(world: World) -> Non
         world.device.meets({**world.director_answer(), "timestamp.json": other}, world.image_answer())
 
 
+def test_an_online_key_cannot_lift_the_clock_past_what_people_signed(world: World) -> None:
+    def far_ahead(signed: dict[str, Any]) -> None:
+        signed.update(issued_at="2099-01-01T00:00:00Z", expires="2099-01-02T00:00:00Z")
+
+    view = world.views[DEVICE]
+    lifted = edited(view.timestamp, [world.director.timestamp], far_ahead)
+    verdict = world.device.meets({**world.director_answer(), "timestamp.json": lifted}, world.image_answer())
+    assert verdict.issued_at == NOW + timedelta(days=365)
+
+
+@pytest.mark.parametrize("issued_at", ["2026-11-25T00:00:00Z", "9999-12-31T23:59:59-23:00", "yesterday"])
+def test_a_timestamp_that_was_issued_after_its_end_or_never_is_refused(world: World, issued_at: str) -> None:
+    strange = edited(world.views[DEVICE].timestamp, [world.director.timestamp], lambda signed: signed.update(issued_at=issued_at))
+    with pytest.raises(MetadataError):
+        world.device.meets({**world.director_answer(), "timestamp.json": strange}, world.image_answer())
+
+
 def test_a_product_key_cannot_speak_for_another_product(world: World) -> None:
     foreign = manifest("1.0.0", b"foreign", product="boiler")
     world.release(foreign)
