@@ -19,11 +19,10 @@ from surefoot.model.record import Record, from_json
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
 from surefoot.server.services.views import artifact_url
 from surefoot.store.blobs import BlobStore
+from surefoot.trust.offline import RESERVED
 from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, versions
 from surefoot.trust.repository import publish as publish_role
 from surefoot.trust.repository import refresh as refresh_files
-
-_RESERVED = {"root", "targets", "snapshot", "timestamp"}
 
 
 class PublishRequest(Record, frozen=True, kw_only=True):
@@ -139,7 +138,7 @@ def _take_role(
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:
     index = from_json(request.index, ReleaseIndex, what="release.json")
-    if index.product in _RESERVED or index.product.endswith(".root"):
+    if index.product in RESERVED or index.product.endswith(".root"):
         raise ManifestError(f"release.json: '{index.product}' cannot be the name of a product.", hint="Choose another name.")
     unnamed = request.manifests.keys() - {entry.file for entry in index.manifests}
     if unnamed:
