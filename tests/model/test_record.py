@@ -56,11 +56,9 @@ def test_times_are_written_in_utc_with_whole_seconds() -> None:
     assert utc_text(instant) == "2026-11-23T08:00:00Z"
 
 
-@given(st.datetimes(timezones=st.just(UTC)))
+@given(st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001  # Hypothesis adds the zone itself
 def test_a_time_is_read_back_as_the_second_it_names(instant: datetime) -> None:
-    assert parse_utc(utc_text(instant.replace(year=max(instant.year, 1000)))) == instant.replace(
-        year=max(instant.year, 1000), microsecond=0
-    )
+    assert parse_utc(utc_text(instant)) == instant.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z", "2026-11-23T08:00:00"])
