@@ -5,10 +5,13 @@ from typing import Any, Protocol
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
-from surefoot.model.assignment import DeviceId
+from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import Record
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.evidence import Counts, Evidence
+from surefoot.rollout.plan import Rollout, Status
 
 
 class DevicePage(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -71,6 +74,87 @@ class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
     users: list[UserLine]
 
 
+class VersionLine(Record, frozen=True, kw_only=True):
+    """How many devices say that they run one version; both are empty for those that never said."""
+
+    product: str
+    version: str
+    devices: int
+
+
+class VersionList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What the fleet runs, most devices first."""
+
+    versions: list[VersionLine]
+
+
+class RolloutLine(Record, frozen=True, kw_only=True):
+    """One line of the list of rollouts; ``counts`` are of all its stages."""
+
+    rollout_id: int
+    name: str
+    release: str
+    status: Status
+    stage: str
+    created_at: str
+    counts: Counts
+
+
+class RolloutList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Every rollout, newest first."""
+
+    rollouts: list[RolloutLine]
+
+
+class StoredDecision(Record, frozen=True, kw_only=True):
+    """A decision with all that it was made of, so that it can be made again.
+
+    Attributes:
+        number: Its place among the decisions of the rollout, from 1.
+        at: When it was made, RFC 3339 UTC: the ``now`` it was given.
+        decision: What was decided.
+        offered: How many devices were offered the release because of it.
+        rollout: Where the rollout stood before it.
+        evidence: What was known.
+    """
+
+    number: int
+    at: str
+    decision: Decision
+    offered: int = 0
+    rollout: Rollout
+    evidence: Evidence
+
+
+class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """One rollout: where it stands, what is known, and its newest decisions, newest first."""
+
+    rollout_id: int
+    created_at: str
+    created_by: str
+    rollout: Rollout
+    evidence: Evidence
+    decisions: list[StoredDecision]
+
+
+class RolloutDevice(Record, frozen=True, kw_only=True):
+    """One device of a rollout: its newest attempt there; ``outcome`` is nothing while that is open."""
+
+    device_id: DeviceId
+    assignment_id: int
+    stage: str
+    is_started: bool
+    outcome: Outcome | None
+    ended_at: str
+
+
+class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Attempts of a rollout in the order of their ids; ``next`` is the ``after`` of the next page, 0 on the last."""
+
+    devices: list[RolloutDevice]
+    next: int = 0
+
+
 class Catalogue(Protocol):
     """Lists for people; may take as long as a page does, and is never called for a device."""
 
@@ -88,6 +172,30 @@ class Catalogue(Protocol):
 
     def users(self) -> UserList:
         """Return every operator, by name."""
+        ...
+
+    def versions(self) -> VersionList:
+        """Return what the fleet runs; reads counters, not devices."""
+        ...
+
+    def rollouts(self) -> RolloutList:
+        """Return every rollout, newest first."""
+        ...
+
+    def rollout(self, rollout_id: int) -> RolloutStory:
+        """Return one rollout's story.
+
+        Raises:
+            UnknownError: There is no such rollout.
+        """
+        ...
+
+    def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:
+        """Return up to ``limit`` attempts of a rollout whose id comes after ``after``: those with this outcome, or all.
+
+        Raises:
+            UnknownError: There is no such rollout.
+        """
         ...
 
     def releases(self) -> ReleaseList:

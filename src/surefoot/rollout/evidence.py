@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence: what is known of a rollout's attempts, as counts; never as a list of devices.
+
+``counts_of`` says what one attempt adds. A counter is the sum of that over its attempts, so it can be moved by the difference
+that an event makes, and counted again from nothing: both give the same.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from msgspec import Meta, structs
+
+from surefoot.model.assignment import Outcome
+from surefoot.model.record import Record
+
+
+class Counts(Record, frozen=True, kw_only=True):
+    """Attempts, counted.
+
+    Attributes:
+        offered: All of them.
+        started: Those that the device reported work on.
+        unhealthy: Those whose release found itself unhealthy on trial.
+        late_good: Ended as silent or cancelled, and reported well afterwards.
+        late_bad: Ended as silent or cancelled, and reported a failure or rollback afterwards.
+
+    The others are attempts by their outcome.
+    """
+
+    offered: int = 0
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    rolled_back: int = 0
+    silent: int = 0
+    cancelled: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    unhealthy: int = 0
+    late_good: int = 0
+    late_bad: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Attempts that have an outcome."""
+        return self.resolved + self.cancelled + self.superseded + self.rejected
+
+    @property
+    def resolved(self) -> int:
+        """Attempts that say something about the release: they went well, badly, or silent."""
+        return self.succeeded + self.failed + self.rolled_back + self.silent
+
+    @property
+    def harmed(self) -> int:
+        """Attempts that speak against the release. A withdrawn offer that was carried out all the same, and failed, does too."""
+        return self.failed + self.rolled_back + self.silent + self.late_bad
+
+    @property
+    def open(self) -> int:
+        """Attempts without an outcome."""
+        return self.offered - self.ended
+
+    @property
+    def taken(self) -> int:
+        """Devices that count against a batch: every attempt but those that were withdrawn or refused."""
+        return self.offered - self.cancelled - self.rejected
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Return the sum, count by count."""
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in FIELDS})
+
+    def minus(self, other: "Counts") -> "Counts":
+        """Return the difference, count by count; may be negative."""
+        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in FIELDS})
+
+
+FIELDS = tuple(field.name for field in structs.fields(Counts))
+"""The names of all counts, in order."""
+
+
+class Facts(Record, frozen=True, kw_only=True):
+    """What an attempt adds to the evidence."""
+
+    is_started: bool = False
+    is_unhealthy: bool = False
+    outcome: Outcome | None = None
+    is_late_good: bool = False
+    is_late_bad: bool = False
+
+
+class Tally(Record, frozen=True, kw_only=True):
+    """The counts of one segment of one stage; ``region`` is empty where a device has none."""
+
+    stage: Annotated[int, Meta(ge=0)]
+    hardware: str
+    region: str = ""
+    counts: Counts
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """All that a decision looks at.
+
+    Attributes:
+        tallies: Counts by stage, hardware and region; every stage so far.
+        population: Devices of the open stage when it was counted, those that run the release already included; nothing until then.
+        is_exhausted: Whether a whole pass over the open stage found no further device to offer.
+        offered_last_minute: Offers of this rollout in the 60 s before now.
+    """
+
+    tallies: list[Tally] = []
+    population: int | None = None
+    is_exhausted: bool = False
+    offered_last_minute: int = 0
+
+    def of_stage(self, stage: int) -> Counts:
+        """Return the counts of one stage, all segments together."""
+        return total(tally.counts for tally in self.tallies if tally.stage == stage)
+
+
+def counts_of(facts: Facts) -> Counts:
+    """Return what one attempt adds to its counter."""
+    outcome = {} if facts.outcome is None else {facts.outcome.value: 1}
+    return Counts(
+        offered=1,
+        started=int(facts.is_started),
+        unhealthy=int(facts.is_unhealthy),
+        late_good=int(facts.is_late_good),
+        late_bad=int(facts.is_late_bad),
+        **outcome,
+    )
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sum of many counts."""
+    result = Counts()
+    for one in counts:
+        result = result.plus(one)
+    return result

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans: what people write about a rollout, and where a rollout of it stands.
+
+- A plan keeps the words of its file (``6h``, ``5%``), so that what is shown is what was written; numbers are properties.
+- Stages are walked in order, and the batches inside a stage; a batch is a ceiling, a share of the stage's devices.
+- A plan that contradicts itself is refused whole; nothing starts of it.
+"""
+
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from surefoot.model.errors import InvalidInput
+from surefoot.model.record import Name, Record
+from surefoot.rollout.evidence import Counts
+
+WHOLE = 10_000
+"""All of a stage, in hundredths of a percent: the unit of every share, so that thresholds compare whole numbers."""
+
+Duration = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(0|[1-9][0-9]{0,6})[smhd]\Z", description="a whole number of seconds, minutes, hours or days, as in 90s, 15m, 6h or 2d"
+    ),
+]
+Percent = Annotated[
+    str, Meta(pattern=r"\A(100|[0-9]{1,2}(\.[0-9]{1,2})?)%\Z", description="a percentage with at most two decimals, as in 5% or 0.5%")
+]
+ReleaseName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z0-9][a-z0-9._-]{0,63} [0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]{0,100}\Z",
+        description="a product and a version, as in 'thermostat 1.2.3'",
+    ),
+]
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_S = 30 * 86_400
+_SHORTEST_DEADLINE_S = 60
+
+
+class Stage(Record, frozen=True, kw_only=True):
+    """One part of the fleet that gets the release before the next part does.
+
+    Attributes:
+        name: What people call it.
+        group: Whose members it is for; nothing means the whole audience.
+        batches: Growing shares of the stage, the last being all of it.
+        soak: How long a batch is watched once it has been heard of, before the next one opens.
+    """
+
+    name: Name
+    group: Name | None = None
+    batches: Annotated[list[Percent], Meta(min_length=1, max_length=50)] = msgspec.field(default_factory=lambda: ["100%"])
+    soak: Duration = "2h"
+
+    @property
+    def shares(self) -> list[int]:
+        """The batches in hundredths of a percent."""
+        return [hundredths(batch) for batch in self.batches]
+
+    @property
+    def soak_s(self) -> int:
+        """The soak in seconds."""
+        return seconds(self.soak)
+
+
+class Bounds(Record, frozen=True, kw_only=True):
+    """Two rates: above ``warn`` people are told, above ``pause`` nothing more is offered."""
+
+    warn: Percent
+    pause: Percent
+
+
+class SimpleGate(Record, frozen=True, kw_only=True):
+    """Plain percentages over resolved attempts, silent ones included.
+
+    Attributes:
+        rollback_rate: Bounds of the share that failed, rolled back or went silent.
+        health_failure_rate: Bounds of the share whose release found itself unhealthy.
+        min_resolved: Attempts that count as the least there is to judge by; those that are missing count as good until they are in.
+    """
+
+    rollback_rate: Bounds = Bounds(warn="1%", pause="5%")
+    health_failure_rate: Bounds = Bounds(warn="10%", pause="20%")
+    min_resolved: Annotated[int, Meta(ge=1, le=10_000)] = 20
+
+
+class Gates(Record, frozen=True, kw_only=True):
+    """The gate of a plan, by its kind."""
+
+    simple: SimpleGate
+
+
+class Limits(Record, frozen=True, kw_only=True):
+    """How fast devices may be offered a release, whatever the batches say; ``per_minute`` counts offers in any minute."""
+
+    per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """The block ``rollout`` of a plan file.
+
+    Attributes:
+        audience: Which devices, as a filter over their attributes; nothing means every device of the product.
+        variant: Which build of the release.
+        deadline: How long an attempt may take from its start; then it counts as silent.
+        start_within: How long an offer stands; renewed while the device polls.
+    """
+
+    release: ReleaseName
+    name: Annotated[str, Meta(max_length=200)] = ""
+    audience: Annotated[str, Meta(max_length=4_000)] = ""
+    variant: Name = "release"
+    stages: Annotated[list[Stage], Meta(min_length=1, max_length=50)] = msgspec.field(
+        default_factory=lambda: [Stage(name="general", batches=["1%", "5%", "10%", "25%", "50%", "100%"])]
+    )
+    gate: Gates = Gates(simple=SimpleGate())
+    deadline: Duration = "4h"
+    start_within: Duration = "1d"
+    limits: Limits = Limits()
+
+    @property
+    def product(self) -> str:
+        """The product of the release."""
+        return self.release.partition(" ")[0]
+
+    @property
+    def version(self) -> str:
+        """The version of the release."""
+        return self.release.partition(" ")[2]
+
+    @property
+    def deadline_s(self) -> int:
+        """The deadline in seconds."""
+        return seconds(self.deadline)
+
+    @property
+    def start_within_s(self) -> int:
+        """The life of an offer in seconds."""
+        return seconds(self.start_within)
+
+
+class PlanFile(Record, frozen=True, kw_only=True):
+    """A plan file: one block, ``rollout``."""
+
+    rollout: Plan
+
+
+class Status(StrEnum):
+    """Whether a rollout offers anything. ``halted`` and ``finished`` are for good."""
+
+    DRAFT = "draft"
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"
+    FINISHED = "finished"
+
+
+class Rollout(Record, frozen=True, kw_only=True):
+    """A plan, and where it stands.
+
+    Attributes:
+        stage: Index of the open stage.
+        batch: Index of the open batch in it.
+        settled_at: From when the open batch soaks, RFC 3339 UTC; empty until enough of it has been heard of.
+        acknowledged: Counts by stage that a person has seen and resumed after; the gate judges what came since.
+    """
+
+    plan: Plan
+    status: Status = Status.DRAFT
+    stage: int = 0
+    batch: int = 0
+    settled_at: str = ""
+    acknowledged: dict[int, Counts] = {}
+
+    @property
+    def open_stage(self) -> Stage:
+        """The stage it stands at."""
+        return self.plan.stages[self.stage]
+
+    @property
+    def share(self) -> int:
+        """The ceiling of the open batch, in hundredths of a percent of the stage."""
+        return self.open_stage.shares[self.batch]
+
+
+def check_plan(plan: Plan) -> None:
+    """See that a plan does not contradict itself.
+
+    Raises:
+        InvalidInput: Two stages of one name, batches that do not grow or do not reach 100%, bounds the wrong way round, or a
+            deadline that no device can keep. Names the key.
+    """
+    names = [stage.name for stage in plan.stages]
+    for index, stage in enumerate(plan.stages):
+        if stage.name in names[:index]:
+            raise _wrong(f"stages[{index}].name", f"there is a stage '{stage.name}' already", "Give every stage a name of its own.")
+        _check_batches(stage, f"stages[{index}]")
+    for rate in ("rollback_rate", "health_failure_rate"):
+        bounds: Bounds = getattr(plan.gate.simple, rate)
+        if hundredths(bounds.warn) > hundredths(bounds.pause):
+            raise _wrong(f"gate.simple.{rate}", f"it warns at {bounds.warn}, after it pauses at {bounds.pause}", "Warn at less than that.")
+    for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
+        if not _SHORTEST_DEADLINE_S <= value_s <= _LONGEST_S:
+            raise _wrong(key, "it is not between a minute and 30 days", "Write for example 4h.")
+
+
+def hundredths(percent: Percent) -> int:
+    """Return a percentage in hundredths of a percent: ``0.5%`` is 50."""
+    whole, _, fraction = percent.removesuffix("%").partition(".")
+    return int(whole) * 100 + int(fraction.ljust(2, "0")[:2])
+
+
+def seconds(duration: Duration) -> int:
+    """Return a duration in seconds."""
+    return int(duration[:-1]) * _UNITS_S[duration[-1]]
+
+
+def _check_batches(stage: Stage, place: str) -> None:
+    shares = stage.shares
+    if any(later <= earlier for earlier, later in pairwise(shares)) or shares[0] == 0:
+        raise _wrong(f"{place}.batches", f"{', '.join(stage.batches)} do not grow", "Write growing percentages, as in 1%, 10%, 100%.")
+    if shares[-1] != WHOLE:
+        raise _wrong(f"{place}.batches", f"they end at {stage.batches[-1]}", "End with 100%: a stage is done when all of it is.")
+    if stage.soak_s > _LONGEST_S:
+        raise _wrong(f"{place}.soak", "it is longer than 30 days", "Write for example 6h.")
+
+
+def _wrong(key: str, message: str, hint: str) -> InvalidInput:
+    return InvalidInput(f"'rollout.{key}': {message}.", hint=hint)
