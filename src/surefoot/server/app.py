@@ -27,7 +27,7 @@ import uvloop
 from sqlalchemy import NullPool, create_engine
 
 from surefoot.fleet.enroll import token_hash
-from surefoot.model.errors import Error, InvalidInput, StoreError
+from surefoot.model.errors import Error, InvalidInput, StoreError, UnknownError
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
@@ -41,6 +41,8 @@ from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
+from surefoot.server.ui.console import Console, ConsoleParts
+from surefoot.server.ui.listener import OperatorListener
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.director import DirectorSigners
@@ -93,6 +95,7 @@ class _Parts:
     presence: Presence
     poll: Poll
     shelf: Shelf
+    console: Console
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
 
 
@@ -178,14 +181,24 @@ def _assemble(
         secret=_new_secret,
         clock=clock,
     )
+    console = Console(
+        ConsoleParts(catalogue=operators.catalogue, steer=_steer, token_name=reads.token_name, secret=_new_secret, clock=clock)
+    )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
     listeners = (
         _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
         _listener(enrolment, server_context(authorities.server_chain)),
-        _listener(OperatorApi(operators), None),
+        _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
-    return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, servers=servers)
+    return _Parts(
+        addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, console=console, servers=servers
+    )
+
+
+async def _steer(rollout_id: int, verb: str, by: str, why: str) -> None:  # noqa: ARG001  # the port's words
+    """Refuse: no rollout is stored, so none can be steered."""
+    raise UnknownError(f"There is no rollout {rollout_id}.", hint="See the list of rollouts.")
 
 
 def _writer(
@@ -213,6 +226,7 @@ async def _serve_all(
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
     finally:
+        parts.console.close()
         for server, _ in parts.servers:
             server.should_exit = True
         await asyncio.gather(*loops)
