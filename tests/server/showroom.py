@@ -13,6 +13,7 @@ from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.record import utc_text
+from surefoot.model.slot import SlotName
 from surefoot.rollout.decide import after, decide, halt, pause, resume, start
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
@@ -211,7 +212,7 @@ def _report(version: str) -> DeviceReport:
         hardware=HARDWARE,
         bootloader_version="2026.4.0",
         agent_version="0.1.0",
-        slot="a",
+        slot=SlotName("a"),
         product="thermostat",
         version=version,
         build_id=f"build-{version}",
