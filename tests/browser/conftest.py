@@ -32,7 +32,7 @@ def window(chromium: Browser, console: Desk) -> Iterator[Window]:
     context.set_default_timeout(10_000)
     page = context.new_page()
     complaints = _listen(context, page, urlsplit(console.url).netloc)
-    yield Window(page=page, console=console)
+    yield Window(page=page, console=console, complaints=complaints)
     context.close()
     assert complaints == []
 

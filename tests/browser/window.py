@@ -24,10 +24,11 @@ SCREENS = Path(__file__).parents[2] / "build" / "screens"
 
 @dataclass
 class Window:
-    """One page in a browser."""
+    """One page in a browser; ``complaints`` are what it wrote to the browser's console, and requests that left the host."""
 
     page: Page
     console: Desk
+    complaints: list[str]
 
     def go(self, path: str) -> None:
         self.page.goto(self.console.url + path)

@@ -47,6 +47,7 @@ def _environment(version: str) -> Environment:
         of_status=phrase.of_status,
         of_decision=phrase.of_decision,
         facts=phrase.facts,
+        pieces=phrase.pieces,
         more=more_of,
     )
     environment.globals.update(of_outcome=phrase.of_outcome, version=version)

@@ -4,6 +4,7 @@
 What a device sent is never trusted: an unknown event is shown by its own name, unknown data as it came, cut to a line.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ _EVENTS: dict[str, tuple[str, str]] = {
     EventType.ROLLBACK_COMPLETED: ("Back on the release before", "warn"),
 }
 _OUTCOMES: dict[Outcome, tuple[str, str]] = {
-    Outcome.SUCCEEDED: ("Succeeded", "good"),
+    Outcome.SUCCEEDED: ("Succeeded", "done"),
     Outcome.FAILED: ("Failed", "bad"),
     Outcome.ROLLED_BACK: ("Rolled back", "bad"),
     Outcome.SILENT: ("Silent", "warn"),
@@ -51,6 +52,10 @@ _STATUSES: dict[Status, str] = {
     Status.HALTED: "bad",
     Status.FINISHED: "done",
 }
+
+
+_NAMES = {"seconds": "took"}
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 
 
 class Phrase(Record, frozen=True, kw_only=True):
@@ -109,7 +114,12 @@ def facts(data: object) -> list[Fact]:
     """Return the data of an event, an entry each, in the order it came."""
     if not isinstance(data, Mapping):
         return []
-    return [Fact(name=str(name).replace("_", " "), value=_value(str(name), value)) for name, value in data.items()]
+    return [Fact(name=_NAMES.get(name, str(name).replace("_", " ")), value=_value(str(name), value)) for name, value in data.items()]
+
+
+def pieces(sentence: str) -> list[str]:
+    """Return a sentence in pieces: text and instant (RFC 3339 UTC) by turns, beginning and ending with text."""
+    return _INSTANT.split(sentence)
 
 
 def size(size_bytes: int) -> str:
