@@ -20,10 +20,16 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def console() -> Iterator[Desk]:
+@pytest.fixture(scope="session")
+def address() -> Iterator[Desk]:
     with desk(Pace(tick_s=0.1)) as found:
         yield found
+
+
+@pytest.fixture
+def console(address: Desk) -> Desk:
+    address.renew()
+    return address
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 
 import urllib3
@@ -23,15 +22,33 @@ TOKEN = "ada's own token"
 _SECRETS = count(1)
 
 
-@dataclass
 class Desk:
     """A running console, and what lies behind it."""
 
-    url: str
-    showroom: Showroom
-    operators: dict[bytes, str]
-    now: datetime = BEGIN
-    browser: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=20))
+    def __init__(self, pace: Pace) -> None:
+        self.url = ""
+        self.browser = urllib3.PoolManager(retries=False, timeout=20)
+        self._pace = pace
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew behind the same address: nobody is logged in, and nothing has happened."""
+        self.showroom = Showroom()
+        self.operators = {token_hash(TOKEN): "ada"}
+        self.now = BEGIN
+        self.console = Console(
+            ConsoleParts(
+                catalogue=self.showroom,
+                steer=self.showroom.steer,
+                token_name=self.operators.get,
+                secret=lambda: f"secret-{next(_SECRETS)}",
+                clock=lambda: self.now,
+                pace=self._pace,
+            )
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.console(scope, receive, send)
 
     def get(self, path: str, cookie: str = "", **headers: str) -> urllib3.BaseHTTPResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -71,38 +88,20 @@ class Desk:
 @contextmanager
 def desk(pace: Pace | None = None) -> Iterator[Desk]:
     """Run a console in a thread of its own."""
-    showroom = Showroom()
-    found = Desk(url="", showroom=showroom, operators={token_hash(TOKEN): "ada"})
-    loop = asyncio.new_event_loop()
-    consoles = list[Console]()
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await consoles[0](scope, receive, send)
-
-    config = uvicorn.Config(application, host="127.0.0.1", port=0, ws="none", lifespan="off", log_config=None, access_log=False)
+    found = Desk(pace or Pace(tick_s=0.05, ticks_per_ping=3))
+    config = uvicorn.Config(found, host="127.0.0.1", port=0, ws="none", lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
+    loop = asyncio.new_event_loop()
     is_ready = threading.Event()
 
     async def serve() -> None:
-        consoles.append(
-            Console(
-                ConsoleParts(
-                    catalogue=showroom,
-                    steer=showroom.steer,
-                    token_name=found.operators.get,
-                    secret=lambda: f"secret-{next(_SECRETS)}",
-                    clock=lambda: found.now,
-                    pace=pace or Pace(tick_s=0.05, ticks_per_ping=3),
-                )
-            )
-        )
         config.load()
         server.lifespan = config.lifespan_class(config)
         await server.startup()
         found.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         is_ready.set()
         await server.main_loop()
-        consoles[0].close()
+        found.console.close()
         await server.shutdown()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))

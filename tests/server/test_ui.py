@@ -15,10 +15,16 @@ PAGES = ["/", "/rollouts", f"/rollouts/{RUNNING}", "/devices/t-017"]
 STREAMS = ["/live/fleet", "/live/rollouts", f"/live/rollouts/{RUNNING}", "/live/devices/t-017"]
 
 
-@pytest.fixture
-def console() -> Iterator[Desk]:
+@pytest.fixture(scope="module")
+def address() -> Iterator[Desk]:
     with desk() as found:
         yield found
+
+
+@pytest.fixture
+def console(address: Desk) -> Desk:
+    address.renew()
+    return address
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/rollouts/999", "/devices/nobody", "/nothing"])
