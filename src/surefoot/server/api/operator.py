@@ -20,13 +20,15 @@ from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.enroll import token_hash
-from surefoot.model.assignment import DeviceId
+from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
 from surefoot.model.manifest import BuildId
 from surefoot.model.record import Name, to_json
 from surefoot.model.version import SemVer
 from surefoot.model.wire import EnrolmentOffer
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.plan import Plan
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
     Problem,
@@ -40,12 +42,23 @@ from surefoot.server.api.http import (
     too_large,
 )
 from surefoot.server.services.access import UserAnswer, UserRequest, add_user, remove_user
-from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, ReleaseList, ReleaseStory, UserList
+from surefoot.server.services.catalogue import (
+    Catalogue,
+    DevicePage,
+    DeviceStory,
+    ReleaseList,
+    ReleaseStory,
+    RolloutDevices,
+    RolloutList,
+    RolloutStory,
+    UserList,
+)
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 
@@ -214,6 +227,48 @@ async def post_order(
     return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, signers=parts.signers, now=parts.clock())
 
 
+@post("/rollouts", status_code=201)
+async def post_rollout(request: Request[Any, Any, Any], data: JSONBody[Plan], parts: NamedDependency[OperatorParts]) -> CreateAnswer:
+    """Create a rollout from a plan; nothing is offered until it is started."""
+    return await create(data, parts.secret(), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/rollouts")
+async def list_rollouts(parts: NamedDependency[OperatorParts]) -> RolloutList:
+    """List every rollout, newest first."""
+    return parts.catalogue.rollouts()
+
+
+@get("/rollouts/{rollout_id:int}")
+async def show_rollout(rollout_id: FromPath[int], parts: NamedDependency[OperatorParts]) -> RolloutStory:
+    """Show a rollout: where it stands, what is known of it, and its newest decisions with their evidence."""
+    return parts.catalogue.rollout(rollout_id)
+
+
+@get("/rollouts/{rollout_id:int}/devices")
+async def list_rollout_devices(
+    rollout_id: FromPath[int],
+    parts: NamedDependency[OperatorParts],
+    outcome: FromQuery[Outcome | None] = None,
+    after: FromQuery[int] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> RolloutDevices:
+    """List the attempts of a rollout, a page at a time; with ``outcome``, those that ended so."""
+    return parts.catalogue.rollout_devices(rollout_id, outcome, after, limit)
+
+
+@post("/rollouts/{rollout_id:int}/{verb:str}", status_code=200)
+async def post_steer(
+    request: Request[Any, Any, Any],
+    rollout_id: FromPath[int],
+    verb: FromPath[Verb],
+    data: JSONBody[SteerRequest],
+    parts: NamedDependency[OperatorParts],
+) -> Decision:
+    """Start, pause, resume or halt a rollout; a halt is for good."""
+    return await steer(rollout_id, verb, data.why, by=_by(request), write=parts.write, now=parts.clock())
+
+
 def _litestar(parts: OperatorParts) -> Litestar:
     handlers = [
         put_blob,
@@ -229,6 +284,11 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_devices,
         show_device,
         post_order,
+        post_rollout,
+        list_rollouts,
+        show_rollout,
+        list_rollout_devices,
+        post_steer,
     ]
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],

@@ -18,6 +18,7 @@ from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
 
 _T = TypeVar("_T")
@@ -155,7 +156,17 @@ class Reads(Protocol):
 
 
 class Ledger(Reads, Protocol):
-    """What a job may write."""
+    """What a job may write.
+
+    Attributes:
+        rollouts: Rollouts and all that belongs to them.
+    """
+
+    rollouts: RolloutStore
+
+    def call_again(self, device_id: DeviceId) -> None:
+        """Note that a device's view no longer orders its open attempt: its next poll signs one; no image is given out until then."""
+        ...
 
     def put_device(self, device: Device) -> None:
         """Store a device: its hardware, state and report; presence is kept elsewhere."""
