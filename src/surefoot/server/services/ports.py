@@ -153,12 +153,16 @@ class Reads(Protocol):
         """Return the products that have this version, sorted."""
         ...
 
+    def groups_of(self, device_id: DeviceId) -> list[str]:
+        """Return the groups of a device, sorted."""
+        ...
+
 
 class Ledger(Reads, Protocol):
     """What a job may write."""
 
     def put_device(self, device: Device) -> None:
-        """Store a device: its hardware, state and report; presence is kept elsewhere."""
+        """Store a device: its hardware, state, report and given attributes; presence is kept elsewhere."""
         ...
 
     def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
@@ -223,6 +227,14 @@ class Ledger(Reads, Protocol):
 
     def add_act(self, act: Act) -> None:
         """Store who did what."""
+        ...
+
+    def add_member(self, group: str, device_id: DeviceId) -> bool:
+        """Put a device that there is into a group; false when it was there."""
+        ...
+
+    def remove_member(self, group: str, device_id: DeviceId) -> bool:
+        """Take a device out of a group; false when it was not there."""
         ...
 
 
