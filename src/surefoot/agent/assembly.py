@@ -86,6 +86,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         reboot=lambda: _reboot(config.reboot.command, folder),
         renew=Renewal(storage, DATA, config.device.id, server, clock),
         policy=policy_of(config.trial),
+        attributes=config.attributes,
     )
     return Runner(parts, slot)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator API: blobs, releases, metadata, tokens, devices and orders; its OpenAPI document is ``/schema/openapi.json``.
+"""The operator API: blobs, releases, metadata, tokens, devices, groups and orders; its OpenAPI document is ``/schema/openapi.json``.
 
 Every call carries a named token (RFC 6750); every act is stored with that name.
 """
@@ -19,8 +19,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
+from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
 from surefoot.model.manifest import BuildId
@@ -46,6 +49,7 @@ from surefoot.server.services.catalogue import (
     Catalogue,
     DevicePage,
     DeviceStory,
+    GroupList,
     ReleaseList,
     ReleaseStory,
     RolloutDevices,
@@ -54,6 +58,7 @@ from surefoot.server.services.catalogue import (
     UserList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
+from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
@@ -65,7 +70,7 @@ from surefoot.trust.director import DirectorSigners
 _BY = "surefoot.by"
 _FORMS = {
     meta.pattern: meta.description
-    for kind in (Name, SemVer, BuildId, Digest, DeviceId)
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue)
     for meta in get_args(getattr(kind, "__supertype__", kind))
     if isinstance(meta, Meta) and meta.pattern
 }
@@ -207,15 +212,18 @@ async def delete_user(request: Request[Any, Any, Any], name: FromPath[str], part
 
 @get("/devices")
 async def list_devices(
-    parts: NamedDependency[OperatorParts], after: FromQuery[str] = "", limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100
+    parts: NamedDependency[OperatorParts],
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+    wanted: Annotated[str, QueryParameter(name="filter")] = "",
 ) -> DevicePage:
-    """List devices in the order of their ids, a page at a time."""
-    return parts.catalogue.devices(after, limit)
+    """List devices in the order of their ids, a page at a time: all, or those that a filter means."""
+    return parts.catalogue.devices(after, limit, parse(wanted))
 
 
 @get("/devices/{device_id:str}")
 async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
-    """Show a device with its newest assignments and events."""
+    """Show a device with its attributes and groups, and its newest assignments and events."""
     return parts.catalogue.story(DeviceId(device_id))
 
 
@@ -269,6 +277,47 @@ async def post_steer(
     return await steer(rollout_id, verb, data.why, by=_by(request), write=parts.write, now=parts.clock())
 
 
+@put("/devices/{device_id:str}/attributes")
+async def put_attributes(
+    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[AttributesRequest], parts: NamedDependency[OperatorParts]
+) -> Device:
+    """Set all attributes that a device is given; they win over those it reports."""
+    return await give_attributes(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/groups")
+async def list_groups(parts: NamedDependency[OperatorParts]) -> GroupList:
+    """List groups, by name."""
+    return parts.catalogue.groups()
+
+
+@get("/groups/{name:str}/devices")
+async def list_members(
+    name: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> DevicePage:
+    """List the devices of a group in the order in which rollouts come to them, a page at a time."""
+    return parts.catalogue.members(name, after, limit)
+
+
+@put("/groups/{name:str}/devices/{device_id:str}", status_code=204)
+async def put_member(
+    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Put a device into a group; the same again changes nothing."""
+    await add_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@delete("/groups/{name:str}/devices/{device_id:str}")
+async def delete_member(
+    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Take a device out of a group."""
+    await remove_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+
+
 def _litestar(parts: OperatorParts) -> Litestar:
     handlers = [
         put_blob,
@@ -289,6 +338,11 @@ def _litestar(parts: OperatorParts) -> Litestar:
         show_rollout,
         list_rollout_devices,
         post_steer,
+        put_attributes,
+        list_groups,
+        list_members,
+        put_member,
+        delete_member,
     ]
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],

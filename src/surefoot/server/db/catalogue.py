@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists for people, in SQLAlchemy Core: devices, releases, and what happened on one device.
+"""Lists for people, in SQLAlchemy Core: devices, groups, releases, and what happened on one device.
 
 Management queries only; nothing that a device calls comes here. Pages go by key, so that the last costs what the first does.
 """
@@ -7,21 +7,40 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, select
+from sqlalchemy import Engine, Row, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.device import Device, DeviceState, attributes
+from surefoot.fleet.filter import EVERYTHING, Filter, check_names
 from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import ReleaseIndex
 from surefoot.model.record import from_json, utc_text
+from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
-from surefoot.server.db.schema import api_token, assignment, counter, decision, device, event, presence, release, rollout
+from surefoot.server.db.filter import condition
+from surefoot.server.db.schema import (
+    api_token,
+    assignment,
+    attribute_name,
+    counter,
+    decision,
+    device,
+    event,
+    member,
+    presence,
+    release,
+    rollout,
+    version_count,
+)
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
+    GroupLine,
+    GroupList,
     ReleaseLine,
     ReleaseList,
     RolloutDevice,
@@ -33,6 +52,8 @@ from surefoot.server.services.catalogue import (
     StoredEvent,
     UserLine,
     UserList,
+    VersionLine,
+    VersionList,
 )
 
 _MOST_ATTEMPTS = 20
@@ -48,18 +69,50 @@ class SqlCatalogue:
         """Read through ``engine``; the caller disposes of it."""
         self._engine = engine
 
-    def devices(self, after: str, limit: int) -> DevicePage:
-        """Return up to ``limit`` devices whose id comes after ``after``."""
-        query = _DEVICES.where(device.c.device_id > after).order_by(device.c.device_id).limit(limit)
-        found = [_device(row) for row in self._rows(query)]
-        return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+        """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means."""
+        check_names(wanted, self.attribute_names())
+        query = _DEVICES.where(device.c.device_id > after, condition(wanted)).order_by(device.c.device_id).limit(limit)
+        return _page(self._rows(query), limit)
+
+    def groups(self) -> GroupList:
+        """Return every group, by name."""
+        query = select(member.c.group_name, func.count().label("devices")).group_by(member.c.group_name).order_by(member.c.group_name)
+        return GroupList(groups=[GroupLine(name=row.group_name, devices=row.devices) for row in self._rows(query)])
+
+    def members(self, group: str, after: str, limit: int) -> DevicePage:
+        """Return up to ``limit`` members of a group, in the order in which rollouts come to them."""
+        if not self._rows(select(member.c.device_id).where(member.c.group_name == group).limit(1)):
+            raise UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
+        query = _DEVICES.join(member, member.c.device_id == device.c.device_id).where(member.c.group_name == group)
+        if after:
+            query = query.where(tuple_(member.c.bucket, member.c.device_id) > (place(after), after))
+        return _page(self._rows(query.order_by(member.c.bucket, member.c.device_id).limit(limit)), limit)
+
+    def attribute_names(self) -> set[str]:
+        """Return every attribute that a filter may compare, the built-in ones among them."""
+        return {*BUILT_IN, *(row.name for row in self._rows(select(attribute_name)))}
+
+    def versions(self) -> VersionList:
+        """Return what the fleet runs, most devices first; reads counters, not devices."""
+        order = (version_count.c.devices.desc(), version_count.c.product, version_count.c.version)
+        rows = self._rows(select(version_count).order_by(*order))
+        return VersionList(versions=[VersionLine(product=row.product, version=row.version, devices=row.devices) for row in rows])
 
     def story(self, device_id: DeviceId) -> DeviceStory:
         """Return one device's story; ``UnknownError`` when there is no such device."""
         rows = self._rows(_DEVICES.where(device.c.device_id == device_id))
         if not rows:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
-        return DeviceStory(device=_device(rows[0]), assignments=self._attempts(device_id), events=self._events(device_id))
+        found = _device(rows[0])
+        groups = self._rows(select(member.c.group_name).where(member.c.device_id == device_id).order_by(member.c.group_name))
+        return DeviceStory(
+            device=found,
+            attributes=attributes(found),
+            groups=[row.group_name for row in groups],
+            assignments=self._attempts(device_id),
+            events=self._events(device_id),
+        )
 
     def users(self) -> UserList:
         """Return every operator, by name."""
@@ -148,6 +201,11 @@ class SqlCatalogue:
             return list(connection.execute(query))
 
 
+def _page(rows: list[Row[Any]], limit: int) -> DevicePage:
+    found = [_device(row) for row in rows]
+    return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+
+
 def _device(row: Row[Any]) -> Device:
     return Device(
         device_id=row.device_id,
@@ -157,6 +215,7 @@ def _device(row: Row[Any]) -> Device:
         last_seen="" if row.last_seen is None else _text(row.last_seen),
         polls=row.polls or 0,
         report=None if row.report is None else from_json(row.report, DeviceReport, what="stored report"),
+        given=from_json(row.given.encode(), Attributes, what="stored attributes"),
     )
 
 

@@ -34,7 +34,7 @@ INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) V
 ON CONFLICT (rollout_id, stage, hardware, region) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)}
 """  # noqa: S608  # the names are our own
 _WALK = """
-SELECT d.device_id, d.bucket, d.hardware, d.product, d.version, d.attributes, d.report,
+SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report,
   d.state = 'active' AND NOT EXISTS (
     SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
   ) AND NOT EXISTS (
@@ -193,9 +193,10 @@ class _Hash(msgspec.Struct):
 
 
 def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
-    device_id, bucket, hardware, product, version, attributes, report, is_free = row
+    device_id, bucket, state, hardware, product, version, attributes, report, is_free = row
     said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
     built_in = {
+        "state": state,
         "device_id": device_id,
         "hardware": hardware,
         "product": product,

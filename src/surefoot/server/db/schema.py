@@ -32,8 +32,14 @@ device = Table(
     Column("state", Text, nullable=False),
     Column("hardware", Text, nullable=False),
     Column("enrolled_at", Text, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("given", Text, nullable=False),
     Column("report", LargeBinary),
     CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
+    Index("device_by_bucket", "product", "bucket", "device_id"),
     sqlite_with_rowid=False,
 )
 
@@ -203,4 +209,30 @@ act = Table(
     Column("what", Text, nullable=False),
     Column("subject", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+attribute_name = Table(
+    "attribute_name",
+    metadata,
+    Column("name", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+version_count = Table(
+    "version_count",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("devices", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("group_name", Text, primary_key=True),
+    Column("bucket", BigInteger, primary_key=True),
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Index("member_by_device", "device_id", "group_name"),
+    sqlite_with_rowid=False,
 )

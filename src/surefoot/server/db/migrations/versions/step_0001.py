@@ -35,11 +35,17 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("hardware", sa.Text(), nullable=False),
         sa.Column("enrolled_at", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=False),
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("attributes", sa.Text(), nullable=False),
+        sa.Column("given", sa.Text(), nullable=False),
         sa.Column("report", sa.LargeBinary(), nullable=True),
         sa.CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
         sa.PrimaryKeyConstraint("device_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
     op.create_table(
         "manifest",
         sa.Column("product", sa.Text(), nullable=False),
@@ -242,3 +248,27 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("device_id"),
     )
+    op.create_table(
+        "attribute_name",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "version_count",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("devices", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "member",
+        sa.Column("group_name", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["device.device_id"]),
+        sa.PrimaryKeyConstraint("group_name", "bucket", "device_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("member_by_device", "member", ["device_id", "group_name"])
