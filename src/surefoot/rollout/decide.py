@@ -123,7 +123,7 @@ def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetim
         case Pause():
             return structs.replace(rollout, status=Status.PAUSED)
         case Resume():
-            seen = {stage: evidence.of_stage(stage) for stage in sorted({tally.stage for tally in evidence.tallies})}
+            seen = [evidence.of_stage(stage) for stage in range(rollout.stage + 1)]
             return structs.replace(rollout, status=Status.RUNNING, acknowledged=seen)
         case Halt():
             return structs.replace(rollout, status=Status.HALTED)
@@ -230,7 +230,11 @@ def _cases(rollout: Rollout, evidence: Evidence) -> dict[int, Case]:
         if stage == rollout.stage and not evidence.is_exhausted:
             most = ceiling(rollout, evidence.population or 0)
             more = max(0, (evidence.population or 0 if most is None else most) - counts.taken)
-        cases[stage] = Case(counts=counts, acknowledged=rollout.acknowledged.get(stage, Counts()), to_come=max(0, counts.open) + more)
+        cases[stage] = Case(
+            counts=counts,
+            acknowledged=rollout.acknowledged[stage] if stage < len(rollout.acknowledged) else Counts(),
+            to_come=max(0, counts.open) + more,
+        )
     return cases
 
 
