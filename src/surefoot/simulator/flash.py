@@ -142,6 +142,10 @@ class SimulatedFile:
         """Put the file's bytes and length on the chip."""
         self._flash.sync(self._path, self._inode)
 
+    def is_file(self, inode: int | None) -> bool:
+        """Say whether this is the file with that number; for the flash only."""
+        return self._inode == inode
+
     def close(self) -> None:
         """Do nothing: there is no descriptor to give back, and closing does not sync."""
 
@@ -162,12 +166,13 @@ class SimulatedFlash:
         cut_at: Number of the operation at which the power goes, or ``None``.
         cut_in_half: Whether a write that is cut leaves the first half of its block in the cache.
         operations: How many operations have happened; the next one has this number plus one.
-        log: One line for each operation, oldest first, for the message of a test that fails.
+        log: One line for each operation, oldest first, for the message of a test that fails; empty when none is kept.
     """
 
-    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024) -> None:
-        """Make an empty flash that has power."""
+    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True) -> None:
+        """Make an empty flash that has power; a log grows for as long as the flash is used."""
         self.capacity_bytes = capacity_bytes
+        self._keeps_log = keeps_log
         self.cut_at: int | None = None
         self.cut_in_half = False
         self.operations = 0
@@ -186,6 +191,10 @@ class SimulatedFlash:
                 raise FileNotFoundError(path)
             self._create(path)
         return SimulatedFile(self, path, self._names[path])
+
+    def is_at(self, file: SimulatedFile, path: str) -> bool:
+        """Say whether ``path`` still names this open file, and not one that has replaced it."""
+        return file.is_file(self._names.get(path))
 
     def exists(self, path: str) -> bool:
         """Say whether there is a file at ``path``."""
@@ -239,11 +248,12 @@ class SimulatedFlash:
             self._has_power = False
             raise PowerCut(f"operation {self.cut_at}: {description}")
         self.operations += 1
-        self.log.append(f"{self.operations} {description}")
+        if self._keeps_log:
+            self.log.append(f"{self.operations} {description}")
 
     def fork(self) -> "SimulatedFlash":
         """Return an independent copy that has power and no cut planned; files opened before stay with the original."""
-        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes)
+        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
         copy.operations = self.operations
         copy.log = list(self.log)
         copy._inodes = {number: inode.copy() for number, inode in self._inodes.items()}
@@ -263,7 +273,8 @@ class SimulatedFlash:
         """
         self._has_power = False
         after = self.fork()
-        after.log.append(f"- power back, unsynced {damage} (seed {seed})")
+        if self._keeps_log:
+            after.log.append(f"- power back, unsynced {damage} (seed {seed})")
         after._settle(damage, seed)  # noqa: SLF001  # a flash of this class, not yet given out
         return after
 
