@@ -210,30 +210,8 @@ class SimulatedBoard:
         """Return the metadata the device trusts now."""
         return TrustedStore(self.flash, f"{DATA}/trusted").load("director" if repository == "director" else "image")
 
-    def _boot(self) -> None:
-        slot = boot(self.flash)
-        content = read_file(self.flash, SLOTS[slot]) or b""
-        found = digest_of(content)
-        self.boots.append((slot, found))
-        if self.released is not None and found not in self.released:
-            raise UnverifiedBootError(f"slot {slot} holds {len(content)} bytes that nobody released")
-        self.flash.count(f"effect boot slot {slot}")
-        self.at_boot(slot, found)
-        self.clock.sleep(self.boot_s)
-        program = self._start(content)
-        if program is not None:
-            runner = Runner(self._parts(program), slot)
-            self._event, self.runner = runner.booted(), runner
-
-    def _start(self, content: bytes) -> Program | None:
-        try:
-            program = self.load(content)
-            program.at_start(self.device_id)
-        except Exception:  # noqa: BLE001  # whatever a release raises is a crash of the release: the board resets
-            return None
-        return program
-
-    def _parts(self, program: Program) -> Parts:
+    def parts(self, program: Program) -> Parts:
+        """Return what the agent of a started ``program`` is put together from."""
         elsewhere = program.agent_environment().get(SERVER_OVERRIDE)
         server = self.server if elsewhere is None else self.elsewhere(elsewhere)
         return Parts(
@@ -251,6 +229,29 @@ class SimulatedBoard:
             renew=self.renew,
             policy=self.policy,
         )
+
+    def _boot(self) -> None:
+        slot = boot(self.flash)
+        content = read_file(self.flash, SLOTS[slot]) or b""
+        found = digest_of(content)
+        self.boots.append((slot, found))
+        if self.released is not None and found not in self.released:
+            raise UnverifiedBootError(f"slot {slot} holds {len(content)} bytes that nobody released")
+        self.flash.count(f"effect boot slot {slot}")
+        self.at_boot(slot, found)
+        self.clock.sleep(self.boot_s)
+        program = self._start(content)
+        if program is not None:
+            runner = Runner(self.parts(program), slot)
+            self._event, self.runner = runner.booted(), runner
+
+    def _start(self, content: bytes) -> Program | None:
+        try:
+            program = self.load(content)
+            program.at_start(self.device_id)
+        except Exception:  # noqa: BLE001  # whatever a release raises is a crash of the release: the board resets
+            return None
+        return program
 
     def _reboot(self) -> NoReturn:
         self.flash.count("effect reboot")
