@@ -117,6 +117,7 @@ class SimulatedFile:
         self._flash = flash
         self._path = path
         self._inode = inode
+        self._is_open = True
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
@@ -147,7 +148,10 @@ class SimulatedFile:
         return self._inode == inode
 
     def close(self) -> None:
-        """Do nothing: there is no descriptor to give back, and closing does not sync."""
+        """Let the flash forget the file if it has no name any more; closing does not sync, and doing it twice does it once."""
+        if self._is_open:
+            self._is_open = False
+            self._flash.closed(self._inode)
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -179,6 +183,8 @@ class SimulatedFlash:
         self.log: list[str] = []
         self._has_power = True
         self._inodes: dict[int, _Inode] = {}
+        self._next_inode = 0
+        self._opened: dict[int, int] = {}
         self._names: dict[str, int] = {}
         self._durable_names: dict[str, int] = {}
         self._unsynced: list[_Naming] = []
@@ -190,7 +196,9 @@ class SimulatedFlash:
             if not create:
                 raise FileNotFoundError(path)
             self._create(path)
-        return SimulatedFile(self, path, self._names[path])
+        inode = self._names[path]
+        self._opened[inode] = self._opened.get(inode, 0) + 1
+        return SimulatedFile(self, path, inode)
 
     def is_at(self, file: SimulatedFile, path: str) -> bool:
         """Say whether ``path`` still names this open file, and not one that has replaced it."""
@@ -234,6 +242,7 @@ class SimulatedFlash:
         for naming in reversed(synced):
             naming.apply(self._durable_names)
         self._unsynced = waiting[::-1]
+        self._free()
 
     def count(self, description: str) -> None:
         """Count one operation, and cut the power if this is where it goes.
@@ -256,6 +265,7 @@ class SimulatedFlash:
         copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
         copy.operations = self.operations
         copy.log = list(self.log)
+        copy._next_inode = self._next_inode
         copy._inodes = {number: inode.copy() for number, inode in self._inodes.items()}
         copy._names = dict(self._names)
         copy._durable_names = dict(self._durable_names)
@@ -302,6 +312,10 @@ class SimulatedFlash:
         self.count(f"truncate {path} to {size}")
         content.resize(size)
 
+    def closed(self, inode: int) -> None:
+        """Note that one of a file's users is gone; for open files only."""
+        self._opened[inode] -= 1
+
     def sync(self, path: str, inode: int) -> None:
         """Put a file's bytes and length on the chip; for open files only."""
         self.count(f"sync {path}")
@@ -327,13 +341,21 @@ class SimulatedFlash:
     def _create(self, path: str) -> None:
         self._need_room(path, 0, 1)
         self.count(f"create {path}")
-        number = len(self._inodes)
+        number, self._next_inode = self._next_inode, self._next_inode + 1
         self._inodes[number] = _Inode()
         self._name(_Naming(inode=number, source=None, target=path))
 
     def _name(self, naming: _Naming) -> None:
         naming.apply(self._names)
         self._unsynced.append(naming)
+
+    def _free(self) -> None:
+        """Forget files that no name leads to, on the chip or in the cache, and that nobody has open."""
+        needed = {*self._names.values(), *self._durable_names.values(), *(naming.inode for naming in self._unsynced)}
+        for number in self._inodes.keys() - needed:
+            if self._opened.get(number, 0) == 0:
+                del self._inodes[number]
+                self._opened.pop(number, None)
 
     def _settle(self, damage: Damage, seed: int) -> None:
         for number, naming in enumerate(self._unsynced):
@@ -350,6 +372,7 @@ class SimulatedFlash:
                     inode.cached = inode.durable.copy()
         self._unsynced = []
         self._names = dict(self._durable_names)
+        self._free()
 
 
 def _folder_of(path: str) -> str:
