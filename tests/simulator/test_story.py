@@ -9,6 +9,7 @@ from surefoot.agent.assembly import JOURNAL, open_journal
 from surefoot.agent.journal import COMPACT_IDLE_ABOVE_BYTES, Emitted
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State
+from surefoot.agent.storage import read_file
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
@@ -108,6 +109,21 @@ def test_a_board_in_a_folder_remembers_what_its_journal_has_forgotten(tmp_path: 
     (attempt,) = story_of(tmp_path).attempts
     assert attempt.ended is Ending.COMMITTED
     assert (tmp_path / JOURNAL).stat().st_size < COMPACT_IDLE_ABOVE_BYTES
+
+
+def test_a_board_on_flash_remembers_what_its_journal_has_forgotten() -> None:
+    flash = SimulatedFlash(keeps_log=False)
+    journal, recorder = open_journal(flash), follow_flash(flash)
+    journal.append(TRYING)
+    recorder.look()
+    journal.append(IDLE, [ended(EventType.ROLLBACK_COMPLETED)])
+    journal.acknowledge(1)
+    with flash.open(JOURNAL) as before:
+        while flash.is_at(before, JOURNAL):
+            journal.append(IDLE)
+    assert b"rollback" not in (read_file(flash, JOURNAL) or b"")
+    recorder.look()
+    assert [attempt.ended for attempt in recorder.story.attempts] == [Ending.ROLLED_BACK]
 
 
 def test_a_recorder_that_is_started_anew_counts_nothing_twice(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -323,7 +324,7 @@ class SimulatedFlash:
         file.durable = file.cached.copy()
 
     def _check(self, path: str) -> None:
-        parts_of(path)
+        _require_path(path)
         self._need_power()
 
     def _need_power(self) -> None:
@@ -373,6 +374,10 @@ class SimulatedFlash:
         self._unsynced = []
         self._names = dict(self._durable_names)
         self._free()
+
+
+# A board has a dozen paths, and asks for each of them a hundred times an update.
+_require_path = lru_cache(maxsize=256)(parts_of)
 
 
 def _folder_of(path: str) -> str:
