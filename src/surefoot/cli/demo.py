@@ -71,7 +71,7 @@ class Demo:
         """Make keys, and build three releases."""
         self._say("Keys: two roots of trust, offline keys apart from the server's own")
         self._surefoot("trust", "init", "--keys", self._at("keys"), "--data", self._at("server"), "--product", PRODUCT)
-        self._say("Build: three releases; 1.2.0 crashes when it starts, which nobody knows yet")
+        self._say("Build: three releases; 1.2.0 crashes on about a third of the boards as it starts, which nobody knows yet")
         for version, recipe in RECIPES.items():
             self._surefoot("release", "build", str(self.example / recipe), "-o", self._at(f"release-{version}"))
 
