@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.fleet.device import Device, attributes
+from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.server.db.filter import where
 from surefoot.server.db.fleet import put_device
 from surefoot.server.db.sqlite import connect, migrate
+from tests.server.office import DEVICE
 from tests.strategies import devices, filters
 
 
@@ -45,13 +46,11 @@ def test_the_database_finds_the_devices_that_a_filter_means(
         database.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("text", ["""site=='x" OR 1=1 --'""", """si"te==x""", "Site==x", "$==x"])
+@pytest.mark.parametrize("text", ["""site=='x" OR 1=1 --'""", "Site==x", "$==x", "$.site==x", "a[0]==x", "%==x"])
 def test_no_filter_means_more_than_it_says(database: sqlite3.Connection, text: str) -> None:
+    database.execute("BEGIN")
     try:
-        wanted = parse(text)
-    except ValueError:
-        pytest.fail("not a programming mistake")
-    except Exception as error:  # noqa: BLE001  # any refusal will do
-        assert type(error).__name__ == "FilterError"
-    else:
-        assert found(database, wanted) == []
+        put_device(database, Device(device_id=DEVICE, hardware="v1", state=DeviceState.ACTIVE, enrolled_at="", given={"site": "x"}))
+        assert found(database, parse(text)) == []
+    finally:
+        database.execute("ROLLBACK")
