@@ -3,14 +3,24 @@
 
 from hypothesis import strategies as st
 
+from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.filter import Filter, parse
+from surefoot.model.assignment import DeviceId
+from surefoot.model.attribute import BUILT_IN
 from surefoot.model.digest import Digest, from_hex
+from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, Requires
+from surefoot.model.slot import SlotName
 from surefoot.model.version import RevertTo
 
 NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,12}\Z")
 BUILD_IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 COUNTERS = st.integers(1, 2**31 - 1)
 RANGES = st.sampled_from([">=1.0.0", ">=1.0.0 <2.0.0", "==1.2.3", "!=1.0.0, <3.0.0", "1.0.0"])
+ATTRIBUTE_NAMES = st.sampled_from(["site", "region", "a.b", "x-1", "0", "y_z"])
+ATTRIBUTE_VALUES = st.sampled_from(["", "berlin", "new york", "'", '"', "\\", "and", "ü", "🦊", "%", "1", "1.0", "null"]) | st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]), max_size=8
+)
 
 
 def digests() -> st.SearchStrategy[Digest]:
@@ -65,3 +75,52 @@ def manifests() -> st.SearchStrategy[Manifest]:
         requires=st.none() | RANGES.map(lambda text: Requires(from_=text)),
         revert_to=revert_rules(),
     )
+
+
+def device_reports() -> st.SearchStrategy[DeviceReport]:
+    """Return a device's statement, of few products and versions, with any attributes."""
+    return st.builds(
+        DeviceReport,
+        hardware=st.just("v1"),
+        bootloader_version=st.sampled_from(["1.0.0", "2.0.0"]),
+        agent_version=st.just("0.1.0"),
+        slot=st.sampled_from(SlotName),
+        product=st.sampled_from(["thermostat", "lamp"]),
+        version=st.sampled_from(["1.0.0", "1.1.0", "1.2.0"]),
+        build_id=st.just("b"),
+        hash=digests(),
+        release_counter=COUNTERS,
+        attributes=attribute_maps(),
+    )
+
+
+def attribute_maps() -> st.SearchStrategy[dict[str, str]]:
+    """Return what one side says of a device."""
+    return st.dictionaries(ATTRIBUTE_NAMES, ATTRIBUTE_VALUES, max_size=4)
+
+
+def devices(device_id: str = "t-1") -> st.SearchStrategy[Device]:
+    """Return a device of this id in any state, with or without a report."""
+    return st.builds(
+        Device,
+        device_id=st.just(DeviceId(device_id)),
+        hardware=st.sampled_from(["v1", "v2"]),
+        state=st.sampled_from(DeviceState),
+        enrolled_at=st.just("2026-01-01T00:00:00Z"),
+        report=st.none() | device_reports(),
+        given=attribute_maps(),
+    )
+
+
+@st.composite
+def filters(draw: st.DrawFn) -> Filter:
+    """Return a filter as it was read from text, over attributes that ``devices`` may have."""
+    names = ATTRIBUTE_NAMES | st.sampled_from(BUILT_IN)
+    values = st.lists(ATTRIBUTE_VALUES | st.sampled_from(["v1", "active", "lamp", "1.1.0", "t-1"]), min_size=1, max_size=3)
+    written = [f"{draw(names)}=in=({','.join(quoted(value) for value in draw(values))})" for _ in range(draw(st.integers(0, 3)))]
+    return parse(draw(st.sampled_from([";", " and ", " ; "])).join(written))
+
+
+def quoted(value: str) -> str:
+    """Return a value as it is written in a filter."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
