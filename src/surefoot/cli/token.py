@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new.add_argument("-o", "--output", type=Path, default=Path("enrol.json"), help="where to write it (%(default)s)")
     add_options(new)
     new.set_defaults(run=_new)
-    batch = verbs.add_parser("batch", help="let many devices join, each once", description="Write one offer a line for each of many devices.")
+    batch = verbs.add_parser(
+        "batch", help="let many devices join, each once", description="Write one offer a line for each of many devices."
+    )
     batch.add_argument("prefix", metavar="PREFIX", help="device ids are PREFIX1, PREFIX2, …")
     batch.add_argument("--count", type=int, required=True, help="how many")
     batch.add_argument("--hardware", required=True, help="the hardware they are")

@@ -56,6 +56,7 @@ from surefoot.server.services.catalogue import (
     RolloutList,
     RolloutStory,
     UserList,
+    VersionList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
 from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
@@ -221,6 +222,12 @@ async def list_devices(
     return parts.catalogue.devices(after, limit, parse(wanted))
 
 
+@get("/versions")
+async def list_versions(parts: NamedDependency[OperatorParts]) -> VersionList:
+    """Say how many devices run which version."""
+    return parts.catalogue.versions()
+
+
 @get("/devices/{device_id:str}")
 async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
     """Show a device with its attributes and groups, and its newest assignments and events."""
@@ -331,6 +338,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_users,
         delete_user,
         list_devices,
+        list_versions,
         show_device,
         post_order,
         post_rollout,
