@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "surefoot"
 PAGE = ROOT / "docs" / "code-map.md"
 
-PACKAGES = ("model", "release", "trust", "store", "fleet", "agent", "server", "simulator", "cli")
+PACKAGES = ("model", "release", "trust", "store", "fleet", "rollout", "agent", "server", "simulator", "cli")
 """The packages, from the lowest floor up."""
 
 _HEAD = """\
