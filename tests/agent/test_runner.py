@@ -28,7 +28,7 @@ from surefoot.model.errors import BootError, DeviceError, SpaceError, TransportE
 from surefoot.model.event import MAX_BATCH, Acknowledgement, DeploymentEvent, EventBatch, EventType, Position
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName, SlotState
-from surefoot.simulator.board import Behaviour, Rebooting, image
+from surefoot.simulator.board import Behaviour, Rebooting, SketchedProgram, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from tests.powerfail.pocket import CAPACITY, FACTORY, IMAGE_BYTES, Plan, PocketServer, PocketWorld
@@ -135,7 +135,7 @@ class Story:
     def runner(self, slot: SlotName = A, **parts: Any) -> Runner:  # noqa: ANN401  # whatever part of the agent
         content = FACTORY if slot is A else self.world.plan.content
         behaviour = Behaviour(content.split(b"\n", 1)[0].split()[1].decode())
-        return Runner(replace(self.world.board._parts(behaviour), **parts), slot)
+        return Runner(replace(self.world.board.parts(SketchedProgram(behaviour)), **parts), slot)
 
     def state(self) -> State:
         state = open_journal(self.world.board.flash).state

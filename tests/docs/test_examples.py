@@ -27,6 +27,7 @@ from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
+from surefoot.simulator.story import BoardStory
 from tests.docs.pages import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "formats.md").read_text()
@@ -47,6 +48,7 @@ KINDS: dict[str, type] = {
     "problem": Problem,
     "home": Home,
     "addresses": Addresses,
+    "story": BoardStory,
 }
 
 

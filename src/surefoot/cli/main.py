@@ -40,8 +40,9 @@ NOUNS = {
     "user": Noun(summary="say who may call the operator API"),
     "device": Noun(summary="list devices, show one, give it attributes, order a release for one"),
     "group": Noun(summary="name devices that belong together"),
+    "rollout": Noun(summary="create rollouts from plans, watch and steer them", extras=("release",)),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
-    "demo": Noun(summary="show one board updated, and rescued from a bad release", extras=("server", "release")),
+    "demo": Noun(summary="show a fleet updated in stages, and a bad release stopped", extras=("server", "release")),
     "simulate": Noun(summary="run a simulated board in wall time"),
 }
 

@@ -167,15 +167,17 @@ class Rollout(Record, frozen=True, kw_only=True):
         stage: Index of the open stage.
         batch: Index of the open batch in it.
         settled_at: From when the open batch soaks, RFC 3339 UTC; empty until enough of it has been heard of.
-        acknowledged: Counts by stage that a person has seen and resumed after; the gate judges what came since.
+        opened: Counts of the open stage when the open batch was opened: a batch is heard of by what came since.
+        acknowledged: Counts, from the first stage on, that a person has seen and resumed after; the gate judges what came since.
     """
 
     plan: Plan
     status: Status = Status.DRAFT
-    stage: int = 0
-    batch: int = 0
+    stage: Annotated[int, Meta(ge=0)] = 0
+    batch: Annotated[int, Meta(ge=0)] = 0
     settled_at: str = ""
-    acknowledged: dict[int, Counts] = {}
+    opened: Counts = Counts()
+    acknowledged: list[Counts] = []
 
     @property
     def open_stage(self) -> Stage:

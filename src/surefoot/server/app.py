@@ -35,11 +35,15 @@ from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
+from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
+from surefoot.server.services.advance import Census, advance_all
+from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf, refresh
+from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
@@ -49,6 +53,7 @@ from surefoot.trust.signer import load
 
 _LOG = logging.getLogger("surefoot.server")
 _TICK_S = 30
+_ADVANCE_S = 1
 _KEEP_ALIVE_S = 75
 _GRACE_S = 5
 
@@ -93,6 +98,7 @@ class _Parts:
     presence: Presence
     poll: Poll
     shelf: Shelf
+    census: Census
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
 
 
@@ -185,7 +191,23 @@ def _assemble(
         _listener(OperatorApi(operators), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
-    return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, servers=servers)
+    count = _census(database, reads)
+    return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, census=count, servers=servers)
+
+
+def _census(database: Path, reads: SqliteLedger) -> Census:
+    """Return what counts a stage's devices: in a thread, on a connection of its own, so that nobody waits for it."""
+
+    async def count(stored: StoredRollout) -> int:
+        audience = audience_of(reads, stored)
+
+        def walk() -> int:
+            with closing(connect(database)) as connection:
+                return census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
+
+        return await asyncio.to_thread(walk)
+
+    return count
 
 
 def _writer(
@@ -209,16 +231,28 @@ async def _serve_all(
     _write_addresses(settings.data / "server.json", parts.addresses)
     ready(parts.addresses)
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
+    conductor = asyncio.create_task(_conduct(parts, stop, clock))
     try:
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
     finally:
         for server, _ in parts.servers:
             server.should_exit = True
-        await asyncio.gather(*loops)
+        stop.set()
+        await asyncio.gather(*loops, conductor)
         await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
         await _tick(parts, settings.data, clock())
         (settings.data / "server.json").unlink(missing_ok=True)
+
+
+async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Let rollouts go on, once a second; a failure is told and tried again."""
+    while not await _is_set_within(stop, _ADVANCE_S):
+        try:
+            for failure in await advance_all(parts.writer, parts.census, clock()):
+                _LOG.error("a rollout holds: %s", failure)
+        except Error as error:
+            _LOG.error("rollouts hold: %s", error)
 
 
 async def _tick(parts: _Parts, data: Path, now: datetime) -> None:

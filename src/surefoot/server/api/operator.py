@@ -22,7 +22,7 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
 from surefoot.fleet.filter import parse
-from surefoot.model.assignment import DeviceId
+from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
@@ -30,6 +30,8 @@ from surefoot.model.manifest import BuildId
 from surefoot.model.record import Name, to_json
 from surefoot.model.version import SemVer
 from surefoot.model.wire import EnrolmentOffer
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.plan import Plan
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
     Problem,
@@ -43,13 +45,26 @@ from surefoot.server.api.http import (
     too_large,
 )
 from surefoot.server.services.access import UserAnswer, UserRequest, add_user, remove_user
-from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, GroupList, ReleaseList, ReleaseStory, UserList
+from surefoot.server.services.catalogue import (
+    Catalogue,
+    DevicePage,
+    DeviceStory,
+    GroupList,
+    ReleaseList,
+    ReleaseStory,
+    RolloutDevices,
+    RolloutList,
+    RolloutStory,
+    UserList,
+    VersionList,
+)
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
 from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 
@@ -208,6 +223,12 @@ async def list_devices(
     return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted))
 
 
+@get("/versions")
+async def list_versions(parts: NamedDependency[OperatorParts]) -> VersionList:
+    """Say how many devices run which version."""
+    return parts.catalogue.versions()
+
+
 @get("/devices/{device_id:str}")
 async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
     """Show a device with its attributes and groups, and its newest assignments and events."""
@@ -220,6 +241,48 @@ async def post_order(
 ) -> Attempt:
     """Order a release for one device, in place of what was ordered before."""
     return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, signers=parts.signers, now=parts.clock())
+
+
+@post("/rollouts", status_code=201)
+async def post_rollout(request: Request[Any, Any, Any], data: JSONBody[Plan], parts: NamedDependency[OperatorParts]) -> CreateAnswer:
+    """Create a rollout from a plan; nothing is offered until it is started."""
+    return await create(data, parts.secret(), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/rollouts")
+async def list_rollouts(parts: NamedDependency[OperatorParts]) -> RolloutList:
+    """List every rollout, newest first."""
+    return parts.catalogue.rollouts()
+
+
+@get("/rollouts/{rollout_id:int}")
+async def show_rollout(rollout_id: FromPath[int], parts: NamedDependency[OperatorParts]) -> RolloutStory:
+    """Show a rollout: where it stands, what is known of it, and its newest decisions with their evidence."""
+    return parts.catalogue.rollout(rollout_id)
+
+
+@get("/rollouts/{rollout_id:int}/devices")
+async def list_rollout_devices(
+    rollout_id: FromPath[int],
+    parts: NamedDependency[OperatorParts],
+    outcome: FromQuery[Outcome | None] = None,
+    after: FromQuery[int] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> RolloutDevices:
+    """List the attempts of a rollout, a page at a time; with ``outcome``, those that ended so."""
+    return parts.catalogue.rollout_devices(rollout_id, outcome, after, limit)
+
+
+@post("/rollouts/{rollout_id:int}/{verb:str}", status_code=200)
+async def post_steer(
+    request: Request[Any, Any, Any],
+    rollout_id: FromPath[int],
+    verb: FromPath[Verb],
+    data: JSONBody[SteerRequest],
+    parts: NamedDependency[OperatorParts],
+) -> Decision:
+    """Start, pause, resume or halt a rollout; a halt is for good."""
+    return await steer(rollout_id, verb, data.why, by=_by(request), write=parts.write, now=parts.clock())
 
 
 @put("/devices/{device_id:str}/attributes")
@@ -276,8 +339,14 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_users,
         delete_user,
         list_devices,
+        list_versions,
         show_device,
         post_order,
+        post_rollout,
+        list_rollouts,
+        show_rollout,
+        list_rollout_devices,
+        post_steer,
         put_attributes,
         list_groups,
         list_members,

@@ -12,15 +12,30 @@ from sqlalchemy import Engine, Row, func, select, tuple_
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import EVERYTHING, Filter, check_names
-from surefoot.model.assignment import DeviceId
+from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import ReleaseIndex
 from surefoot.model.record import from_json, utc_text
 from surefoot.rollout.cohort import place
+from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
+from surefoot.rollout.plan import Rollout, Stage
 from surefoot.server.db.filter import condition
-from surefoot.server.db.schema import api_token, assignment, attribute_name, device, event, member, presence, release, version_count
+from surefoot.server.db.schema import (
+    api_token,
+    assignment,
+    attribute_name,
+    counter,
+    decision,
+    device,
+    event,
+    member,
+    presence,
+    release,
+    rollout,
+    version_count,
+)
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
@@ -28,6 +43,12 @@ from surefoot.server.services.catalogue import (
     GroupList,
     ReleaseLine,
     ReleaseList,
+    RolloutDevice,
+    RolloutDevices,
+    RolloutLine,
+    RolloutList,
+    RolloutStory,
+    StoredDecision,
     StoredEvent,
     UserLine,
     UserList,
@@ -37,6 +58,7 @@ from surefoot.server.services.catalogue import (
 
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
+_MOST_DECISIONS = 200
 _DEVICES = select(device, presence.c.last_seen, presence.c.polls).outerjoin(presence, presence.c.device_id == device.c.device_id)
 
 
@@ -102,6 +124,63 @@ class SqlCatalogue:
         query = select(release).order_by(release.c.published_at.desc(), release.c.product, release.c.version)
         return ReleaseList(releases=[_release(row) for row in self._rows(query)])
 
+    def rollouts(self) -> RolloutList:
+        """Return every rollout, newest first."""
+        rows = self._rows(select(rollout).order_by(rollout.c.rollout_id.desc()))
+        return RolloutList(rollouts=[self._rollout_line(row) for row in rows])
+
+    def rollout(self, rollout_id: int) -> RolloutStory:
+        """Return one rollout's story; ``UnknownError`` when there is no such rollout."""
+        row = self._rollout(rollout_id)
+        newest = select(decision.c.body).where(decision.c.rollout_id == rollout_id).order_by(decision.c.number.desc())
+        return RolloutStory(
+            rollout_id=rollout_id,
+            created_at=_text(row.created_at),
+            created_by=row.created_by,
+            rollout=from_json(row.body, Rollout, what="stored rollout"),
+            evidence=Evidence(tallies=self._tallies(rollout_id), population=row.population, is_exhausted=bool(row.walk_is_over)),
+            decisions=[
+                from_json(found.body, StoredDecision, what="stored decision") for found in self._rows(newest.limit(_MOST_DECISIONS))
+            ],
+        )
+
+    def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:
+        """Return up to ``limit`` attempts of a rollout; ``UnknownError`` when there is no such rollout."""
+        stages = from_json(self._rollout(rollout_id).body, Rollout, what="stored rollout").plan.stages
+        mine = select(assignment.c.body).where(assignment.c.rollout_id == rollout_id, assignment.c.assignment_id > after)
+        if outcome is not None:
+            mine = mine.where(assignment.c.outcome == outcome.value)
+        rows = self._rows(mine.order_by(assignment.c.assignment_id).limit(limit))
+        found = [_rollout_device(from_json(row.body, Attempt, what="stored assignment"), stages) for row in rows]
+        return RolloutDevices(devices=found, next=found[-1].assignment_id if len(found) == limit else 0)
+
+    def _rollout(self, rollout_id: int) -> Row[Any]:
+        rows = self._rows(select(rollout).where(rollout.c.rollout_id == rollout_id))
+        if not rows:
+            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+        return rows[0]
+
+    def _rollout_line(self, row: Row[Any]) -> RolloutLine:
+        stored = from_json(row.body, Rollout, what="stored rollout")
+        return RolloutLine(
+            rollout_id=row.rollout_id,
+            name=stored.plan.name,
+            release=stored.plan.release,
+            status=stored.status,
+            stage=stored.open_stage.name,
+            created_at=_text(row.created_at),
+            counts=total(tally.counts for tally in self._tallies(row.rollout_id)),
+        )
+
+    def _tallies(self, rollout_id: int) -> list[Tally]:
+        rows = self._rows(
+            select(counter).where(counter.c.rollout_id == rollout_id).order_by(counter.c.stage, counter.c.hardware, counter.c.region)
+        )
+        return [
+            Tally(stage=row.stage, hardware=row.hardware, region=row.region, counts=Counts(**{name: getattr(row, name) for name in FIELDS}))
+            for row in rows
+        ]
+
     def _attempts(self, device_id: DeviceId) -> list[Attempt]:
         mine = select(assignment.c.body).where(assignment.c.device_id == device_id)
         newest = mine.order_by(assignment.c.assignment_id.desc()).limit(_MOST_ATTEMPTS)
@@ -137,6 +216,17 @@ def _device(row: Row[Any]) -> Device:
         polls=row.polls or 0,
         report=None if row.report is None else from_json(row.report, DeviceReport, what="stored report"),
         given=from_json(row.given.encode(), Attributes, what="stored attributes"),
+    )
+
+
+def _rollout_device(attempt: Attempt, stages: list[Stage]) -> RolloutDevice:
+    return RolloutDevice(
+        device_id=attempt.device_id,
+        assignment_id=attempt.assignment_id,
+        stage=stages[attempt.stage].name,
+        is_started=attempt.is_started,
+        outcome=attempt.outcome,
+        ended_at=attempt.ended_at,
     )
 
 

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.attempt import Attempt, due_at
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.model.assignment import AssignmentId, DeviceId
+from surefoot.model.attribute import BUILT_IN
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
 from surefoot.server.db import fleet, groups
+from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
 
@@ -36,8 +38,9 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, body) VALUES (?, ?, ?, ?)
-ON CONFLICT (assignment_id) DO UPDATE SET outcome = excluded.outcome, body = excluded.body"""
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, due_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (assignment_id) DO UPDATE SET
+  outcome = excluded.outcome, is_started = excluded.is_started, due_at = excluded.due_at, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, timestamp, snapshot, targets)
@@ -50,6 +53,7 @@ class SqliteLedger:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Use ``connection``; its transactions are the caller's affair."""
         self._connection = connection
+        self.rollouts = SqliteRollouts(connection)
 
     def check_in(self, serial: str) -> CheckIn | None:
         """Return what the server knows of the caller with this certificate: three reads by primary key in one statement."""
@@ -184,7 +188,20 @@ class SqliteLedger:
 
     def put_attempt(self, attempt: Attempt) -> None:
         """Store an attempt."""
-        self._connection.execute(_PUT_ATTEMPT, (attempt.assignment_id, attempt.device_id, attempt.outcome, to_json(attempt)))
+        keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
+        self._connection.execute(_PUT_ATTEMPT, (*keys, attempt.is_started, _seconds(due_at(attempt)), to_json(attempt)))
+
+    def attribute_names(self) -> set[str]:
+        """Return every name that a filter may use."""
+        return {*BUILT_IN, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
+
+    def has_group(self, name: str) -> bool:
+        """Say whether any device is in this group."""
+        return self._row("SELECT 1 FROM member WHERE group_name = ? LIMIT 1", name) is not None
+
+    def call_again(self, device_id: DeviceId) -> None:
+        """Let the device's next poll sign a new view, and give out no image until then."""
+        self._connection.execute("UPDATE director_view SET due_at = 0, hash = '' WHERE device_id = ?", (device_id,))
 
     def add_event(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
         """Store an event once; false when it was there."""

@@ -19,7 +19,11 @@ from sqlalchemy import (
     text,
 )
 
+from surefoot.rollout.evidence import FIELDS
+
 metadata = MetaData()
+
+_OFFERED = text("outcome IS NULL AND is_started = 0")
 
 device = Table(
     "device",
@@ -102,15 +106,62 @@ shared_file = Table(
     sqlite_with_rowid=False,
 )
 
+rollout = Table(
+    "rollout",
+    metadata,
+    Column("rollout_id", Integer, primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("population", Integer),
+    Column("walk_place", BigInteger, nullable=False),
+    Column("walk_device", Text, nullable=False),
+    Column("walk_is_over", Integer, nullable=False),
+    Column("walk_again_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("rollout_running", "rollout_id", sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'")),
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("hardware", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    *(Column(name, Integer, nullable=False) for name in FIELDS),
+    sqlite_with_rowid=False,
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("offered", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("decision_at", "rollout_id", "at", "offered"),
+    sqlite_with_rowid=False,
+)
+
 assignment = Table(
     "assignment",
     metadata,
     Column("assignment_id", Integer, primary_key=True),
     Column("device_id", Text, ForeignKey("device.device_id"), nullable=False),
     Column("outcome", Text),
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id")),
+    Column("is_started", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
+    Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
+    Index("assignment_due", "due_at", sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
+    Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
 )
 
 event = Table(

@@ -143,7 +143,7 @@ class StoredDecision(Record, frozen=True, kw_only=True):
 
 
 class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One rollout: where it stands, what is known, and its newest decisions, newest first."""
+    """One rollout: where it stands, what is counted (but for the offers of the last minute), and its newest decisions, newest first."""
 
     rollout_id: int
     created_at: str
