@@ -376,6 +376,12 @@ def test_the_first_thing_a_server_hears_of_a_boot_is_what_runs() -> None:
     assert (first.report.version, first.report.slot, first.report.hash) == ("1.0.0", A, digest_of(FACTORY))
 
 
+def test_every_report_says_what_the_board_says_of_itself() -> None:
+    it = story()
+    drive(it.runner(attributes={"site": "berlin"}), lambda _: it.server.polls == 1)
+    assert [batch.report.attributes for batch in it.server.sent if batch.report is not None] == [{"site": "berlin"}]
+
+
 # --- boards that refuse -----------------------------------------------------------------------------------------------------
 
 

@@ -85,7 +85,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"{device['device_id']}  {device['hardware']}  {device['state']}")
     print(f"runs       {_runs(device)}")
     print(f"last seen  {device.get('last_seen') or 'never'}")
-    print(f"groups     {', '.join(story['groups']) or 'none'}")
+    if story["groups"]:
+        print(f"groups     {', '.join(story['groups'])}")
     for name, value in story["attributes"].items():
         if name not in BUILT_IN:
             print(f"attribute  {name}={value}{' (given)' if name in device.get('given', {}) else ''}")

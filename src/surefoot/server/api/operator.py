@@ -219,7 +219,8 @@ async def list_devices(
     wanted: Annotated[str, QueryParameter(name="filter")] = "",
 ) -> DevicePage:
     """List devices in the order of their ids, a page at a time: all, or those that a filter means."""
-    return parts.catalogue.devices(after, limit, parse(wanted))
+    # A filter may read the whole fleet; devices are not to wait for that.
+    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted))
 
 
 @get("/versions")

@@ -20,7 +20,7 @@ _DEVICE = """
 SELECT d.hardware, d.state, d.enrolled_at, d.report, d.given, p.last_seen, p.polls
 FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
 WHERE d.device_id = ?"""
-_DERIVED = "SELECT product, version, attributes, given FROM device WHERE device_id = ?"
+_DERIVED = "SELECT product, version, attributes, given, report FROM device WHERE device_id = ?"
 _PUT_DEVICE = """
 INSERT INTO device (device_id, state, hardware, enrolled_at, bucket, product, version, attributes, given, report)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -72,14 +72,19 @@ def put_device(connection: sqlite3.Connection, device: Device) -> None:
 
 
 def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> None:
-    """Store a device's statement of what it runs, and what is drawn from it; nothing happens when there is no such device."""
+    """Store a device's statement of what it runs, and what is drawn from it.
+
+    Nothing happens when it says the same as before, or when there is no such device.
+    """
     before = connection.execute(_DERIVED, (device_id,)).fetchone()
-    if before is None:
+    stored = to_json(report)
+    # Every batch of events carries the report, and hardly ever says anything new.
+    if before is None or before[4] == stored:
         return
     after = _runs(report)
     effective = set_attributes(report, _given(before[3]))
     text = _text(effective)
-    connection.execute(_PUT_REPORT, (*after, text, to_json(report), device_id))
+    connection.execute(_PUT_REPORT, (*after, text, stored, device_id))
     if text != before[2]:
         connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
     _move(connection, before[:2], after)
