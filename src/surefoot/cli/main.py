@@ -35,6 +35,7 @@ _EXTRAS = {"release": "cyclonedx", "server": "litestar"}
 NOUNS = {
     "release": Noun(summary="build, verify, sign and publish releases", extras=("release",)),
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
+    "rollout": Noun(summary="roll a release out in stages, or say what a plan would do", extras=("release",)),
     "serve": Noun(summary="run the server", extras=("server",)),
     "token": Noun(summary="let a new device join"),
     "user": Noun(summary="say who may call the operator API"),

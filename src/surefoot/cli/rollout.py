@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot rollout``: every verb, each group of them from its own module."""
+
+import argparse
+
+from surefoot.cli import rollout_decide
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of ``surefoot rollout``."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    rollout_decide.add_verbs(verbs.add_parser)
