@@ -3,10 +3,11 @@
 
 import argparse
 
-from surefoot.cli import rollout_manage
+from surefoot.cli import rollout_decide, rollout_manage
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of ``surefoot rollout``."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     rollout_manage.add_verbs(verbs.add_parser)
+    rollout_decide.add_verbs(verbs.add_parser)
