@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "surefoot"
 PAGE = ROOT / "docs" / "code-map.md"
 
-PACKAGES = ("model", "release", "trust", "store", "fleet", "agent", "server", "simulator", "cli")
-"""The packages, from the lowest floor up."""
+PACKAGES = ("model", "document", "release", "trust", "store", "fleet", "rollout", "agent", "server", "simulator", "cli")
+"""The packages, from the lowest floor up; ``document`` is a floor of one module."""
 
 _HEAD = """\
 # Code map
@@ -24,7 +24,9 @@ Every package and every module of `src/surefoot/` in one line, the lowest floor 
 
 def draw() -> str:
     """Return the whole page."""
-    return "\n".join([_HEAD, *(_package(SOURCE / name) for name in PACKAGES)])
+    return "\n".join(
+        [_HEAD, *(_package(SOURCE / name) if (SOURCE / name).is_dir() else _module(SOURCE / f"{name}.py") for name in PACKAGES)]
+    )
 
 
 def modules(folder: Path) -> Iterator[Path]:
@@ -38,6 +40,11 @@ def _package(folder: Path) -> str:
     rows = [f"| [`{path.relative_to(folder)}`](../{path.relative_to(ROOT)}) | {_sentence(path)} |" for path in modules(folder)]
     head = [f"## `{folder.name}`", "", _sentence(folder / "__init__.py"), "", "| module | what is in it |", "| --- | --- |"]
     return "\n".join([*head, *rows, ""])
+
+
+def _module(path: Path) -> str:
+    row = f"| [`{path.name}`](../{path.relative_to(ROOT)}) | {_sentence(path)} |"
+    return "\n".join([f"## `{path.name}`", "", "| module | what is in it |", "| --- | --- |", row, ""])
 
 
 def _sentence(path: Path) -> str:

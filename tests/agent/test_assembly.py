@@ -66,6 +66,10 @@ def test_the_first_start_remembers_what_the_factory_flashed(folder: Path) -> Non
     assert (folder / "state" / JOURNAL).exists()
 
 
+def test_what_the_board_says_of_itself_is_handed_on(folder: Path) -> None:
+    assert assemble(structs.replace(CONFIG, attributes={"site": "berlin"}), folder, SLOT_A).parts.attributes == {"site": "berlin"}
+
+
 def test_a_later_start_goes_on_where_the_first_one_was(folder: Path) -> None:
     first = assemble(CONFIG, folder, SLOT_A)
     first.parts.journal.append(structs.replace(first.state, etag="7"))

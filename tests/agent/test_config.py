@@ -68,6 +68,27 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
     ]
 
 
+def test_a_board_may_say_what_else_it_is(tmp_path: Path) -> None:
+    assert read(tmp_path, LEAST + '\n[attributes]\nsite = "new york"\n').attributes == {"site": "new york"}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('state = "active"', "'state' is built in"),
+        ('Site = "x"', "$.attributes"),
+        ("site = 1", "Expected `str`"),
+        (f'site = "{"x" * 201}"', "200"),
+        ('site = "a\\tb"', "$.attributes"),
+        ("\n".join(f'a{number} = "x"' for number in range(51)), "50"),
+    ],
+)
+def test_an_attribute_that_cannot_be_is_an_error(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(tmp_path, f"{LEAST}\n[attributes]\n{line}\n")
+    assert says in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

@@ -243,10 +243,19 @@ def test_progress_is_told_at_each_tenth() -> None:
     before = at_work(P.DOWNLOADING)
     marks = []
     for tenth in range(1, 10):
-        before, effects = step(before, received(tenth * SIZE // 10), POLICY)
+        before, effects = step(before, received(tenth * SIZE // 10), Policy(part_bytes=SIZE // 10))
         marks += [data["percent"] for _, data in told(effects)]
         assert effects[-1] == Download(attempt=before.attempt or attempt(), until=(tenth + 1) * SIZE // 10)
     assert marks == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+
+
+def test_no_part_of_an_image_is_smaller_than_a_block_of_the_flash() -> None:
+    before, effects = step(state(P.VERIFYING), accepted(size=10_000), POLICY)
+    asked = []
+    while isinstance(effects[-1], Download):
+        asked.append(effects[-1].until)
+        before, effects = step(before, received(effects[-1].until), POLICY)
+    assert asked == [5_000, 10_000]
 
 
 def test_an_image_of_a_few_bytes_is_downloaded_too() -> None:

@@ -28,7 +28,7 @@ from surefoot.model.errors import BootError, DeviceError, SpaceError, TransportE
 from surefoot.model.event import MAX_BATCH, Acknowledgement, DeploymentEvent, EventBatch, EventType, Position
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName, SlotState
-from surefoot.simulator.board import Behaviour, Rebooting, image
+from surefoot.simulator.board import Behaviour, Rebooting, SketchedProgram, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from tests.powerfail.pocket import CAPACITY, FACTORY, IMAGE_BYTES, Plan, PocketServer, PocketWorld
@@ -135,7 +135,7 @@ class Story:
     def runner(self, slot: SlotName = A, **parts: Any) -> Runner:  # noqa: ANN401  # whatever part of the agent
         content = FACTORY if slot is A else self.world.plan.content
         behaviour = Behaviour(content.split(b"\n", 1)[0].split()[1].decode())
-        return Runner(replace(self.world.board._parts(behaviour), **parts), slot)
+        return Runner(replace(self.world.board.parts(SketchedProgram(behaviour)), **parts), slot)
 
     def state(self) -> State:
         state = open_journal(self.world.board.flash).state
@@ -374,6 +374,12 @@ def test_the_first_thing_a_server_hears_of_a_boot_is_what_runs() -> None:
     assert first.events == []
     assert first.report is not None
     assert (first.report.version, first.report.slot, first.report.hash) == ("1.0.0", A, digest_of(FACTORY))
+
+
+def test_every_report_says_what_the_board_says_of_itself() -> None:
+    it = story()
+    drive(it.runner(attributes={"site": "berlin"}), lambda _: it.server.polls == 1)
+    assert [batch.report.attributes for batch in it.server.sent if batch.report is not None] == [{"site": "berlin"}]
 
 
 # --- boards that refuse -----------------------------------------------------------------------------------------------------

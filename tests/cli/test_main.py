@@ -64,6 +64,7 @@ def test_each_noun_explains_itself(noun: str, capsys: pytest.CaptureFixture[str]
     [
         ("serve", ["litestar"], "server"),
         ("release", ["cyclonedx"], "release"),
+        ("rollout", ["cyclonedx"], "release"),
         ("demo", ["litestar"], "server"),
         ("demo", ["litestar", "cyclonedx"], "server,release"),
     ],

@@ -16,6 +16,9 @@ from surefoot.agent.enrol import Home
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import State
+from surefoot.cli.plan_file import read_plan
+from surefoot.cli.rollout_decide import Moment, decisions
+from surefoot.document import parse
 from surefoot.model.assignment import Order
 from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, EventBatch, EventType
@@ -24,9 +27,11 @@ from surefoot.model.record import from_json, to_plain, to_pretty_json
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
 from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
+from surefoot.rollout.plan import Limits, Plan, SimpleGate, Stage
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
+from surefoot.simulator.story import BoardStory
 from tests.docs.pages import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "formats.md").read_text()
@@ -37,6 +42,7 @@ KINDS: dict[str, type] = {
     "manifest": Manifest,
     "must-match": MustMatch,
     "order": Order,
+    "evidence": Moment,
     "poll": PollAnswer,
     "events": EventBatch,
     "acknowledgement": Acknowledgement,
@@ -47,7 +53,11 @@ KINDS: dict[str, type] = {
     "problem": Problem,
     "home": Home,
     "addresses": Addresses,
+    "story": BoardStory,
 }
+
+
+PLAN_KINDS = (Plan, Stage, SimpleGate, Limits)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -56,7 +66,7 @@ def test_a_json_example_is_exactly_what_its_record_holds(name: str) -> None:
 
 
 def test_every_example_is_read_by_a_test() -> None:
-    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "agent", "journal", "boot"}
+    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "plan", "decision", "agent", "journal", "boot"}
 
 
 def test_the_bundle_names_the_manifest_and_both_repositories_sign_its_block() -> None:
@@ -75,6 +85,23 @@ def test_the_recipe_can_be_read_and_has_every_key(tmp_path: Path) -> None:
 
 def test_the_table_of_recipe_keys_names_each_of_them() -> None:
     assert [field for field in (*Recipe.__struct_fields__, *Part.__struct_fields__) if f"`{field}" not in PAGE] == []
+
+
+def test_the_plan_can_be_read_and_has_every_key(tmp_path: Path) -> None:
+    document = parse(EXAMPLES["plan"].encode(), file="plan.yaml")
+    keys = json.dumps(document.plain)
+    assert isinstance(_plan(tmp_path), Plan)
+    assert [key for kind in PLAN_KINDS for key in kind.__struct_fields__ if f'"{key}"' not in keys] == []
+
+
+def test_the_tables_of_plan_keys_name_each_of_them() -> None:
+    chapter = PAGE[PAGE.index("## The plan") : PAGE.index("### Evidence and decisions")]
+    assert [key for kind in PLAN_KINDS for key in kind.__struct_fields__ if not re.search(rf"`(\w+\.)?{key}(\.\w+)?`", chapter)] == []
+
+
+def test_the_decision_is_what_the_plan_says_of_the_evidence(tmp_path: Path) -> None:
+    line = " ".join(EXAMPLES["evidence"].split()).encode()
+    assert [to_plain(decision) for decision in decisions(_plan(tmp_path), [line])] == [json.loads(EXAMPLES["decision"])]
 
 
 def test_the_settings_can_be_read_and_use_every_kind_of_probe(tmp_path: Path) -> None:
@@ -113,12 +140,19 @@ def test_the_page_names_every_call_of_the_operator_api() -> None:
     assert calls == set(re.findall(r"^\| `([A-Z]+ /api/v1[^`]+)` \|", PAGE, re.MULTILINE))
 
 
-@pytest.mark.parametrize("read", ["recipe", "agent", "boot"])
+@pytest.mark.parametrize("read", ["recipe", "plan", "agent", "boot"])
 def test_an_example_with_a_wrong_word_would_be_noticed(read: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readers: dict[str, Callable[[Path], object]] = {"recipe": _recipe, "agent": _config, "boot": _boot}
-    monkeypatch.setitem(EXAMPLES, read, EXAMPLES[read].replace("version", "versoin").replace("trying", "triyng"))
-    with pytest.raises(Exception, match=r"versoin|triyng"):
+    readers: dict[str, Callable[[Path], object]] = {"recipe": _recipe, "plan": _plan, "agent": _config, "boot": _boot}
+    monkeypatch.setitem(
+        EXAMPLES, read, EXAMPLES[read].replace("version", "versoin").replace("trying", "triyng").replace("deadline", "daedline")
+    )
+    with pytest.raises(Exception, match=r"versoin|triyng|daedline"):
         readers[read](tmp_path)
+
+
+def _plan(folder: Path) -> Plan:
+    (folder / "plan.yaml").write_text(EXAMPLES["plan"])
+    return read_plan(folder / "plan.yaml")
 
 
 def _recipe(folder: Path) -> RecipeFile:

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of how events end an attempt."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from surefoot.fleet.attempt import Attempt, after_events, end
+from surefoot.fleet.attempt import Attempt, after_events, end, give_up
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import DeploymentEvent, EventType
+from surefoot.model.record import parse_utc
 
 NOW = "2026-11-23T08:00:00Z"
 NEW, OLD = digest_of(b"new"), digest_of(b"old")
@@ -91,11 +95,39 @@ def test_events_of_another_attempt_or_of_none_change_nothing(assignment: int | N
     ),
     first=st.sampled_from(Outcome),
 )
-def test_an_attempt_that_has_ended_never_changes(batches: list[tuple[list[DeploymentEvent], Digest | None]], first: Outcome) -> None:
-    ended = end(ATTEMPT, first, NOW)
+def test_an_attempt_that_has_ended_keeps_its_outcome(batches: list[tuple[list[DeploymentEvent], Digest | None]], first: Outcome) -> None:
+    attempt = end(ATTEMPT, first, NOW)
     for events, running in batches:
-        assert after_events(ended, events, running, "2027-01-01T00:00:00Z") == ended
-    assert end(ended, Outcome.CANCELLED, "2027-01-01T00:00:00Z") == ended
+        attempt = after_events(attempt, events, running, "2027-01-01T00:00:00Z")
+    assert (end(attempt, Outcome.CANCELLED, "2027-01-01T00:00:00Z").outcome, attempt.ended_at) == (first, NOW)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "fact"),
+    [
+        (Outcome.SILENT, EventType.HEALTH_OK, {"is_late_good": True}),
+        (Outcome.SILENT, EventType.ROLLBACK_COMPLETED, {"is_late_bad": True}),
+        (Outcome.CANCELLED, EventType.INSTALL_FAILED, {"is_late_bad": True}),
+        (Outcome.CANCELLED, EventType.HEALTH_OK, {"is_late_good": True}),
+        (Outcome.CANCELLED, EventType.DOWNLOAD_STARTED, {}),
+        (Outcome.ROLLED_BACK, EventType.HEALTH_OK, {}),
+        (Outcome.SUPERSEDED, EventType.ROLLBACK_COMPLETED, {}),
+    ],
+)
+def test_what_a_device_says_too_late_is_a_fact_beside_the_outcome(outcome: Outcome, kind: EventType, fact: dict[str, bool]) -> None:
+    given_up = end(ATTEMPT, outcome, NOW)
+    assert after_events(given_up, [event(kind)], NEW, "2027-01-01T00:00:00Z") == structs.replace(given_up, **fact)
+
+
+def test_an_attempt_is_silent_a_deadline_after_it_was_first_heard_of() -> None:
+    started = after_events(ATTEMPT, [event(EventType.DOWNLOAD_STARTED)], OLD, NOW)
+    last = parse_utc(NOW) + timedelta(seconds=ATTEMPT.deadline_s)
+    assert give_up(started, last - timedelta(seconds=1)) == started
+    assert give_up(started, last).outcome is Outcome.SILENT
+
+
+def test_an_offer_that_was_not_started_in_time_is_void() -> None:
+    assert give_up(ATTEMPT, parse_utc(ATTEMPT.start_before)).outcome is Outcome.CANCELLED
 
 
 @given(st.lists(st.builds(event, st.sampled_from(EventType)), max_size=8), st.sampled_from([NEW, OLD, None]))

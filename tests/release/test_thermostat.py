@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from runpy import run_path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -21,6 +22,7 @@ from surefoot.release.bundle import read_bundle
 from surefoot.release.recipe import read_recipe
 from tests.release.firmware import copy_thermostat
 
+BEHAVIOURS = Path(__file__).parents[2] / "examples" / "thermostat" / "behaviours"
 SETTINGS = Settings(build_id="test", release_counter=1, environment=os.environ)
 AGENT = 'import os, signal; print("agent", os.environ.get("SUREFOOT_SERVER_OVERRIDE", "free"), flush=True); signal.pause()'
 FAILING_AGENT = 'print("agent fails", flush=True); raise SystemExit(3)'
@@ -68,14 +70,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @contextmanager
-def running(image: Path, folder: Path, agent: str = AGENT) -> Iterator[Board]:
+def running(image: Path, folder: Path, agent: str = AGENT, serial: str = "t-1") -> Iterator[Board]:
     script = folder / "agent.py"
     script.write_text(agent)
     environment = {
         "PATH": os.environ["PATH"],
         "SUREFOOT_SLOT": "b",
         "SUREFOOT_BOARD": str(folder),
-        "SUREFOOT_SERIAL": "1",
+        "SUREFOOT_SERIAL": serial,
         "SUREFOOT_AGENT": f"{sys.executable} {script}",
     }
     command = [sys.executable, str(image)]
@@ -133,13 +135,32 @@ def test_an_agent_that_fails_is_started_again(images: Callable[[str], Path], tmp
     assert lines[1:] == ["agent fails", "agent ended with status 3; starting it again in 1 s", "agent fails"]
 
 
-def test_the_crashing_release_ends_before_it_starts_the_agent(images: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_crashing_release_ends_before_it_starts_the_agent_of_a_harmed_board(images: Callable[[str], Path], tmp_path: Path) -> None:
     with running(images("firmware-1.2.0.yaml"), tmp_path) as board:
         said = board.process.communicate(timeout=10)[0]
         assert board.process.returncode == 1
     assert said.startswith("thermostat 1.2.0 starting in slot b\n")
-    assert "the calibration of the sensor is missing" in said
+    assert "the calibration of the sensor of board t-1 is missing" in said
     assert "agent" not in said
+
+
+def test_the_crashing_release_runs_on_the_boards_that_it_does_not_harm(images: Callable[[str], Path], tmp_path: Path) -> None:
+    with running(images("firmware-1.2.0.yaml"), tmp_path, serial="t-3") as board:
+        assert [board.line(), board.line()] == ["thermostat 1.2.0 starting in slot b", "agent free"]
+
+
+def test_about_a_third_of_all_boards_is_harmed() -> None:
+    at_start = run_path(str(BEHAVIOURS / "crashes_on_some.py"))["at_start"]
+
+    def is_harmed(serial: str) -> bool:
+        try:
+            at_start(serial)
+        except RuntimeError:
+            return True
+        return False
+
+    assert [is_harmed(serial) for serial in ("t-1", "t-2", "t-3")] == [True, True, False]
+    assert 0.3 < sum(is_harmed(f"sim-{n}") for n in range(10_000)) / 10_000 < 0.37
 
 
 def test_the_hanging_release_starts_and_then_neither_feeds_the_watchdog_nor_ends(images: Callable[[str], Path], tmp_path: Path) -> None:

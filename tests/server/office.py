@@ -2,6 +2,7 @@
 """The verbs on a real database without a network, at any instant a test likes."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Office:
     ledger: SqliteLedger
     repositories: Repositories
     now: datetime
+    connection: sqlite3.Connection
     poll_verb: Poll = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ def open_office(folder: Path) -> Iterator[Office]:
         ledger.put_metadata("image", repositories.image, versions(repositories.image))
         root = {"root.json": repositories.director_root}
         ledger.put_metadata("director", root, versions(root))
-        office = Office(ledger=ledger, repositories=repositories, now=repositories.now)
+        office = Office(ledger=ledger, repositories=repositories, now=repositories.now, connection=connection)
         office.add_device()
         connection.execute("INSERT INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)", (serial_of(DEVICE), DEVICE, 2**40))
         yield office

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.filter import EVERYTHING, Filter
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
@@ -21,6 +22,7 @@ from surefoot.rollout.plan import Plan, Rollout, Stage, Status
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
+    GroupList,
     ReleaseList,
     RolloutDevice,
     RolloutDevices,
@@ -113,15 +115,25 @@ class Showroom:
         self.shows = {show.rollout_id: show for show in (_running(), _paused(), _draft())}
         self._go_back(DeviceId("t-017"))
 
-    def devices(self, after: str, limit: int) -> DevicePage:
+    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+        assert wanted is EVERYTHING
         found = [device for device_id, device in sorted(self.fleet.items()) if device_id > after][:limit]
         return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
 
     def story(self, device_id: DeviceId) -> DeviceStory:
         if device_id not in self.fleet:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
-        empty = DeviceStory(device=self.fleet[device_id], assignments=[], events=[])
+        empty = DeviceStory(device=self.fleet[device_id], attributes={"region": "north"}, groups=["pilot"], assignments=[], events=[])
         return structs.replace(self.stories.get(device_id, empty), device=self.fleet[device_id])
+
+    def groups(self) -> GroupList:
+        return GroupList(groups=[])
+
+    def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # there are no groups
+        raise UnknownError(f"There is no group {group}.")
+
+    def attribute_names(self) -> set[str]:
+        return {"region"}
 
     def users(self) -> UserList:
         return UserList(users=[])
@@ -181,7 +193,7 @@ class Showroom:
             _attempt(device_id, 17, "1.2.0", Outcome.ROLLED_BACK),
             _attempt(device_id, 8, "1.1.0", Outcome.SUCCEEDED),
         ]
-        self.stories = {device_id: DeviceStory(device=self.fleet[device_id], assignments=attempts, events=[])}
+        self.stories = {device_id: structs.replace(self.story(device_id), assignments=attempts)}
         size = 5_242_880
         self.happened(device_id, EventType.CHECK_COMPLETED, 1, offered="thermostat 1.2.0")
         self.happened(device_id, EventType.DOWNLOAD_STARTED, 1, size=size, hash=digest_of(b"1.2.0"))

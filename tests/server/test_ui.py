@@ -10,6 +10,7 @@ from surefoot.rollout.plan import Status
 from tests.server.consoles import TOKEN, Desk, desk, later
 from tests.server.running import Running
 from tests.server.showroom import DRAFT, PAUSED, RUNNING
+from tests.trust.repositories import PRODUCT
 
 PAGES = ["/", "/rollouts", f"/rollouts/{RUNNING}", "/devices/t-017"]
 STREAMS = ["/live/fleet", "/live/rollouts", f"/live/rollouts/{RUNNING}", "/live/devices/t-017"]
@@ -247,10 +248,38 @@ def test_the_operator_listener_serves_programs_and_people(server: Running) -> No
     assert server.call("GET", "releases").status == 200
 
 
-def test_the_servers_own_token_opens_the_console(server: Running) -> None:
+def log_in_to(server: Running) -> dict[str, str]:
+    """Return the headers of a session that the server's own token opened."""
     url = server.addresses.operator_url
-    token = (server.data / "admin.token").read_text()
+    fields = {"token": (server.data / "admin.token").read_text()}
     answer = server.operators.request(
-        "POST", f"{url}/login", fields={"token": token}, encode_multipart=False, headers={"Origin": url}, redirect=False
+        "POST", f"{url}/login", fields=fields, encode_multipart=False, headers={"Origin": url}, redirect=False
     )
-    assert answer.headers["location"] == "/"
+    return {"Cookie": answer.headers["set-cookie"].split(";")[0], "Origin": url}
+
+
+@pytest.mark.parametrize("path", ["/", "/?prefix=t", "/rollouts"])
+def test_pages_are_made_from_the_servers_own_database(server: Running, path: str) -> None:
+    answer = server.operators.request("GET", server.addresses.operator_url + path, headers=log_in_to(server), redirect=False)
+    assert answer.status == 200
+
+
+def test_a_device_of_the_server_has_its_page(server: Running) -> None:
+    device = server.join()
+    answer = server.operators.request(
+        "GET", f"{server.addresses.operator_url}/devices/{device.device_id}", headers=log_in_to(server), redirect=False
+    )
+    assert f'<h1 class="id">{device.device_id}</h1>' in answer.data.decode()
+
+
+def test_a_rollout_of_the_server_is_started_from_its_page(server: Running) -> None:
+    server.publish("1.1.0", b"image")
+    created = server.call("POST", "rollouts", {"release": f"{PRODUCT} 1.1.0"})
+    assert created.status == 201, created.data
+    url = f"{server.addresses.operator_url}/rollouts/{created.json()['rollout_id']}"
+    headers = log_in_to(server)
+    page = server.operators.request("GET", url, headers=headers).data.decode()
+    fields = {"form_token": page.split('name="form_token" value="')[1].split('"')[0]}
+    answer = server.operators.request("POST", f"{url}/start", fields=fields, encode_multipart=False, headers=headers, redirect=False)
+    assert answer.status == 303
+    assert "Started by admin." in server.operators.request("GET", url, headers=headers).data.decode()

@@ -136,6 +136,24 @@ def test_a_full_flash_refuses_and_keeps_what_it_has() -> None:
         flash.open("z", create=True)
 
 
+def test_what_was_replaced_is_forgotten_once_nobody_has_it_open() -> None:
+    flash = SimulatedFlash()
+    replace_file(flash, "x", b"first")
+    with flash.open("x") as held:
+        for _ in range(5):
+            replace_file(flash, "x", b"other")
+        assert held.read_at(0, 9) == b"first"
+        assert len(flash._inodes) == 2
+    replace_file(flash, "x", b"last")
+    assert len(flash._inodes) == 1
+
+
+def test_a_flash_that_keeps_no_log_counts_all_the_same() -> None:
+    flash = SimulatedFlash(keeps_log=False)
+    replace_file(flash, "x", b"content")
+    assert (flash.power_cycle(Damage.KEPT).log, flash.operations) == ([], 6)
+
+
 def test_a_fork_goes_its_own_way() -> None:
     flash = SimulatedFlash()
     replace_file(flash, "x", b"before")

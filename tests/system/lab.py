@@ -18,6 +18,8 @@ from typing import Any
 from surefoot.cli.main import main
 from surefoot.cli.operator import OperatorClient
 from surefoot.model.errors import TransportError
+from surefoot.simulator.recorder import story_of
+from surefoot.simulator.story import Ending
 from surefoot.simulator.supervisor import Board, Timing
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thermostat"
@@ -32,6 +34,7 @@ RELEASES = {
 FACTORY = ("1.0.0", "firmware.yaml")
 PATIENCE_S = 60
 
+_WORDS = {Ending.COMMITTED: "succeeded", Ending.OPEN: ""}
 _QUICK = Timing(watchdog_s=1.0, grace_s=3.0, stop_s=2.0, pause_s=0.1)
 
 
@@ -150,11 +153,15 @@ class LabBoard:
         return found
 
     def check_story(self, version: str) -> None:
-        """Assert that every event is there once, and that the device says it runs ``version``."""
+        """Assert that every event is there once, that the device says it runs ``version``, and that its own memory agrees."""
         story = self.lab.story(self.serial)
         seqs = sorted(stored["event"]["seq"] for stored in story["events"])
         assert seqs == list(range(1, len(seqs) + 1)), seqs
         assert story["device"]["report"]["version"] == version
+        own = story_of(self.folder)
+        remembered = [(one.assignment_id, one.version, _WORDS.get(one.ended, str(one.ended))) for one in own.attempts]
+        known = [(one["assignment_id"], one["version"], one.get("outcome", "")) for one in reversed(story["assignments"])]
+        assert (own.version, remembered) == (version, known)
 
     def _run(self, stop: threading.Event) -> None:
         Board(self.folder, self.serial, say=self.said.append, timing=_QUICK).run(stop)

@@ -2,7 +2,7 @@
 """A good release."""
 
 
-def at_start() -> None:
+def at_start(serial: str) -> None:
     """Do what this release does first, before it starts the agent."""
 
 

@@ -4,7 +4,7 @@
 import threading
 
 
-def at_start() -> None:
+def at_start(serial: str) -> None:  # noqa: ARG001  # every release is told the serial number
     """Do what this release does first, before it starts the agent."""
     threading.Event().wait()
 

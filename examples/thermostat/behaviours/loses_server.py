@@ -2,7 +2,7 @@
 """A release whose agent cannot reach the server any more."""
 
 
-def at_start() -> None:
+def at_start(serial: str) -> None:
     """Do what this release does first, before it starts the agent."""
 
 

@@ -2,7 +2,7 @@
 """A release that runs and feeds the watchdog, but knows that it does not do its work."""
 
 
-def at_start() -> None:
+def at_start(serial: str) -> None:
     """Do what this release does first, before it starts the agent."""
 
 

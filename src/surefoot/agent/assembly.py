@@ -86,6 +86,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         reboot=lambda: _reboot(config.reboot.command, folder),
         renew=Renewal(storage, DATA, config.device.id, server, clock),
         policy=policy_of(config.trial),
+        attributes=config.attributes,
     )
     return Runner(parts, slot)
 
@@ -119,6 +120,20 @@ def booted_slot(environment: Mapping[str, str]) -> SlotName:
     return SlotName(named[0])
 
 
+def installed_from(manifest: Manifest) -> Installed:
+    """Return the release that a manifest describes, as version rules will need to know it."""
+    return Installed(
+        product=manifest.product,
+        version=manifest.version,
+        build_id=manifest.build_id,
+        release_counter=manifest.release_counter,
+        hash=manifest.image.hash,
+        size=manifest.image.size,
+        data_format=manifest.data_format,
+        revert_to=manifest.revert_to,
+    )
+
+
 def _kernel_words() -> list[str]:
     try:
         return Path("/proc/cmdline").read_text(encoding="utf-8", errors="replace").split()
@@ -135,16 +150,7 @@ def _factory_release(path: Path, slots: SlotFiles, slot: SlotName) -> Installed:
         slots.verify(slot, manifest.image.size, manifest.image.hash)
     except DigestError as error:
         raise DigestError(f"The factory image is not what {path} says: {error.message}", hint="Flash the board again.") from error
-    return Installed(
-        product=manifest.product,
-        version=manifest.version,
-        build_id=manifest.build_id,
-        release_counter=manifest.release_counter,
-        hash=manifest.image.hash,
-        size=manifest.image.size,
-        data_format=manifest.data_format,
-        revert_to=manifest.revert_to,
-    )
+    return installed_from(manifest)
 
 
 def _reboot(command: list[str], folder: Path) -> None:

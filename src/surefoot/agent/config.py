@@ -11,6 +11,7 @@ from msgspec import Meta
 from surefoot.agent.health import Probe
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
+from surefoot.model.attribute import Attributes, check_free
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import Name, Record, Size, from_plain
 from surefoot.model.version import SemVer
@@ -58,12 +59,13 @@ class Trial(Record, frozen=True, kw_only=True):
 
 
 class Config(Record, frozen=True, kw_only=True):
-    """The whole file."""
+    """The whole file; ``attributes`` are what the device says of itself in its reports."""
 
     device: Device
     storage: StorageRoot
     reboot: RebootCommand
     trial: Trial = msgspec.field(default_factory=Trial)
+    attributes: Attributes = {}
 
 
 def read_config(path: Path) -> Config:
@@ -71,14 +73,16 @@ def read_config(path: Path) -> Config:
 
     Raises:
         FormatError: Not TOML, or a key is missing, unknown or of the wrong type; the message names it.
-        InvalidInput: The file cannot be read.
+        InvalidInput: The file cannot be read, or names a built-in attribute.
     """
     try:
-        return from_plain(tomllib.loads(path.read_text(encoding="utf-8")), Config, what=str(path))
+        config = from_plain(tomllib.loads(path.read_text(encoding="utf-8")), Config, what=str(path))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Name the file with --config.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is not TOML: {error}.") from error
+    check_free(config.attributes)
+    return config
 
 
 def policy_of(trial: Trial) -> Policy:

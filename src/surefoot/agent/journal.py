@@ -20,7 +20,7 @@ from surefoot.agent.storage import File, Storage, read_file, replace_file
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.errors import ConflictError, DeviceError, FormatError, SpaceError
 from surefoot.model.event import DeploymentEvent, EventType, JournalId
-from surefoot.model.record import Record, from_json, to_json
+from surefoot.model.record import Hint, Record, from_json, to_json
 
 S = TypeVar("S", bound=Record)
 
@@ -69,6 +69,36 @@ def peek(storage: Storage, path: str, kind: type[S]) -> Glance[S] | None:
         return None
     found = _fold(data, path, kind)
     return None if found.state is None else Glance(state=found.state, pending=len(found.pending))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line(Generic[S]):
+    """What one line of a journal adds: events, and the state after them if it changed."""
+
+    events: Sequence[DeploymentEvent]
+    state: S | None
+
+
+def read_lines(data: bytes, kind: type[S]) -> tuple[list[Line[S]], int]:
+    """Read part of a journal that another is writing; ``data`` starts where a line does.
+
+    Returns:
+        The whole lines, oldest first, and how many bytes they take; what lies behind them is not whole yet.
+
+    Raises:
+        DeviceError: A line has its checksum, and yet it is none of a journal.
+    """
+    lines: list[Line[S]] = []
+    length = 0
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        payload = _payload(line)
+        if payload is None:
+            break
+        found = _decoded(payload, _AnyLine, "being read", number)
+        state = None if found.state == _NO_STATE else _decoded(bytes(found.state), kind, "being read", number)
+        lines.append(Line(events=tuple(found.events), state=state))
+        length += len(line) + 1
+    return lines, length
 
 
 class Journal(Generic[S]):
@@ -207,7 +237,7 @@ class Journal(Generic[S]):
         self._length = self._base_length = len(line)
 
 
-_R = TypeVar("_R", bound=Record)
+_R = TypeVar("_R", bound=msgspec.Struct)
 _NO_STATE = msgspec.Raw(b"null")
 
 
@@ -223,6 +253,11 @@ class _Entry(Record, frozen=True, kw_only=True):
     events: list[DeploymentEvent] = []
     state: msgspec.Raw = _NO_STATE
     acknowledged: int = 0
+
+
+class _AnyLine(Hint, frozen=True, kw_only=True):
+    events: list[DeploymentEvent] = []
+    state: msgspec.Raw = _NO_STATE
 
 
 @dataclass(slots=True, kw_only=True)

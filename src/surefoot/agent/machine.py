@@ -155,7 +155,7 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     return after, (
         *_checked(attempt, offered=wanted.version, build_id=wanted.build_id),
         _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
-        _next_part(attempt),
+        _next_part(attempt, policy),
     )
 
 
@@ -177,11 +177,11 @@ def _refuse(state: State, event: Refused, policy: Policy) -> Step:
     return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
 
 
-def _download(state: State, event: Booted | Woke | Received, _policy: Policy) -> Step:
+def _download(state: State, event: Booted | Woke | Received, policy: Policy) -> Step:
     attempt = _attempt(state)
     if event.now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s):
         return _give_up(state, EventType.DOWNLOAD_FAILED, "deadline", "The deadline of the attempt passed before the image was here.")
-    return state, (_next_part(attempt),)
+    return state, (_next_part(attempt, policy),)
 
 
 def _received(state: State, event: Received, policy: Policy) -> Step:
@@ -404,10 +404,11 @@ def _checked(attempt: Attempt | None, **data: object) -> tuple[Emit, Emit]:
     )
 
 
-def _next_part(attempt: Attempt) -> Download:
-    """Ask for the next tenth: what a power cut may cost, and how often progress is told."""
+def _next_part(attempt: Attempt, policy: Policy) -> Download:
+    """Ask for the next tenth, or a few of a small image: what a power cut may cost, and how often progress is told."""
     marks = (attempt.size * tenth // 10 for tenth in range(1, 11))
-    return Download(attempt=attempt, until=next((mark for mark in marks if mark > attempt.received), attempt.size))
+    least = attempt.received + policy.part_bytes
+    return Download(attempt=attempt, until=next((mark for mark in marks if mark >= least), attempt.size))
 
 
 def _seconds(attempt: Attempt, now: datetime) -> float:

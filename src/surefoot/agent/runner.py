@@ -108,6 +108,7 @@ class Parts:
         reboot: Starts a reboot; returns at once, or never.
         renew: Gets the device a new certificate when that is due.
         policy: The integrator's numbers.
+        attributes: What else the device says of itself.
     """
 
     device_id: DeviceId
@@ -123,6 +124,7 @@ class Parts:
     reboot: Callable[[], None]
     renew: Callable[[], None]
     policy: Policy
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,6 +412,7 @@ class Runner:
             build_id=installed.build_id,
             hash=self.running.found,
             release_counter=self.state.release_counter,
+            attributes=dict(self.parts.attributes),
         )
 
     def _emitted(self, emit: Emit, state: State) -> Emitted:

@@ -99,6 +99,8 @@ class Policy:
         probe_s: Pause between two looks at its health.
         max_boots: Starts of the agent in one trial; more is a loop.
         needs_server: Whether a commit needs a report accepted by the server from the release on trial.
+        part_bytes: The least of an image, but for its end, that is fetched between two notes of how far it has come: each
+            note is a write of the journal, and a part smaller than a block of the flash would be another one.
     """
 
     max_tries: int = 3
@@ -108,6 +110,7 @@ class Policy:
     probe_s: float = 1
     max_boots: int = 5
     needs_server: bool = True
+    part_bytes: int = 4096
 
 
 def kept(state: State) -> State:

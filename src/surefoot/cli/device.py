@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot device list|show|order``: the fleet, one device, and what it should run."""
+"""``surefoot device list|show|set|order``: the fleet, one device with its attributes, and what it should run."""
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
+from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import InvalidInput
 from surefoot.model.version import parse
 
@@ -18,10 +20,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _configure_list(verbs.add_parser("list", help="list devices", description="List devices."))
     _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
+    _configure_set(verbs.add_parser("set", help="give a device attributes", description="Give a device attributes, or take them back."))
     _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--filter", default="", help="only these, as in: site==berlin and hardware=in=(v1,v2)")
     parser.add_argument("--json", action="store_true", help="as JSON, one device a line")
     add_options(parser)
     parser.set_defaults(run=_list)
@@ -34,6 +38,14 @@ def _configure_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_show)
 
 
+def _configure_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("attributes", metavar="NAME=VALUE", nargs="*", help="what to give it; wins over what the device reports")
+    parser.add_argument("--unset", metavar="NAME", action="append", default=[], help="take a given attribute back")
+    add_options(parser)
+    parser.set_defaults(run=_set)
+
+
 def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("release", metavar="RELEASE", nargs="+", help="1.1.0, or: thermostat 1.1.0")
@@ -43,19 +55,25 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    calls = client(arguments)
+    query = {"filter": arguments.filter} if arguments.filter else {}
+    print_devices(client(arguments), "devices", query, as_json=arguments.json)
+    return 0
+
+
+def print_devices(calls: OperatorClient, path: str, query: Mapping[str, str], *, as_json: bool) -> None:
+    """Print the devices that a path of the API lists, a page at a time: as a table, or one JSON object a line."""
     row = "{:<32} {:<20} {:<10} {:<28} {}"
     after = ""
     while True:
-        page = calls.get("devices", dict[str, Any], after=after, limit=_PAGE)
-        if not after and not arguments.json:
+        page = calls.get(path, dict[str, Any], after=after, limit=_PAGE, **query)
+        if not after and not as_json:
             print(row.format("DEVICE", "HARDWARE", "STATE", "RUNS", "LAST SEEN"))
         for device in page["devices"]:
             columns = (device["device_id"], device["hardware"], device["state"], _runs(device), device.get("last_seen") or "never")
-            print(json.dumps(device, sort_keys=True) if arguments.json else row.format(*columns))
+            print(json.dumps(device, sort_keys=True) if as_json else row.format(*columns))
         after = page["next"]
         if not after:
-            return 0
+            return
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -67,6 +85,11 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"{device['device_id']}  {device['hardware']}  {device['state']}")
     print(f"runs       {_runs(device)}")
     print(f"last seen  {device.get('last_seen') or 'never'}")
+    if story["groups"]:
+        print(f"groups     {', '.join(story['groups'])}")
+    for name, value in story["attributes"].items():
+        if name not in BUILT_IN:
+            print(f"attribute  {name}={value}{' (given)' if name in device.get('given', {}) else ''}")
     for attempt in story["assignments"]:
         ended = f"{attempt['outcome']} {attempt['ended_at']}" if "outcome" in attempt else "open"
         print(f"assignment {attempt['assignment_id']}  {attempt['product']} {attempt['version']}  ordered {attempt['issued_at']}  {ended}")
@@ -74,6 +97,30 @@ def _show(arguments: argparse.Namespace) -> int:
         event = stored["event"]
         print(f"{event['at']}  {event['type']}  {json.dumps(event.get('data', {}), sort_keys=True)}")
     return 0
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    wanted = dict(_attribute(words) for words in arguments.attributes)
+    if not wanted and not arguments.unset:
+        raise InvalidInput("Nothing is to be set.", hint="Write for example site=berlin, or --unset site.")
+    calls = client(arguments)
+    given = _story(calls, arguments.device_id)["device"].get("given", {})
+    missing = [name for name in arguments.unset if name not in given]
+    if missing:
+        raise InvalidInput(f"Device {arguments.device_id} was not given an attribute '{missing[0]}'.", hint="See 'surefoot device show'.")
+    kept = {name: value for name, value in given.items() if name not in arguments.unset}
+    calls.put(f"devices/{segment(arguments.device_id)}/attributes", {"attributes": {**kept, **wanted}})
+    print(
+        f"{arguments.device_id} was given: {' '.join(f'{name}={value}' for name, value in sorted({**kept, **wanted}.items())) or 'nothing'}"
+    )
+    return 0
+
+
+def _attribute(words: str) -> tuple[str, str]:
+    name, sign, value = words.partition("=")
+    if not sign:
+        raise InvalidInput(f"{words!r} gives no value.", hint=f"Write {words}=VALUE, or --unset {words}.")
+    return name, value
 
 
 def _order(arguments: argparse.Namespace) -> int:

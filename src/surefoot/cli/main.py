@@ -35,12 +35,14 @@ _EXTRAS = {"release": "cyclonedx", "server": "litestar"}
 NOUNS = {
     "release": Noun(summary="build, verify, sign and publish releases", extras=("release",)),
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
+    "rollout": Noun(summary="roll a release out in stages, or say what a plan would do", extras=("release",)),
     "serve": Noun(summary="run the server", extras=("server",)),
     "token": Noun(summary="let a new device join"),
     "user": Noun(summary="say who may call the operator API"),
-    "device": Noun(summary="list devices, show one, order a release for one"),
+    "device": Noun(summary="list devices, show one, give it attributes, order a release for one"),
+    "group": Noun(summary="name devices that belong together"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
-    "demo": Noun(summary="show one board updated, and rescued from a bad release", extras=("server", "release")),
+    "demo": Noun(summary="show a fleet updated in stages, and a bad release stopped", extras=("server", "release")),
     "simulate": Noun(summary="run a simulated board in wall time"),
 }
 

@@ -55,6 +55,11 @@ class OperatorClient:
         answer = self._call("POST", path, body=to_json(value), headers={"Content-Type": "application/json"})
         return from_json(answer.data, kind, what=f"Answer of {self._server}")
 
+    def put(self, path: str, value: object = None) -> None:
+        """Put ``value`` as JSON, or nothing, under ``/api/v1/<path>``."""
+        body = None if value is None else to_json(value)
+        self._call("PUT", path, body=body, headers={} if body is None else {"Content-Type": "application/json"})
+
     def delete(self, path: str) -> None:
         """Delete what lies under ``/api/v1/<path>``."""
         self._call("DELETE", path)

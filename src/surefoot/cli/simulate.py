@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot simulate``: make a board in a folder, and run it in wall time."""
+"""``surefoot simulate``: make a board in a folder and run it in wall time; or many of them at once."""
 
 import argparse
 import json
 import shlex
 import signal
 import sys
-import tarfile
 import tomllib
 from pathlib import Path
 from threading import Event
@@ -17,17 +16,13 @@ from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import factory, save
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
+from surefoot.cli import simulate_fleet
+from surefoot.cli.flashing import BOOTLOADER_VERSION, DEFAULT_CAPACITY_BYTES, make_empty, read_release, require_fit
 from surefoot.model import version
 from surefoot.model.assignment import DeviceId
-from surefoot.model.digest import Digest, digest_of, hex_of
-from surefoot.model.errors import DigestError, FormatError, InvalidInput, ManifestError, UnknownError
-from surefoot.model.manifest import Manifest, ReleaseIndex
-from surefoot.model.record import from_json
+from surefoot.model.errors import FormatError, InvalidInput, UnknownError
 from surefoot.model.slot import SlotName
 from surefoot.simulator.supervisor import Board
-
-DEFAULT_CAPACITY_BYTES = 16 * 1024 * 1024
-BOOTLOADER_VERSION = "2.1.0"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     board = verbs.add_parser("board", help="run a board until SIGTERM")
     board.add_argument("folder", type=Path, metavar="DIR", help="the board")
     board.set_defaults(run=run_board)
+    simulate_fleet.configure(verbs)
 
 
 def run_flash(arguments: argparse.Namespace) -> int:
@@ -57,13 +53,10 @@ def run_flash(arguments: argparse.Namespace) -> int:
     """
     serial = _serial(arguments.serial)
     version.parse(arguments.bootloader_version)
-    manifest_bytes, image = _read_release(arguments.bundle, arguments.hardware, arguments.variant)
-    if len(image) > arguments.slot_bytes:
-        raise InvalidInput(
-            f"The image has {len(image)} bytes, a slot {arguments.slot_bytes}.", hint="Choose larger slots with --slot-bytes."
-        )
+    manifest_bytes, _, image = read_release(arguments.bundle, arguments.hardware, arguments.variant)
+    require_fit(image, arguments.slot_bytes)
     folder: Path = arguments.folder
-    _make_empty(folder)
+    make_empty(folder)
     storage = PosixStorage(folder)
     replace_file(storage, SLOTS[SlotName.A], image)
     replace_file(storage, "factory-manifest.json", manifest_bytes)
@@ -138,49 +131,6 @@ def _serial(text: str) -> str:
         return msgspec.convert(text, DeviceId)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"{text!r} is no serial number.", hint="Use letters, digits and . _ : - only.") from error
-
-
-def _make_empty(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(folder.iterdir())
-    except OSError as error:
-        raise InvalidInput(f"The folder {folder} cannot be made: {error.strerror}.", hint="Name another one.") from error
-    if not is_empty:
-        raise InvalidInput(f"The folder {folder} is not empty.", hint="Name a new one for the board.")
-
-
-def _read_release(bundle: Path, hardware: str, variant: str) -> tuple[bytes, bytes]:
-    index = from_json(_read(bundle, "release.json"), ReleaseIndex, what=f"{bundle}: release.json")
-    entry = next((entry for entry in index.manifests if (entry.hardware, entry.variant) == (hardware, variant)), None)
-    if entry is None:
-        built = ", ".join(f"{entry.hardware} {entry.variant}" for entry in index.manifests)
-        raise ManifestError(f"{bundle} has no image for {hardware} {variant}.", hint=f"It has: {built}.")
-    manifest_bytes = _read_as(bundle, entry.file, entry.hash)
-    manifest = from_json(manifest_bytes, Manifest, what=f"{bundle}: {entry.file}")
-    return manifest_bytes, _read_as(bundle, f"images/{hex_of(manifest.image.hash)}", manifest.image.hash)
-
-
-def _read_as(bundle: Path, name: str, digest: Digest) -> bytes:
-    data = _read(bundle, name)
-    if digest_of(data) != digest:
-        raise DigestError(f"{bundle}: {name} has been changed.", hint="Build or fetch the bundle again.")
-    return data
-
-
-def _read(bundle: Path, name: str) -> bytes:
-    try:
-        return (bundle / name).read_bytes() if bundle.is_dir() else _read_member(bundle, name)
-    except (OSError, KeyError, tarfile.TarError) as error:
-        raise ManifestError(f"{bundle}: {name} cannot be read.", hint="Name a folder or .tar that holds a bundle.") from error
-
-
-def _read_member(bundle: Path, name: str) -> bytes:
-    with tarfile.open(bundle) as archive:
-        file = archive.extractfile(name)
-        if file is None:
-            raise KeyError(name)
-        return file.read()
 
 
 def _read_serial(path: Path) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot token new``: write the ``enrol.json`` that lets one device join, once."""
+"""``surefoot token new|batch``: write the offers that let devices join, each once."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from surefoot.cli.operator import add_options, client
 from surefoot.model.errors import InvalidInput
-from surefoot.model.record import to_pretty_json
+from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.wire import EnrolmentOffer
 
 
@@ -20,6 +20,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new.add_argument("-o", "--output", type=Path, default=Path("enrol.json"), help="where to write it (%(default)s)")
     add_options(new)
     new.set_defaults(run=_new)
+    batch = verbs.add_parser(
+        "batch", help="let many devices join, each once", description="Write one offer a line for each of many devices."
+    )
+    batch.add_argument("prefix", metavar="PREFIX", help="device ids are PREFIX1, PREFIX2, …")
+    batch.add_argument("--count", type=int, required=True, help="how many")
+    batch.add_argument("--hardware", required=True, help="the hardware they are")
+    batch.add_argument("-o", "--output", type=Path, default=Path("offers.ndjson"), help="where to write them (%(default)s)")
+    add_options(batch)
+    batch.set_defaults(run=_batch)
 
 
 def _new(arguments: argparse.Namespace) -> int:
@@ -28,6 +37,17 @@ def _new(arguments: argparse.Namespace) -> int:
     _write(arguments.output, to_pretty_json(offer))
     print(f"{arguments.output}: lets {offer.device_id} join once, within 24 hours; keep it secret.")
     print(f"Next, on the device: surefoot agent enroll --with {arguments.output} --config AGENT.TOML")
+    return 0
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    calls = client(arguments)
+    lines = bytearray()
+    for number in range(1, arguments.count + 1):
+        request = {"device_id": f"{arguments.prefix}{number}", "hardware": arguments.hardware}
+        lines += to_json(calls.post("tokens", request, EnrolmentOffer)) + b"\n"
+    _write(arguments.output, bytes(lines))
+    print(f"{arguments.output}: lets {arguments.count} devices join once each, within 24 hours; keep it secret.")
     return 0
 
 

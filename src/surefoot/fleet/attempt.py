@@ -4,17 +4,19 @@
 - An attempt ends once. What comes after its end, or again, changes nothing.
 - It succeeded when the device found itself healthy *and* its own report names the image that was ordered; the two may
   come in different batches.
+- What a device says after its attempt was given up as silent, or withdrawn, is a fact beside that outcome.
 - Only events of the device that the attempt belongs to count; the caller sees to that.
 """
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from msgspec import structs
 
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, EventType
-from surefoot.model.record import Name, Record, Size
+from surefoot.model.record import Name, Record, Size, parse_utc, utc_text
 from surefoot.model.version import SemVer
 
 _OUTCOMES: dict[str, Outcome] = {
@@ -22,6 +24,7 @@ _OUTCOMES: dict[str, Outcome] = {
     EventType.INSTALL_FAILED: Outcome.FAILED,
     EventType.ROLLBACK_COMPLETED: Outcome.ROLLED_BACK,
 }
+_GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
 _NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED}
 
 
@@ -37,8 +40,15 @@ class Attempt(Record, frozen=True, kw_only=True):
         issued_at: When it was ordered, or last renewed.
         start_before: When it is void unless started.
         deadline_s: Seconds it may take from its start.
+        rollout_id: The rollout it is part of; nothing when a person ordered it.
+        stage: Index of the stage that it counts in.
+        region: The device's region when it was offered; empty when it had none.
         is_started: Whether the device reported work on it.
+        started_at: When that was first heard.
         is_healthy: Whether the device reported a healthy trial.
+        is_unhealthy: Whether the device reported a trial that was not healthy.
+        is_late_good: Whether it went well after it had been given up or withdrawn.
+        is_late_bad: Whether it went badly after that.
         outcome: How it ended; nothing while it is open.
     """
 
@@ -54,8 +64,15 @@ class Attempt(Record, frozen=True, kw_only=True):
     issued_at: str
     start_before: str
     deadline_s: int
+    rollout_id: int | None = None
+    stage: int = 0
+    region: str = ""
     is_started: bool = False
+    started_at: str = ""
     is_healthy: bool = False
+    is_unhealthy: bool = False
+    is_late_good: bool = False
+    is_late_bad: bool = False
     outcome: Outcome | None = None
     ended_at: str = ""
 
@@ -67,11 +84,11 @@ def after_events(attempt: Attempt, events: Iterable[DeploymentEvent], running: D
         attempt: As it stood.
         events: The batch, in order; events of other attempts in it are passed over.
         running: What the device says it runs, as of the end of the batch.
-        now: RFC 3339 UTC; becomes ``ended_at``.
+        now: RFC 3339 UTC; becomes ``started_at`` and ``ended_at``.
     """
     for event in events:
-        if event.assignment_id == attempt.assignment_id and attempt.outcome is None:
-            attempt = _after(attempt, event, running, now)
+        if event.assignment_id == attempt.assignment_id:
+            attempt = _after(attempt, event, running, now) if attempt.outcome is None else _afterwards(attempt, event, running)
     if attempt.outcome is None and attempt.is_healthy and running == attempt.hash:
         return end(attempt, Outcome.SUCCEEDED, now)
     return attempt
@@ -82,13 +99,39 @@ def end(attempt: Attempt, outcome: Outcome, now: str) -> Attempt:
     return attempt if attempt.outcome is not None else structs.replace(attempt, outcome=outcome, ended_at=now)
 
 
+def due_at(attempt: Attempt) -> datetime:
+    """Return when an open attempt is given up: its deadline once it has started, the end of its offer before that."""
+    if attempt.is_started:
+        return parse_utc(attempt.started_at) + timedelta(seconds=attempt.deadline_s)
+    return parse_utc(attempt.start_before)
+
+
+def give_up(attempt: Attempt, now: datetime) -> Attempt:
+    """Return an attempt that is due as it ends: silent if it had started, else cancelled, since the offer is void."""
+    if now < due_at(attempt):
+        return attempt
+    return end(attempt, Outcome.SILENT if attempt.is_started else Outcome.CANCELLED, utc_text(now))
+
+
 def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now: str) -> Attempt:
     if event.type == EventType.CHECK_COMPLETED and event.data.get("refused"):
         return end(attempt, Outcome.REJECTED, now)
-    if event.type not in _NOT_A_START:
-        attempt = structs.replace(attempt, is_started=True)
+    if event.type not in _NOT_A_START and not attempt.is_started:
+        attempt = structs.replace(attempt, is_started=True, started_at=now)
+    if event.type == EventType.HEALTH_FAILED:
+        return structs.replace(attempt, is_unhealthy=True)
     if event.type == EventType.HEALTH_OK:
         healthy = structs.replace(attempt, is_healthy=True)
         return end(healthy, Outcome.SUCCEEDED, now) if running == attempt.hash else healthy
     outcome = _OUTCOMES.get(event.type)
     return attempt if outcome is None else end(attempt, outcome, now)
+
+
+def _afterwards(attempt: Attempt, event: DeploymentEvent, running: Digest | None) -> Attempt:
+    if attempt.outcome not in _GIVEN_UP:
+        return attempt
+    if event.type in _OUTCOMES:
+        return structs.replace(attempt, is_late_bad=True)
+    if event.type == EventType.HEALTH_OK and running == attempt.hash:
+        return structs.replace(attempt, is_late_good=True)
+    return attempt

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices: who they are, whether they may call, and what they last said they run."""
+"""Devices: who they are, whether they may call, what they last said they run, and their attributes.
 
+An attribute that operators gave wins over one of the same name that the device reported; neither stands for a built-in one.
+"""
+
+from collections.abc import Mapping
 from enum import StrEnum
 
 from surefoot.model.assignment import DeviceId
+from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import Name, Record
 
@@ -26,6 +31,7 @@ class Device(Record, frozen=True, kw_only=True):
         last_seen: Coarse, RFC 3339 UTC; empty when it never polled.
         polls: Polls counted so far, coarse as ``last_seen``.
         report: Its own statement of what it runs, when it made one.
+        given: Attributes that operators gave it.
     """
 
     device_id: DeviceId
@@ -35,6 +41,27 @@ class Device(Record, frozen=True, kw_only=True):
     last_seen: str = ""
     polls: int = 0
     report: DeviceReport | None = None
+    given: Attributes = {}
+
+
+def attributes(device: Device) -> dict[str, str]:
+    """Return a device's effective attributes, the built-in ones among them, by name in order."""
+    report = device.report
+    built_in = {
+        "bootloader_version": "" if report is None else report.bootloader_version,
+        "device_id": device.device_id,
+        "hardware": device.hardware,
+        "product": "" if report is None else report.product,
+        "state": device.state.value,
+        "version": "" if report is None else report.version,
+    }
+    return dict(sorted({**set_attributes(report, device.given), **built_in}.items()))
+
+
+def set_attributes(report: DeviceReport | None, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the effective attributes that were reported or given, without the built-in ones."""
+    reported = {} if report is None else report.attributes
+    return {name: value for name, value in {**reported, **given}.items() if name not in BUILT_IN}
 
 
 def may_call(*, state: str, certificate_is_revoked: bool, not_after: int, now: int) -> bool:

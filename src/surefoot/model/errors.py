@@ -59,6 +59,12 @@ class ManifestError(InvalidInput):
     code = "bad_manifest"
 
 
+class FilterError(InvalidInput):
+    """A filter over devices cannot be read, or names an attribute that no device has; the message points at the character."""
+
+    code = "bad_filter"
+
+
 class UnknownError(InvalidInput):
     """The thing named does not exist."""
 

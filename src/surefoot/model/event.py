@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from surefoot.model.assignment import AssignmentId
+from surefoot.model.attribute import Attributes
 from surefoot.model.digest import Digest
 from surefoot.model.record import Hint, Name, Record
 from surefoot.model.slot import SlotName
@@ -62,7 +63,7 @@ class DeploymentEvent(Hint, frozen=True, kw_only=True):
 
 
 class DeviceReport(Hint, frozen=True, kw_only=True):
-    """A device's own statement of what it runs."""
+    """A device's own statement of what it runs, and what else it says of itself."""
 
     hardware: Name
     bootloader_version: SemVer
@@ -73,6 +74,7 @@ class DeviceReport(Hint, frozen=True, kw_only=True):
     build_id: str
     hash: Digest
     release_counter: int
+    attributes: Attributes = {}
 
 
 class EventBatch(Hint, frozen=True, kw_only=True):

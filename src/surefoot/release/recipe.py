@@ -17,13 +17,13 @@ import msgspec
 from cyclonedx.spdx import is_expression
 from msgspec import Meta
 
+from surefoot.document import MAX_BYTES, Document, convert, parse
 from surefoot.model import version as versions
 from surefoot.model.digest import Digest
 from surefoot.model.errors import FormatError, RecipeError
 from surefoot.model.manifest import BuildId, Counter, Requires
 from surefoot.model.record import Name, Record, Text
 from surefoot.model.version import RevertTo, SemVer
-from surefoot.release.document import MAX_BYTES, Document, convert, parse
 
 _PLACEHOLDERS = ("{hardware}", "{variant}")
 _BRACES = re.compile(r"\{[^{}]*\}")

@@ -13,13 +13,14 @@ In this order; the first that applies is the decision:
 """
 
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from msgspec import structs
 
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout.decision import Advance, Decision, Halt, Hold, Pause, Resume
-from surefoot.rollout.evidence import Counts, Evidence
+from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.gate import Case, Light, judge
 from surefoot.rollout.plan import WHOLE, Rollout, Status
 
@@ -53,13 +54,11 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
     _check(rollout, evidence)
     verdict = judge(rollout.plan.gate.simple, rollout.plan.stages, _cases(rollout, evidence))
-    match verdict.light:
-        case Light.HOLD:
-            return Hold(cause=verdict.cause, reason=verdict.reason, warnings=verdict.warnings)
-        case Light.PAUSE:
-            return Pause(cause=verdict.cause, reason=f"Paused: {verdict.reason[:1].lower()}{verdict.reason[1:]}", warnings=verdict.warnings)
-        case Light.GO:
-            return structs.replace(_go_on(rollout, evidence, now), warnings=verdict.warnings)
+    if verdict.light is Light.HOLD:
+        return Hold(cause=verdict.cause, reason=verdict.reason, warnings=verdict.warnings)
+    if verdict.light is Light.PAUSE:
+        return Pause(cause=verdict.cause, reason=f"Paused: {verdict.reason[:1].lower()}{verdict.reason[1:]}", warnings=verdict.warnings)
+    return structs.replace(_go_on(rollout, evidence, now), warnings=verdict.warnings)
 
 
 def start(rollout: Rollout, by: str) -> Resume:
@@ -115,7 +114,8 @@ def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetim
         case Advance(is_end=True):
             return structs.replace(rollout, status=Status.FINISHED)
         case Advance(stage=stage, batch=batch):
-            return structs.replace(rollout, stage=stage, batch=batch, settled_at="")
+            opened = evidence.of_stage(stage) if stage == rollout.stage else Counts()
+            return structs.replace(rollout, stage=stage, batch=batch, settled_at="", opened=opened)
         case Hold(is_settled=True):
             return rollout if rollout.settled_at else structs.replace(rollout, settled_at=utc_text(now))
         case Hold():
@@ -123,10 +123,12 @@ def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetim
         case Pause():
             return structs.replace(rollout, status=Status.PAUSED)
         case Resume():
-            seen = {stage: evidence.of_stage(stage) for stage in sorted({tally.stage for tally in evidence.tallies})}
+            seen = [evidence.of_stage(stage) for stage in range(rollout.stage + 1)]
             return structs.replace(rollout, status=Status.RUNNING, acknowledged=seen)
         case Halt():
             return structs.replace(rollout, status=Status.HALTED)
+        case _ as never:
+            assert_never(never)
 
 
 def ceiling(rollout: Rollout, population: int) -> int | None:
@@ -149,25 +151,28 @@ def _go_on(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     wanted = _wanted(rollout, evidence, counts)
     if wanted:
         return _offer(rollout, evidence, wanted)
-    return _unsettled(rollout, counts) or _soak(rollout, counts, now)
+    return _unsettled(rollout, counts) or _soak(rollout, evidence, now)
 
 
-def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int | None:
-    """Return how many more devices the open batch has room for; nothing when there is none left to offer."""
+def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int:
+    """Return how many more devices the open batch has room for, as far as this decision can use it; 0 when there is none left to offer."""
     if evidence.is_exhausted:
         return 0
     most = ceiling(rollout, evidence.population or 0)
-    return rollout.plan.limits.per_minute if most is None else max(0, most - counts.taken)
+    if most is None:
+        # Devices may have joined since the stage was counted: a pass that finds nobody says when it is done.
+        return max(1, (evidence.population or 0) - counts.taken)
+    return max(0, most - counts.taken)
 
 
 def _offer(rollout: Rollout, evidence: Evidence, wanted: int) -> Decision:
     per_minute = rollout.plan.limits.per_minute
     allowed = per_minute - evidence.offered_last_minute
     if allowed < min(wanted, -(-per_minute // _PORTIONS)):
-        reason = f"{evidence.offered_last_minute} devices were offered it within a minute; the limit is {per_minute}."
+        reason = f"Within a minute it was offered to {_devices(evidence.offered_last_minute)}; the limit is {per_minute}."
         return Hold(cause="limit", reason=reason)
     offers = min(wanted, allowed)
-    reason = f"Offer it to up to {offers} more {'device' if offers == 1 else 'devices'} of {_batch_words(rollout)}."
+    reason = f"Offer it to up to {_devices(offers, 'more ')} of {_batch_words(rollout)}."
     return Advance(cause="offer", reason=reason, offers=offers, stage=rollout.stage, batch=rollout.batch)
 
 
@@ -175,35 +180,36 @@ def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
     """Return why the open batch does not soak yet; nothing when it does."""
     if rollout.settled_at:
         return None
-    unresolved = counts.started - counts.resolved
-    enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - counts.superseded)
-    if counts.rejected and not counts.resolved:
-        reason = (
-            f"All {counts.rejected} devices of {_batch_words(rollout)} refused it, so nothing was learnt. See why: 'surefoot device show'."
-        )
+    # An attempt that was replaced or refused after its start has ended, though it says nothing.
+    unresolved = min(counts.started - counts.resolved, counts.open)
+    opened = rollout.opened
+    heard = counts.resolved - opened.resolved
+    # What earlier batches still owe counts for this one too: it only makes the wait longer.
+    enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - counts.superseded - opened.resolved)
+    if counts.rejected and not counts.resolved and not counts.open:
+        reason = f"Nothing was learnt in {_batch_words(rollout)}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
         return Hold(cause="all_refused", reason=reason)
-    if counts.resolved < enough:
-        return Hold(
-            cause="evidence", reason=f"{_batch_words(rollout).capitalize()}: {counts.resolved} of at least {enough} attempts have ended."
-        )
+    if heard < enough:
+        return Hold(cause="evidence", reason=f"{_batch_words(rollout).capitalize()}: {heard} of at least {enough} attempts have ended.")
     if unresolved * 10 > counts.started:
         reason = f"{_batch_words(rollout).capitalize()}: {unresolved} of {counts.started} devices that started have not ended yet."
         return Hold(cause="unresolved", reason=reason)
     return None
 
 
-def _soak(rollout: Rollout, counts: Counts, now: datetime) -> Decision:
+def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     stage = rollout.open_stage
     since = parse_utc(rollout.settled_at) if rollout.settled_at else now
     until = since + timedelta(seconds=stage.soak_s)
     if now < until:
         reason = f"{_batch_words(rollout).capitalize()} soaks for {stage.soak}, until {utc_text(until)}."
         return Hold(cause="soak", reason=reason, is_settled=True)
-    return _next(rollout, counts)
+    return _next(rollout, evidence)
 
 
-def _next(rollout: Rollout, counts: Counts) -> Decision:
+def _next(rollout: Rollout, evidence: Evidence) -> Decision:
     stage = rollout.open_stage
+    counts = evidence.of_stage(rollout.stage)
     done = f"{counts.succeeded} of {counts.resolved} attempts in stage {stage.name} went well"
     if rollout.batch + 1 < len(stage.batches):
         following = structs.replace(rollout, batch=rollout.batch + 1)
@@ -211,15 +217,22 @@ def _next(rollout: Rollout, counts: Counts) -> Decision:
     if rollout.stage + 1 < len(rollout.plan.stages):
         following = structs.replace(rollout, stage=rollout.stage + 1, batch=0)
         return Advance(cause="stage", reason=f"{done}: open {_batch_words(following)}.", stage=rollout.stage + 1)
-    return _end(rollout, counts, done)
+    return _end(rollout, total(tally.counts for tally in evidence.tallies))
 
 
-def _end(rollout: Rollout, counts: Counts, done: str) -> Decision:
+def _end(rollout: Rollout, counts: Counts) -> Decision:
+    """Return what follows the last batch, from the counts of all stages: an attempt of an early stage may still be open."""
     if counts.open:
         still = "attempt is" if counts.open == 1 else "attempts are"
         return Hold(cause="open_attempts", reason=f"Everybody has been offered it; {counts.open} {still} still open.", is_settled=True)
     silent = f" {counts.silent} went silent." if counts.silent else ""
-    return Advance(cause="end", reason=f"Finished: {done}.{silent}", stage=rollout.stage, batch=rollout.batch, is_end=True)
+    return Advance(
+        cause="end",
+        reason=f"Finished: {counts.succeeded} of {counts.resolved} attempts went well.{silent}",
+        stage=rollout.stage,
+        batch=rollout.batch,
+        is_end=True,
+    )
 
 
 def _cases(rollout: Rollout, evidence: Evidence) -> dict[int, Case]:
@@ -230,7 +243,8 @@ def _cases(rollout: Rollout, evidence: Evidence) -> dict[int, Case]:
         if stage == rollout.stage and not evidence.is_exhausted:
             most = ceiling(rollout, evidence.population or 0)
             more = max(0, (evidence.population or 0 if most is None else most) - counts.taken)
-        cases[stage] = Case(counts=counts, acknowledged=rollout.acknowledged.get(stage, Counts()), to_come=max(0, counts.open) + more)
+        acknowledged = rollout.acknowledged[stage] if stage < len(rollout.acknowledged) else Counts()
+        cases[stage] = Case(counts=counts, acknowledged=acknowledged, to_come=max(0, counts.open) + more)
     return cases
 
 
@@ -247,6 +261,10 @@ def _batch_words(rollout: Rollout) -> str:
     if len(stage.batches) == 1:
         return f"stage {stage.name}"
     return f"stage {stage.name}, batch {rollout.batch + 1} of {len(stage.batches)} ({stage.batches[rollout.batch]})"
+
+
+def _devices(number: int, which: str = "") -> str:
+    return f"{number} {which}{'device' if number == 1 else 'devices'}"
 
 
 def _because(why: str) -> str:

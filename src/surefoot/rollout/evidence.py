@@ -108,9 +108,9 @@ class Evidence(Record, frozen=True, kw_only=True):
     """
 
     tallies: list[Tally] = []
-    population: int | None = None
+    population: Annotated[int, Meta(ge=0)] | None = None
     is_exhausted: bool = False
-    offered_last_minute: int = 0
+    offered_last_minute: Annotated[int, Meta(ge=0)] = 0
 
     def of_stage(self, stage: int) -> Counts:
         """Return the counts of one stage, all segments together."""

@@ -69,10 +69,10 @@ def judge(gate: SimpleGate, stages: list[Stage], cases: Mapping[int, Case]) -> V
     """
     warnings: list[str] = []
     for index, case in sorted(cases.items()):
-        if doubt := contradiction(case.counts):
+        seen = case.counts.minus(case.acknowledged)
+        if doubt := contradiction(case.counts) or _lost(seen):
             reason = f"The gate cannot be evaluated: in stage {stages[index].name}, {doubt}. Nothing is offered until the counts are right."
             return Verdict(light=Light.HOLD, cause="gate_unreadable", reason=reason)
-        seen = case.counts.minus(case.acknowledged)
         heard = seen.resolved + seen.late_bad
         base = max(heard, min(gate.min_resolved, heard + case.to_come))
         for cause, bounds, bad, words in _rates(gate, seen):
@@ -93,7 +93,14 @@ def contradiction(counts: Counts) -> str:
         return f"{counts.ended} attempts have ended of {counts.offered} offered"
     if counts.started > counts.offered:
         return f"{counts.started} attempts have started of {counts.offered} offered"
+    if counts.unhealthy > counts.offered:
+        return f"{counts.unhealthy} attempts were unhealthy of {counts.offered} offered"
     return ""
+
+
+def _lost(seen: Counts) -> str:
+    lost = [name for name in FIELDS if getattr(seen, name) < 0]
+    return f"'{lost[0]}' counts {-getattr(seen, lost[0])} less than when a person resumed" if lost else ""
 
 
 def _rates(gate: SimpleGate, seen: Counts) -> list[tuple[str, Bounds, int, str]]:

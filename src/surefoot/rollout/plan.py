@@ -6,6 +6,8 @@
 - A plan that contradicts itself is refused whole; nothing starts of it.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated
@@ -167,15 +169,17 @@ class Rollout(Record, frozen=True, kw_only=True):
         stage: Index of the open stage.
         batch: Index of the open batch in it.
         settled_at: From when the open batch soaks, RFC 3339 UTC; empty until enough of it has been heard of.
-        acknowledged: Counts by stage that a person has seen and resumed after; the gate judges what came since.
+        opened: Counts of the open stage when the open batch was opened: a batch is heard of by what came since.
+        acknowledged: Counts, from the first stage on, that a person has seen and resumed after; the gate judges what came since.
     """
 
     plan: Plan
     status: Status = Status.DRAFT
-    stage: int = 0
-    batch: int = 0
+    stage: Annotated[int, Meta(ge=0)] = 0
+    batch: Annotated[int, Meta(ge=0)] = 0
     settled_at: str = ""
-    acknowledged: dict[int, Counts] = {}
+    opened: Counts = Counts()
+    acknowledged: list[Counts] = []
 
     @property
     def open_stage(self) -> Stage:
@@ -188,25 +192,33 @@ class Rollout(Record, frozen=True, kw_only=True):
         return self.open_stage.shares[self.batch]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """Where a plan contradicts itself: the key, below ``rollout``; what is wrong there; what to write instead."""
+
+    key: str
+    message: str
+    hint: str
+
+
 def check_plan(plan: Plan) -> None:
     """See that a plan does not contradict itself.
 
     Raises:
-        InvalidInput: Two stages of one name, batches that do not grow or do not reach 100%, bounds the wrong way round, or a
-            deadline that no device can keep. Names the key.
+        InvalidInput: It has a flaw; names the key.
     """
-    names = [stage.name for stage in plan.stages]
-    for index, stage in enumerate(plan.stages):
-        if stage.name in names[:index]:
-            raise _wrong(f"stages[{index}].name", f"there is a stage '{stage.name}' already", "Give every stage a name of its own.")
-        _check_batches(stage, f"stages[{index}]")
-    for rate in ("rollback_rate", "health_failure_rate"):
-        bounds: Bounds = getattr(plan.gate.simple, rate)
-        if hundredths(bounds.warn) > hundredths(bounds.pause):
-            raise _wrong(f"gate.simple.{rate}", f"it warns at {bounds.warn}, after it pauses at {bounds.pause}", "Warn at less than that.")
-    for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
-        if not _SHORTEST_DEADLINE_S <= value_s <= _LONGEST_S:
-            raise _wrong(key, "it is not between a minute and 30 days", "Write for example 4h.")
+    found = flaw(plan)
+    if found is not None:
+        raise InvalidInput(f"'rollout.{found.key}': {found.message}.", hint=found.hint)
+
+
+def flaw(plan: Plan) -> Flaw | None:
+    """Return the first place where a plan contradicts itself; nothing when it does not.
+
+    Two stages of one name, batches that do not grow or do not reach 100%, bounds the wrong way round, or a deadline that no
+    device can keep.
+    """
+    return next(_flaws(plan), None)
 
 
 def hundredths(percent: Percent) -> int:
@@ -220,15 +232,35 @@ def seconds(duration: Duration) -> int:
     return int(duration[:-1]) * _UNITS_S[duration[-1]]
 
 
-def _check_batches(stage: Stage, place: str) -> None:
-    shares = stage.shares
+def _flaws(plan: Plan) -> Iterator[Flaw]:
+    names = [stage.name for stage in plan.stages]
+    for index, stage in enumerate(plan.stages):
+        if stage.name in names[:index]:
+            yield Flaw(
+                key=f"stages[{index}].name",
+                message=f"there is a stage '{stage.name}' already",
+                hint="Give every stage a name of its own.",
+            )
+        yield from _of_stage(stage, f"stages[{index}]")
+    yield from _of_gate(plan.gate.simple)
+    for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
+        if not _SHORTEST_DEADLINE_S <= value_s <= _LONGEST_S:
+            yield Flaw(key=key, message="it is not between a minute and 30 days", hint="Write for example 4h.")
+
+
+def _of_stage(stage: Stage, place: str) -> Iterator[Flaw]:
+    shares, written = stage.shares, ", ".join(stage.batches)
     if any(later <= earlier for earlier, later in pairwise(shares)) or shares[0] == 0:
-        raise _wrong(f"{place}.batches", f"{', '.join(stage.batches)} do not grow", "Write growing percentages, as in 1%, 10%, 100%.")
+        yield Flaw(key=f"{place}.batches", message=f"{written} do not grow", hint="Write growing percentages, as in 1%, 10%, 100%.")
     if shares[-1] != WHOLE:
-        raise _wrong(f"{place}.batches", f"they end at {stage.batches[-1]}", "End with 100%: a stage is done when all of it is.")
+        hint = "End with 100%: a stage is done when all of it is."
+        yield Flaw(key=f"{place}.batches", message=f"they end at {stage.batches[-1]}", hint=hint)
     if stage.soak_s > _LONGEST_S:
-        raise _wrong(f"{place}.soak", "it is longer than 30 days", "Write for example 6h.")
+        yield Flaw(key=f"{place}.soak", message="it is longer than 30 days", hint="Write for example 6h.")
 
 
-def _wrong(key: str, message: str, hint: str) -> InvalidInput:
-    return InvalidInput(f"'rollout.{key}': {message}.", hint=hint)
+def _of_gate(gate: SimpleGate) -> Iterator[Flaw]:
+    for rate, bounds in (("rollback_rate", gate.rollback_rate), ("health_failure_rate", gate.health_failure_rate)):
+        if hundredths(bounds.warn) > hundredths(bounds.pause):
+            message = f"it warns at {bounds.warn}, after it pauses at {bounds.pause}"
+            yield Flaw(key=f"gate.simple.{rate}", message=message, hint="Warn at less than that.")

@@ -27,7 +27,7 @@ import uvloop
 from sqlalchemy import NullPool, create_engine
 
 from surefoot.fleet.enroll import token_hash
-from surefoot.model.errors import Error, InvalidInput, StoreError, UnknownError
+from surefoot.model.errors import Error, InvalidInput, StoreError
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
@@ -35,13 +35,18 @@ from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
+from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
+from surefoot.server.services.advance import Census, advance_all
+from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf, refresh
+from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollouts import Verb, steer
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
-from surefoot.server.ui.console import Console, ConsoleParts
+from surefoot.server.ui.console import Console, ConsoleParts, Steer
 from surefoot.server.ui.listener import OperatorListener
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
@@ -51,6 +56,7 @@ from surefoot.trust.signer import load
 
 _LOG = logging.getLogger("surefoot.server")
 _TICK_S = 30
+_ADVANCE_S = 1
 _KEEP_ALIVE_S = 75
 _GRACE_S = 5
 
@@ -96,6 +102,7 @@ class _Parts:
     poll: Poll
     shelf: Shelf
     console: Console
+    census: Census
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
 
 
@@ -182,7 +189,9 @@ def _assemble(
         clock=clock,
     )
     console = Console(
-        ConsoleParts(catalogue=operators.catalogue, steer=_steer, token_name=reads.token_name, secret=_new_secret, clock=clock)
+        ConsoleParts(
+            catalogue=operators.catalogue, steer=_steer(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
+        )
     )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
     listeners = (
@@ -191,14 +200,42 @@ def _assemble(
         _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
+    count = _census(database, reads)
     return _Parts(
-        addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, console=console, servers=servers
+        addresses=addresses,
+        reads=reads,
+        writer=writer,
+        presence=presence,
+        poll=poll,
+        shelf=shelf,
+        console=console,
+        census=count,
+        servers=servers,
     )
 
 
-async def _steer(rollout_id: int, verb: str, by: str, why: str) -> None:  # noqa: ARG001  # the port's words
-    """Refuse: no rollout is stored, so none can be steered."""
-    raise UnknownError(f"There is no rollout {rollout_id}.", hint="See the list of rollouts.")
+def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer:
+    """Return what the console's buttons do: the same verb as the operator API's."""
+
+    async def by_hand(rollout_id: int, verb: str, by: str, why: str) -> None:
+        await steer(rollout_id, Verb(verb), why, by=by, write=writer, now=clock())
+
+    return by_hand
+
+
+def _census(database: Path, reads: SqliteLedger) -> Census:
+    """Return what counts a stage's devices: in a thread, on a connection of its own, so that nobody waits for it."""
+
+    async def count(stored: StoredRollout) -> int:
+        audience = audience_of(reads, stored)
+
+        def walk() -> int:
+            with closing(connect(database)) as connection:
+                return census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
+
+        return await asyncio.to_thread(walk)
+
+    return count
 
 
 def _writer(
@@ -222,6 +259,7 @@ async def _serve_all(
     _write_addresses(settings.data / "server.json", parts.addresses)
     ready(parts.addresses)
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
+    conductor = asyncio.create_task(_conduct(parts, stop, clock))
     try:
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
@@ -229,10 +267,21 @@ async def _serve_all(
         parts.console.close()
         for server, _ in parts.servers:
             server.should_exit = True
-        await asyncio.gather(*loops)
+        stop.set()
+        await asyncio.gather(*loops, conductor)
         await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
         await _tick(parts, settings.data, clock())
         (settings.data / "server.json").unlink(missing_ok=True)
+
+
+async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Let rollouts go on, once a second; a failure is told and tried again."""
+    while not await _is_set_within(stop, _ADVANCE_S):
+        try:
+            for failure in await advance_all(parts.writer, parts.census, clock()):
+                _LOG.error("a rollout holds: %s", failure)
+        except Error as error:
+            _LOG.error("rollouts hold: %s", error)
 
 
 async def _tick(parts: _Parts, data: Path, now: datetime) -> None:

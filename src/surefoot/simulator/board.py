@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board in virtual time: the real agent on flash that loses power, started by a real bootloader's rules.
+"""A simulated board: the real agent on flash that loses power, started by a real bootloader's rules, one step at a time.
 
-What a release does is decided by the bytes in the slot: an image begins with a line that names its ``Behaviour``. The board
-refuses to run bytes that nobody released, so "it always boots something verified" is checked at every single boot.
+- A step is one boot or one turn of the agent. Whoever owns the board takes the steps: a test until something is reached, a
+  world in the order of virtual time, a thread in wall time. A step that waits tells the board's clock, which moves or sleeps.
+- What a release does is decided by the bytes in the slot, out of which ``load`` gets a program.
+- The board may be told what was ever released. It then refuses to run anything else, so that "it always boots something
+  verified" is checked at every single boot.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
@@ -13,6 +16,7 @@ from typing import NoReturn
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS, open_journal
 from surefoot.agent.boot.file import FileBootControl, boot, factory, save
+from surefoot.agent.clock import Clock
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
@@ -24,19 +28,21 @@ from surefoot.agent.transport import Polled, Server
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest, digest_of
-from surefoot.model.errors import TransportError
+from surefoot.model.errors import Error, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.slot import Installed, SlotName
 from surefoot.simulator.clock import VirtualClock
-from surefoot.simulator.flash import SimulatedFlash
+from surefoot.simulator.flash import PowerCut, SimulatedFlash
+from surefoot.simulator.program import SERVER_OVERRIDE, Load, Program
 from surefoot.trust.metadata import Files
 
 _MAX_STEPS = 10_000
-_BOOT_S = 5.0
+_MAX_BOOTS = 50
+_TAG = b"surefoot-simulated "
 
 
 class Behaviour(StrEnum):
-    """What a release does once it is started."""
+    """What a release made by ``image`` does once it is started."""
 
     GOOD = "good"
     CRASHES = "crashes"
@@ -55,9 +61,57 @@ class UnverifiedBootError(AssertionError):
 
 def image(behaviour: Behaviour, size: int) -> bytes:
     """Return an image of ``size`` bytes whose release behaves like that; every 4 KiB of it is different."""
-    head = f"surefoot-simulated {behaviour}\n".encode()
+    head = _TAG + f"{behaviour}\n".encode()
     body = b"".join(f"{behaviour} {offset:>12}\n".encode().ljust(64, b".") for offset in range(0, size, 64))
     return (head + body)[:size]
+
+
+@dataclass(frozen=True, slots=True)
+class SketchedProgram:
+    """The program of an image that only names its ``Behaviour`` in its first line."""
+
+    behaviour: Behaviour
+
+    def at_start(self, serial: str) -> None:
+        """Crash, if it is one that does; one that hangs is reset by its watchdog, which comes to the same."""
+        if self.behaviour in {Behaviour.CRASHES, Behaviour.HANGS}:
+            raise RuntimeError(f"{serial} {self.behaviour}")
+
+    def is_healthy(self) -> bool:
+        """Say whether it is one that is."""
+        return self.behaviour is not Behaviour.UNHEALTHY
+
+    def agent_environment(self) -> Mapping[str, str]:
+        """Send the agent astray, if it is one that does."""
+        return {SERVER_OVERRIDE: "https://nobody"} if self.behaviour is Behaviour.LOSES_SERVER else {}
+
+
+def load_sketch(image: bytes) -> SketchedProgram:
+    """Return the program of an image made by ``image``; ``ValueError`` for any other."""
+    return SketchedProgram(Behaviour(image.split(b"\n", 1)[0].removeprefix(_TAG).decode()))
+
+
+class Nobody:
+    """A server that is not there."""
+
+    def __init__(self, url: str) -> None:
+        """Be nobody at ``url``."""
+        self._url = url
+
+    def poll(self, etag: str) -> Polled:  # noqa: ARG002  # the port's
+        """Raise ``TransportError``."""
+        raise self._silence()
+
+    def send(self, batch: EventBatch) -> Acknowledgement:  # noqa: ARG002  # the port's
+        """Raise ``TransportError``."""
+        raise self._silence()
+
+    def open(self, url: str, offset: int) -> Response:  # noqa: ARG002  # the port's
+        """Raise ``TransportError``."""
+        raise self._silence()
+
+    def _silence(self) -> TransportError:
+        return TransportError(f"{self._url} does not answer.")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,20 +123,33 @@ class SimulatedBoard:
         board: What decides whether an image fits.
         flash: What survives; replaced by what is left of it after a power cut.
         server: The server, which knows nothing of power cuts here.
-        released: Digests of everything that was ever released, by which each boot is judged.
-        clock: Virtual time.
+        released: Digests of everything that was ever released, by which each boot is judged; ``None`` judges none.
+        clock: Virtual time, or wall time.
         policy: The agent's numbers.
+        load: Gets the program out of a slot's image.
+        elsewhere: Connects to the address that a release sends its agent to.
+        renew: Gets the device a new certificate when that is due.
+        boot_s: How long a boot takes.
+        at_boot: Told of each slot that is started and what lies in it, before it runs.
         boots: The slot and digest of every boot, in order.
+        runner: The agent, while it runs.
     """
 
     device_id: DeviceId
     board: Board
     flash: SimulatedFlash
     server: Server
-    released: Collection[Digest]
-    clock: VirtualClock = field(default_factory=VirtualClock)
+    released: Collection[Digest] | None = None
+    clock: Clock = field(default_factory=VirtualClock)
     policy: Policy = field(default_factory=lambda: Policy(settle_s=2, trial_s=20))
+    load: Load = load_sketch
+    elsewhere: Callable[[str], Server] = Nobody
+    renew: Callable[[], None] = lambda: None
+    boot_s: float = 5.0
+    at_boot: Callable[[SlotName, Digest], None] = lambda _slot, _found: None
     boots: list[tuple[SlotName, Digest]] = field(default_factory=list)
+    runner: Runner | None = field(default=None, init=False)
+    _event: Event | None = field(default=None, init=False)
 
     def leave_factory(self, running: Installed, content: bytes, director_root: bytes, image_root: bytes) -> None:
         """Write what a board has when it is first powered in the field: one good slot, both roots, the agent's first state."""
@@ -91,8 +158,11 @@ class SimulatedBoard:
         trusted = TrustedStore(self.flash, f"{DATA}/trusted")
         trusted.save("director", {"root.json": director_root})
         trusted.save("image", {"root.json": image_root})
-        journal = open_journal(self.flash)
-        journal.append(factory_state(running, SlotName.A, self.clock.now()))
+        self.first_power(running)
+
+    def first_power(self, running: Installed) -> None:
+        """Write the agent's first state on flash that has everything else."""
+        open_journal(self.flash).append(factory_state(running, SlotName.A, self.clock.now()))
 
     def run(self, until: Callable[[Runner], bool]) -> None:
         """Boot and run, over and over, until the agent has got somewhere.
@@ -102,41 +172,48 @@ class SimulatedBoard:
             UnverifiedBootError: A slot that was booted holds bytes that nobody released.
             RuntimeError: It does not get there.
         """
-        for _ in range(50):
-            if self._life(until):
+        self.off()
+        first = len(self.boots)
+        for _ in range(_MAX_STEPS):
+            if len(self.boots) - first > _MAX_BOOTS:
+                raise RuntimeError(f"{len(self.boots)} boots and no end: {self.boots[-5:]}")
+            if self.step() and self.runner is not None and until(self.runner):
                 return
-        raise RuntimeError(f"{len(self.boots)} boots and no end: {self.boots[-5:]}")
+        raise RuntimeError(f"the agent does not get out of {None if self.runner is None else self.runner.state.phase}")
+
+    def off(self) -> None:
+        """Lose everything that is not on the flash; the next step boots."""
+        self.runner = self._event = None
+
+    def step(self) -> bool:
+        """Boot, or let the agent take one step; say whether it was the agent, and it still runs.
+
+        Raises:
+            PowerCut: The flash was told to lose power; give the board what is left of it.
+            UnverifiedBootError: The slot to boot holds bytes that nobody released.
+            Error: The agent ended with it; the next step boots.
+        """
+        try:
+            if self.runner is None or self._event is None:
+                self._boot()
+                return False
+            self._event = self.runner.advance(self._event)
+        except Rebooting:
+            self.off()
+            return False
+        except (PowerCut, Error):
+            self.off()
+            raise
+        return True
 
     def trusted(self, repository: str) -> Files:
         """Return the metadata the device trusts now."""
         return TrustedStore(self.flash, f"{DATA}/trusted").load("director" if repository == "director" else "image")
 
-    def _life(self, until: Callable[[Runner], bool]) -> bool:
-        slot = boot(self.flash)
-        content = read_file(self.flash, SLOTS[slot]) or b""
-        self.boots.append((slot, digest_of(content)))
-        if digest_of(content) not in self.released:
-            raise UnverifiedBootError(f"slot {slot} holds {len(content)} bytes that nobody released")
-        self.flash.count(f"effect boot slot {slot}")
-        self.clock.sleep(_BOOT_S)
-        behaviour = Behaviour(content.split(b"\n", 1)[0].removeprefix(b"surefoot-simulated ").decode())
-        if behaviour in {Behaviour.CRASHES, Behaviour.HANGS}:
-            return False  # the agent never starts; the board resets, or its watchdog does it
-        try:
-            return self._run_agent(slot, behaviour, until)
-        except Rebooting:
-            return False
-
-    def _run_agent(self, slot: SlotName, behaviour: Behaviour, until: Callable[[Runner], bool]) -> bool:
-        runner = Runner(self._parts(behaviour), slot)
-        event: Event = runner.booted()
-        for _ in range(_MAX_STEPS):
-            event = runner.advance(event)
-            if until(runner):
-                return True
-        raise RuntimeError(f"the agent does not get out of {runner.state.phase}")
-
-    def _parts(self, behaviour: Behaviour) -> Parts:
+    def parts(self, program: Program) -> Parts:
+        """Return what the agent of a started ``program`` is put together from."""
+        elsewhere = program.agent_environment().get(SERVER_OVERRIDE)
+        server = self.server if elsewhere is None else self.elsewhere(elsewhere)
         return Parts(
             device_id=self.device_id,
             agent_version="simulated",
@@ -145,13 +222,36 @@ class SimulatedBoard:
             trusted=TrustedStore(self.flash, f"{DATA}/trusted"),
             slots=SlotFiles(self.flash, SLOTS, self.board.slot_capacity_bytes),
             boot=FileBootControl(self.flash),
-            server=_CountedServer(server=self.server, flash=self.flash, is_reachable=behaviour is not Behaviour.LOSES_SERVER),
-            monitor=_SimulatedHealth(clock=self.clock, is_healthy=behaviour is not Behaviour.UNHEALTHY),
+            server=_CountedServer(server=server, flash=self.flash),
+            monitor=ProgramHealth(program, self.clock),
             clock=self.clock,
             reboot=self._reboot,
-            renew=lambda: None,
+            renew=self.renew,
             policy=self.policy,
         )
+
+    def _boot(self) -> None:
+        slot = boot(self.flash)
+        content = read_file(self.flash, SLOTS[slot]) or b""
+        found = digest_of(content)
+        self.boots.append((slot, found))
+        if self.released is not None and found not in self.released:
+            raise UnverifiedBootError(f"slot {slot} holds {len(content)} bytes that nobody released")
+        self.flash.count(f"effect boot slot {slot}")
+        self.at_boot(slot, found)
+        self.clock.sleep(self.boot_s)
+        program = self._start(content)
+        if program is not None:
+            runner = Runner(self.parts(program), slot)
+            self._event, self.runner = runner.booted(), runner
+
+    def _start(self, content: bytes) -> Program | None:
+        try:
+            program = self.load(content)
+            program.at_start(self.device_id)
+        except Exception:  # noqa: BLE001  # whatever a release raises is a crash of the release: the board resets
+            return None
+        return program
 
     def _reboot(self) -> NoReturn:
         self.flash.count("effect reboot")
@@ -164,40 +264,44 @@ class _CountedServer:
 
     server: Server
     flash: SimulatedFlash
-    is_reachable: bool
 
     def poll(self, etag: str) -> Polled:
-        self._leave("poll")
+        self.flash.count("effect poll")
         answer = self.server.poll(etag)
         self.flash.count("effect poll answered")
         return answer
 
     def send(self, batch: EventBatch) -> Acknowledgement:
-        self._leave("report")
+        self.flash.count("effect report")
         answer = self.server.send(batch)
         self.flash.count("effect report answered")
         return answer
 
     def open(self, url: str, offset: int) -> Response:
-        self._leave("download")
+        self.flash.count("effect download")
         return self.server.open(url, offset)
 
-    def _leave(self, what: str) -> None:
-        self.flash.count(f"effect {what}")
-        if not self.is_reachable:
-            raise TransportError("This release has lost the server.")
 
+class ProgramHealth:
+    """The health of a release as its own code tells it."""
 
-@dataclass(slots=True, kw_only=True)
-class _SimulatedHealth:
-    clock: VirtualClock
-    is_healthy: bool
-    since_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.since_s = self.clock.monotonic()
+    def __init__(self, program: Program, clock: Clock) -> None:
+        """Ask ``program``; a release that is well counts as such from now on."""
+        self._program = program
+        self._clock = clock
+        self._since_s: float | None = clock.monotonic()
 
     def check(self) -> Health:
-        if not self.is_healthy:
+        """Implement ``HealthMonitor``."""
+        if not self._is_healthy():
+            self._since_s = None
             return Health(healthy_s=0, failing="The release says that it is not healthy.")
-        return Health(healthy_s=self.clock.monotonic() - self.since_s, failing="")
+        now_s = self._clock.monotonic()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        return Health(healthy_s=now_s - self._since_s, failing="")
+
+    def _is_healthy(self) -> bool:
+        try:
+            return self._program.is_healthy()
+        except Exception:  # noqa: BLE001  # a release that cannot say that it is well is not
+            return False

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -117,6 +118,7 @@ class SimulatedFile:
         self._flash = flash
         self._path = path
         self._inode = inode
+        self._is_open = True
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
@@ -142,8 +144,15 @@ class SimulatedFile:
         """Put the file's bytes and length on the chip."""
         self._flash.sync(self._path, self._inode)
 
+    def is_file(self, inode: int | None) -> bool:
+        """Say whether this is the file with that number; for the flash only."""
+        return self._inode == inode
+
     def close(self) -> None:
-        """Do nothing: there is no descriptor to give back, and closing does not sync."""
+        """Let the flash forget the file if it has no name any more; closing does not sync, and doing it twice does it once."""
+        if self._is_open:
+            self._is_open = False
+            self._flash.closed(self._inode)
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -162,18 +171,21 @@ class SimulatedFlash:
         cut_at: Number of the operation at which the power goes, or ``None``.
         cut_in_half: Whether a write that is cut leaves the first half of its block in the cache.
         operations: How many operations have happened; the next one has this number plus one.
-        log: One line for each operation, oldest first, for the message of a test that fails.
+        log: One line for each operation, oldest first, for the message of a test that fails; empty when none is kept.
     """
 
-    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024) -> None:
-        """Make an empty flash that has power."""
+    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True) -> None:
+        """Make an empty flash that has power; a log grows for as long as the flash is used."""
         self.capacity_bytes = capacity_bytes
+        self._keeps_log = keeps_log
         self.cut_at: int | None = None
         self.cut_in_half = False
         self.operations = 0
         self.log: list[str] = []
         self._has_power = True
         self._inodes: dict[int, _Inode] = {}
+        self._next_inode = 0
+        self._opened: dict[int, int] = {}
         self._names: dict[str, int] = {}
         self._durable_names: dict[str, int] = {}
         self._unsynced: list[_Naming] = []
@@ -185,7 +197,13 @@ class SimulatedFlash:
             if not create:
                 raise FileNotFoundError(path)
             self._create(path)
-        return SimulatedFile(self, path, self._names[path])
+        inode = self._names[path]
+        self._opened[inode] = self._opened.get(inode, 0) + 1
+        return SimulatedFile(self, path, inode)
+
+    def is_at(self, file: SimulatedFile, path: str) -> bool:
+        """Say whether ``path`` still names this open file, and not one that has replaced it."""
+        return file.is_file(self._names.get(path))
 
     def exists(self, path: str) -> bool:
         """Say whether there is a file at ``path``."""
@@ -225,6 +243,7 @@ class SimulatedFlash:
         for naming in reversed(synced):
             naming.apply(self._durable_names)
         self._unsynced = waiting[::-1]
+        self._free()
 
     def count(self, description: str) -> None:
         """Count one operation, and cut the power if this is where it goes.
@@ -239,13 +258,15 @@ class SimulatedFlash:
             self._has_power = False
             raise PowerCut(f"operation {self.cut_at}: {description}")
         self.operations += 1
-        self.log.append(f"{self.operations} {description}")
+        if self._keeps_log:
+            self.log.append(f"{self.operations} {description}")
 
     def fork(self) -> "SimulatedFlash":
         """Return an independent copy that has power and no cut planned; files opened before stay with the original."""
-        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes)
+        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
         copy.operations = self.operations
         copy.log = list(self.log)
+        copy._next_inode = self._next_inode
         copy._inodes = {number: inode.copy() for number, inode in self._inodes.items()}
         copy._names = dict(self._names)
         copy._durable_names = dict(self._durable_names)
@@ -263,7 +284,8 @@ class SimulatedFlash:
         """
         self._has_power = False
         after = self.fork()
-        after.log.append(f"- power back, unsynced {damage} (seed {seed})")
+        if self._keeps_log:
+            after.log.append(f"- power back, unsynced {damage} (seed {seed})")
         after._settle(damage, seed)  # noqa: SLF001  # a flash of this class, not yet given out
         return after
 
@@ -291,6 +313,10 @@ class SimulatedFlash:
         self.count(f"truncate {path} to {size}")
         content.resize(size)
 
+    def closed(self, inode: int) -> None:
+        """Note that one of a file's users is gone; for open files only."""
+        self._opened[inode] -= 1
+
     def sync(self, path: str, inode: int) -> None:
         """Put a file's bytes and length on the chip; for open files only."""
         self.count(f"sync {path}")
@@ -298,7 +324,7 @@ class SimulatedFlash:
         file.durable = file.cached.copy()
 
     def _check(self, path: str) -> None:
-        parts_of(path)
+        _require_path(path)
         self._need_power()
 
     def _need_power(self) -> None:
@@ -316,13 +342,21 @@ class SimulatedFlash:
     def _create(self, path: str) -> None:
         self._need_room(path, 0, 1)
         self.count(f"create {path}")
-        number = len(self._inodes)
+        number, self._next_inode = self._next_inode, self._next_inode + 1
         self._inodes[number] = _Inode()
         self._name(_Naming(inode=number, source=None, target=path))
 
     def _name(self, naming: _Naming) -> None:
         naming.apply(self._names)
         self._unsynced.append(naming)
+
+    def _free(self) -> None:
+        """Forget files that no name leads to, on the chip or in the cache, and that nobody has open."""
+        needed = {*self._names.values(), *self._durable_names.values(), *(naming.inode for naming in self._unsynced)}
+        for number in self._inodes.keys() - needed:
+            if self._opened.get(number, 0) == 0:
+                del self._inodes[number]
+                self._opened.pop(number, None)
 
     def _settle(self, damage: Damage, seed: int) -> None:
         for number, naming in enumerate(self._unsynced):
@@ -339,6 +373,11 @@ class SimulatedFlash:
                     inode.cached = inode.durable.copy()
         self._unsynced = []
         self._names = dict(self._durable_names)
+        self._free()
+
+
+# A board has a dozen paths, and asks for each of them a hundred times an update.
+_require_path = lru_cache(maxsize=256)(parts_of)
 
 
 def _folder_of(path: str) -> str:

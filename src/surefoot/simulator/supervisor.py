@@ -8,6 +8,7 @@ empty at every boot as a ``/run`` in memory is. A slot's image is a program that
 - A program that ends has failed to boot, whatever its exit status; the board boots again after a short while.
 - ``run/reboot`` asks for a reboot; the whole process group is ended first.
 - ``run/watchdog`` must be touched; when it is not, the group is killed and the board boots again.
+- ``story.json`` says what the board remembers of its updates, see ``surefoot.simulator.story``.
 """
 
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -25,7 +27,10 @@ from threading import Event
 from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import boot
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.storage import read_file
+from surefoot.model.digest import digest_of
 from surefoot.model.slot import SlotName
+from surefoot.simulator.recorder import FolderRecorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,20 +90,25 @@ class Board:
 
         Raises:
             BootError: The bootloader's state cannot be read or written: the board does not start.
+            DeviceError: The agent's journal is damaged.
+            InvalidInput: ``story.json`` cannot be read.
         """
-        while not stop.is_set():
-            self._boot_once(stop)
-            stop.wait(self._timing.pause_s)
+        with closing(FolderRecorder(self._folder)) as recorder:
+            while not stop.is_set():
+                self._boot_once(recorder, stop)
+                stop.wait(self._timing.pause_s)
         self._say("off")
 
-    def _boot_once(self, stop: Event) -> None:
-        slot = boot(PosixStorage(self._folder))
+    def _boot_once(self, recorder: FolderRecorder, stop: Event) -> None:
+        storage = PosixStorage(self._folder)
+        slot = boot(storage)
+        recorder.booted(slot, digest_of(read_file(storage, SLOTS[slot]) or b""))
         self._boots += 1
         self._clear_run()
         self._say(f"boot #{self._boots} slot {slot}")
         process = self._start(slot)
         try:
-            self._say(self._watch(process, slot, stop))
+            self._say(self._watch(process, slot, recorder, stop))
         finally:
             self._end(process)
 
@@ -123,10 +133,11 @@ class Board:
             start_new_session=True,
         )
 
-    def _watch(self, process: subprocess.Popen[bytes], slot: SlotName, stop: Event) -> str:
+    def _watch(self, process: subprocess.Popen[bytes], slot: SlotName, recorder: FolderRecorder, stop: Event) -> str:
         watched = self._folder / "run" / "watchdog"
         watchdog = Watchdog(_stamp(watched), time.monotonic(), self._timing)
         while not stop.wait(self._timing.look_s):
+            recorder.look()
             if (self._folder / "run" / "reboot").exists():
                 self._ask_to_end(process)
                 return "reboot"

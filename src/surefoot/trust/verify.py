@@ -18,6 +18,7 @@ Whether *this device may run it now* (hardware, versions, time) is decided by ``
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from tuf.api.metadata import Root, Signed, Snapshot, TargetFile, Targets, Timestamp
@@ -132,9 +133,7 @@ def load(files: Files, *, device_id: DeviceId | None = None) -> Trusted:
     """
     if "root.json" not in files:
         raise MetadataError("There is no trusted root.", hint="Enrol the device again.")
-    root = read(files["root.json"], Root, name="trusted root.json").signed
-    verified(files["root.json"], Root, root, "root", name="trusted root.json")
-    return _drop_disowned(Trusted(files=files, root=root, device_id=device_id))
+    return _drop_disowned(Trusted(files=files, root=_self_signed(files["root.json"]), device_id=device_id))
 
 
 def refresh(trusted: Trusted, fetched: Files, now: datetime) -> Trusted:
@@ -244,6 +243,13 @@ def find_target(trusted: Trusted, fetched: Files, path: str, now: datetime) -> t
                 break
         waiting.extend(reversed(children))
     raise NotInImageRepositoryError(f"The image repository does not list {path}.")
+
+
+@lru_cache(maxsize=4)
+def _self_signed(data: bytes) -> Root:
+    # Depends on the bytes alone and on no clock, so the two roots of a device need it once for each start of its agent.
+    root = read(data, Root, name="trusted root.json").signed
+    return verified(data, Root, root, "root", name="trusted root.json")
 
 
 def _drop_disowned(trusted: Trusted) -> Trusted:

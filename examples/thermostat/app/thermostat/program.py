@@ -38,7 +38,7 @@ def run(board: Path, slot: str, stop: threading.Event) -> None:
     folder = board / "run"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "watchdog").touch()
-    behaviour.at_start()
+    behaviour.at_start(os.environ.get("SUREFOOT_SERIAL", ""))
     status = Status(version=version(), slot=slot)
     port = serve_health(status)
     replace(folder / "health-port", f"{port}\n")

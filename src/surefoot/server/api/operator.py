@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator API: blobs, releases, metadata, tokens, devices and orders; its OpenAPI document is ``/schema/openapi.json``.
+"""The operator API: blobs, releases, metadata, tokens, devices, groups and orders; its OpenAPI document is ``/schema/openapi.json``.
 
 Every call carries a named token (RFC 6750); every act is stored with that name.
 """
@@ -19,14 +19,19 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
-from surefoot.model.assignment import DeviceId
+from surefoot.fleet.filter import parse
+from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
 from surefoot.model.manifest import BuildId
 from surefoot.model.record import Name, to_json
 from surefoot.model.version import SemVer
 from surefoot.model.wire import EnrolmentOffer
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.plan import Plan
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
     Problem,
@@ -40,19 +45,33 @@ from surefoot.server.api.http import (
     too_large,
 )
 from surefoot.server.services.access import UserAnswer, UserRequest, add_user, remove_user
-from surefoot.server.services.catalogue import Catalogue, DevicePage, DeviceStory, ReleaseList, ReleaseStory, UserList
+from surefoot.server.services.catalogue import (
+    Catalogue,
+    DevicePage,
+    DeviceStory,
+    GroupList,
+    ReleaseList,
+    ReleaseStory,
+    RolloutDevices,
+    RolloutList,
+    RolloutStory,
+    UserList,
+    VersionList,
+)
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
+from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 
 _BY = "surefoot.by"
 _FORMS = {
     meta.pattern: meta.description
-    for kind in (Name, SemVer, BuildId, Digest, DeviceId)
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue)
     for meta in get_args(getattr(kind, "__supertype__", kind))
     if isinstance(meta, Meta) and meta.pattern
 }
@@ -194,15 +213,25 @@ async def delete_user(request: Request[Any, Any, Any], name: FromPath[str], part
 
 @get("/devices")
 async def list_devices(
-    parts: NamedDependency[OperatorParts], after: FromQuery[str] = "", limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100
+    parts: NamedDependency[OperatorParts],
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+    wanted: Annotated[str, QueryParameter(name="filter")] = "",
 ) -> DevicePage:
-    """List devices in the order of their ids, a page at a time."""
-    return parts.catalogue.devices(after, limit)
+    """List devices in the order of their ids, a page at a time: all, or those that a filter means."""
+    # A filter may read the whole fleet; devices are not to wait for that.
+    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted))
+
+
+@get("/versions")
+async def list_versions(parts: NamedDependency[OperatorParts]) -> VersionList:
+    """Say how many devices run which version."""
+    return parts.catalogue.versions()
 
 
 @get("/devices/{device_id:str}")
 async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
-    """Show a device with its newest assignments and events."""
+    """Show a device with its attributes and groups, and its newest assignments and events."""
     return parts.catalogue.story(DeviceId(device_id))
 
 
@@ -212,6 +241,89 @@ async def post_order(
 ) -> Attempt:
     """Order a release for one device, in place of what was ordered before."""
     return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, signers=parts.signers, now=parts.clock())
+
+
+@post("/rollouts", status_code=201)
+async def post_rollout(request: Request[Any, Any, Any], data: JSONBody[Plan], parts: NamedDependency[OperatorParts]) -> CreateAnswer:
+    """Create a rollout from a plan; nothing is offered until it is started."""
+    return await create(data, parts.secret(), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/rollouts")
+async def list_rollouts(parts: NamedDependency[OperatorParts]) -> RolloutList:
+    """List every rollout, newest first."""
+    return parts.catalogue.rollouts()
+
+
+@get("/rollouts/{rollout_id:int}")
+async def show_rollout(rollout_id: FromPath[int], parts: NamedDependency[OperatorParts]) -> RolloutStory:
+    """Show a rollout: where it stands, what is known of it, and its newest decisions with their evidence."""
+    return parts.catalogue.rollout(rollout_id)
+
+
+@get("/rollouts/{rollout_id:int}/devices")
+async def list_rollout_devices(
+    rollout_id: FromPath[int],
+    parts: NamedDependency[OperatorParts],
+    outcome: FromQuery[Outcome | None] = None,
+    after: FromQuery[int] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> RolloutDevices:
+    """List the attempts of a rollout, a page at a time; with ``outcome``, those that ended so."""
+    return parts.catalogue.rollout_devices(rollout_id, outcome, after, limit)
+
+
+@post("/rollouts/{rollout_id:int}/{verb:str}", status_code=200)
+async def post_steer(
+    request: Request[Any, Any, Any],
+    rollout_id: FromPath[int],
+    verb: FromPath[Verb],
+    data: JSONBody[SteerRequest],
+    parts: NamedDependency[OperatorParts],
+) -> Decision:
+    """Start, pause, resume or halt a rollout; a halt is for good."""
+    return await steer(rollout_id, verb, data.why, by=_by(request), write=parts.write, now=parts.clock())
+
+
+@put("/devices/{device_id:str}/attributes")
+async def put_attributes(
+    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[AttributesRequest], parts: NamedDependency[OperatorParts]
+) -> Device:
+    """Set all attributes that a device is given; they win over those it reports."""
+    return await give_attributes(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+
+
+@get("/groups")
+async def list_groups(parts: NamedDependency[OperatorParts]) -> GroupList:
+    """List groups, by name."""
+    return parts.catalogue.groups()
+
+
+@get("/groups/{name:str}/devices")
+async def list_members(
+    name: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
+) -> DevicePage:
+    """List the devices of a group in the order in which rollouts come to them, a page at a time."""
+    return parts.catalogue.members(name, after, limit)
+
+
+@put("/groups/{name:str}/devices/{device_id:str}", status_code=204)
+async def put_member(
+    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Put a device into a group; the same again changes nothing."""
+    await add_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+
+
+@delete("/groups/{name:str}/devices/{device_id:str}")
+async def delete_member(
+    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Take a device out of a group."""
+    await remove_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
 
 
 def _litestar(parts: OperatorParts) -> Litestar:
@@ -227,8 +339,19 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_users,
         delete_user,
         list_devices,
+        list_versions,
         show_device,
         post_order,
+        post_rollout,
+        list_rollouts,
+        show_rollout,
+        list_rollout_devices,
+        post_steer,
+        put_attributes,
+        list_groups,
+        list_members,
+        put_member,
+        delete_member,
     ]
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists for people, in SQLAlchemy Core: devices, releases, and what happened on one device.
+"""Lists for people, in SQLAlchemy Core: devices, groups, releases, and what happened on one device.
 
 Management queries only; nothing that a device calls comes here. Pages go by key, so that the last costs what the first does.
 """
@@ -7,20 +7,58 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, select
+from sqlalchemy import Engine, Row, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device, DeviceState
-from surefoot.model.assignment import DeviceId
+from surefoot.fleet.device import Device, DeviceState, attributes
+from surefoot.fleet.filter import EVERYTHING, Filter, check_names
+from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import ReleaseIndex
 from surefoot.model.record import from_json, utc_text
-from surefoot.server.db.schema import api_token, assignment, device, event, presence, release
-from surefoot.server.services.catalogue import DevicePage, DeviceStory, ReleaseLine, ReleaseList, StoredEvent, UserLine, UserList
+from surefoot.rollout.cohort import place
+from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
+from surefoot.rollout.plan import Rollout, Stage
+from surefoot.server.db.filter import condition
+from surefoot.server.db.schema import (
+    api_token,
+    assignment,
+    attribute_name,
+    counter,
+    decision,
+    device,
+    event,
+    member,
+    presence,
+    release,
+    rollout,
+    version_count,
+)
+from surefoot.server.services.catalogue import (
+    DevicePage,
+    DeviceStory,
+    GroupLine,
+    GroupList,
+    ReleaseLine,
+    ReleaseList,
+    RolloutDevice,
+    RolloutDevices,
+    RolloutLine,
+    RolloutList,
+    RolloutStory,
+    StoredDecision,
+    StoredEvent,
+    UserLine,
+    UserList,
+    VersionLine,
+    VersionList,
+)
 
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
+_MOST_DECISIONS = 200
 _DEVICES = select(device, presence.c.last_seen, presence.c.polls).outerjoin(presence, presence.c.device_id == device.c.device_id)
 
 
@@ -31,18 +69,50 @@ class SqlCatalogue:
         """Read through ``engine``; the caller disposes of it."""
         self._engine = engine
 
-    def devices(self, after: str, limit: int) -> DevicePage:
-        """Return up to ``limit`` devices whose id comes after ``after``."""
-        query = _DEVICES.where(device.c.device_id > after).order_by(device.c.device_id).limit(limit)
-        found = [_device(row) for row in self._rows(query)]
-        return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+        """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means."""
+        check_names(wanted, self.attribute_names())
+        query = _DEVICES.where(device.c.device_id > after, condition(wanted)).order_by(device.c.device_id).limit(limit)
+        return _page(self._rows(query), limit)
+
+    def groups(self) -> GroupList:
+        """Return every group, by name."""
+        query = select(member.c.group_name, func.count().label("devices")).group_by(member.c.group_name).order_by(member.c.group_name)
+        return GroupList(groups=[GroupLine(name=row.group_name, devices=row.devices) for row in self._rows(query)])
+
+    def members(self, group: str, after: str, limit: int) -> DevicePage:
+        """Return up to ``limit`` members of a group, in the order in which rollouts come to them."""
+        if not self._rows(select(member.c.device_id).where(member.c.group_name == group).limit(1)):
+            raise UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
+        query = _DEVICES.join(member, member.c.device_id == device.c.device_id).where(member.c.group_name == group)
+        if after:
+            query = query.where(tuple_(member.c.bucket, member.c.device_id) > (place(after), after))
+        return _page(self._rows(query.order_by(member.c.bucket, member.c.device_id).limit(limit)), limit)
+
+    def attribute_names(self) -> set[str]:
+        """Return every attribute that a filter may compare, the built-in ones among them."""
+        return {*BUILT_IN, *(row.name for row in self._rows(select(attribute_name)))}
+
+    def versions(self) -> VersionList:
+        """Return what the fleet runs, most devices first; reads counters, not devices."""
+        order = (version_count.c.devices.desc(), version_count.c.product, version_count.c.version)
+        rows = self._rows(select(version_count).order_by(*order))
+        return VersionList(versions=[VersionLine(product=row.product, version=row.version, devices=row.devices) for row in rows])
 
     def story(self, device_id: DeviceId) -> DeviceStory:
         """Return one device's story; ``UnknownError`` when there is no such device."""
         rows = self._rows(_DEVICES.where(device.c.device_id == device_id))
         if not rows:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
-        return DeviceStory(device=_device(rows[0]), assignments=self._attempts(device_id), events=self._events(device_id))
+        found = _device(rows[0])
+        groups = self._rows(select(member.c.group_name).where(member.c.device_id == device_id).order_by(member.c.group_name))
+        return DeviceStory(
+            device=found,
+            attributes=attributes(found),
+            groups=[row.group_name for row in groups],
+            assignments=self._attempts(device_id),
+            events=self._events(device_id),
+        )
 
     def users(self) -> UserList:
         """Return every operator, by name."""
@@ -53,6 +123,63 @@ class SqlCatalogue:
         """Return every published release, newest first."""
         query = select(release).order_by(release.c.published_at.desc(), release.c.product, release.c.version)
         return ReleaseList(releases=[_release(row) for row in self._rows(query)])
+
+    def rollouts(self) -> RolloutList:
+        """Return every rollout, newest first."""
+        rows = self._rows(select(rollout).order_by(rollout.c.rollout_id.desc()))
+        return RolloutList(rollouts=[self._rollout_line(row) for row in rows])
+
+    def rollout(self, rollout_id: int) -> RolloutStory:
+        """Return one rollout's story; ``UnknownError`` when there is no such rollout."""
+        row = self._rollout(rollout_id)
+        newest = select(decision.c.body).where(decision.c.rollout_id == rollout_id).order_by(decision.c.number.desc())
+        return RolloutStory(
+            rollout_id=rollout_id,
+            created_at=_text(row.created_at),
+            created_by=row.created_by,
+            rollout=from_json(row.body, Rollout, what="stored rollout"),
+            evidence=Evidence(tallies=self._tallies(rollout_id), population=row.population, is_exhausted=bool(row.walk_is_over)),
+            decisions=[
+                from_json(found.body, StoredDecision, what="stored decision") for found in self._rows(newest.limit(_MOST_DECISIONS))
+            ],
+        )
+
+    def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:
+        """Return up to ``limit`` attempts of a rollout; ``UnknownError`` when there is no such rollout."""
+        stages = from_json(self._rollout(rollout_id).body, Rollout, what="stored rollout").plan.stages
+        mine = select(assignment.c.body).where(assignment.c.rollout_id == rollout_id, assignment.c.assignment_id > after)
+        if outcome is not None:
+            mine = mine.where(assignment.c.outcome == outcome.value)
+        rows = self._rows(mine.order_by(assignment.c.assignment_id).limit(limit))
+        found = [_rollout_device(from_json(row.body, Attempt, what="stored assignment"), stages) for row in rows]
+        return RolloutDevices(devices=found, next=found[-1].assignment_id if len(found) == limit else 0)
+
+    def _rollout(self, rollout_id: int) -> Row[Any]:
+        rows = self._rows(select(rollout).where(rollout.c.rollout_id == rollout_id))
+        if not rows:
+            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+        return rows[0]
+
+    def _rollout_line(self, row: Row[Any]) -> RolloutLine:
+        stored = from_json(row.body, Rollout, what="stored rollout")
+        return RolloutLine(
+            rollout_id=row.rollout_id,
+            name=stored.plan.name,
+            release=stored.plan.release,
+            status=stored.status,
+            stage=stored.open_stage.name,
+            created_at=_text(row.created_at),
+            counts=total(tally.counts for tally in self._tallies(row.rollout_id)),
+        )
+
+    def _tallies(self, rollout_id: int) -> list[Tally]:
+        rows = self._rows(
+            select(counter).where(counter.c.rollout_id == rollout_id).order_by(counter.c.stage, counter.c.hardware, counter.c.region)
+        )
+        return [
+            Tally(stage=row.stage, hardware=row.hardware, region=row.region, counts=Counts(**{name: getattr(row, name) for name in FIELDS}))
+            for row in rows
+        ]
 
     def _attempts(self, device_id: DeviceId) -> list[Attempt]:
         mine = select(assignment.c.body).where(assignment.c.device_id == device_id)
@@ -74,6 +201,11 @@ class SqlCatalogue:
             return list(connection.execute(query))
 
 
+def _page(rows: list[Row[Any]], limit: int) -> DevicePage:
+    found = [_device(row) for row in rows]
+    return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+
+
 def _device(row: Row[Any]) -> Device:
     return Device(
         device_id=row.device_id,
@@ -83,6 +215,18 @@ def _device(row: Row[Any]) -> Device:
         last_seen="" if row.last_seen is None else _text(row.last_seen),
         polls=row.polls or 0,
         report=None if row.report is None else from_json(row.report, DeviceReport, what="stored report"),
+        given=from_json(row.given.encode(), Attributes, what="stored attributes"),
+    )
+
+
+def _rollout_device(attempt: Attempt, stages: list[Stage]) -> RolloutDevice:
+    return RolloutDevice(
+        device_id=attempt.device_id,
+        assignment_id=attempt.assignment_id,
+        stage=stages[attempt.stage].name,
+        is_started=attempt.is_started,
+        outcome=attempt.outcome,
+        ended_at=attempt.ended_at,
     )
 
 

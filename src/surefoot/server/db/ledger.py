@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.attempt import Attempt, due_at
+from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.model.assignment import AssignmentId, DeviceId
+from surefoot.model.attribute import BUILT_IN
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
-from surefoot.model.record import from_json, to_json, utc_text
+from surefoot.model.record import from_json, to_json
+from surefoot.server.db import fleet, groups
+from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
 
@@ -28,14 +31,6 @@ _VIEW = """
 SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.timestamp, v.snapshot, v.targets, a.body
 FROM director_view v LEFT JOIN assignment a ON a.assignment_id = v.assignment_id
 WHERE v.device_id = ?"""
-_DEVICE = """
-SELECT d.hardware, d.state, d.enrolled_at, d.report, p.last_seen, p.polls
-FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
-WHERE d.device_id = ?"""
-_PUT_DEVICE = """
-INSERT INTO device (device_id, state, hardware, enrolled_at, report) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (device_id) DO UPDATE SET
-  state = excluded.state, hardware = excluded.hardware, enrolled_at = excluded.enrolled_at, report = excluded.report"""
 _PUT_PRESENCE = """
 INSERT INTO presence (device_id, last_seen, polls) VALUES (?, ?, ?)
 ON CONFLICT (device_id) DO UPDATE SET last_seen = excluded.last_seen, polls = polls + excluded.polls"""
@@ -43,8 +38,9 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, body) VALUES (?, ?, ?, ?)
-ON CONFLICT (assignment_id) DO UPDATE SET outcome = excluded.outcome, body = excluded.body"""
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, due_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (assignment_id) DO UPDATE SET
+  outcome = excluded.outcome, is_started = excluded.is_started, due_at = excluded.due_at, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, timestamp, snapshot, targets)
@@ -57,6 +53,7 @@ class SqliteLedger:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Use ``connection``; its transactions are the caller's affair."""
         self._connection = connection
+        self.rollouts = SqliteRollouts(connection)
 
     def check_in(self, serial: str) -> CheckIn | None:
         """Return what the server knows of the caller with this certificate: three reads by primary key in one statement."""
@@ -102,19 +99,7 @@ class SqliteLedger:
 
     def device(self, device_id: DeviceId) -> Device | None:
         """Return a device."""
-        row = self._row(_DEVICE, device_id)
-        if row is None:
-            return None
-        hardware, state, enrolled_at, report, last_seen, polls = row
-        return Device(
-            device_id=device_id,
-            hardware=hardware,
-            state=DeviceState(state),
-            enrolled_at=enrolled_at,
-            last_seen="" if last_seen is None else utc_text(_instant(last_seen)),
-            polls=polls or 0,
-            report=None if report is None else from_json(report, DeviceReport, what="stored report"),
-        )
+        return fleet.read_device(self._connection, device_id)
 
     def attempt(self, assignment_id: AssignmentId) -> Attempt | None:
         """Return an attempt."""
@@ -146,12 +131,11 @@ class SqliteLedger:
 
     def put_device(self, device: Device) -> None:
         """Store a device."""
-        report = None if device.report is None else to_json(device.report)
-        self._connection.execute(_PUT_DEVICE, (device.device_id, device.state, device.hardware, device.enrolled_at, report))
+        fleet.put_device(self._connection, device)
 
     def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
         """Store a device's statement of what it runs."""
-        self._connection.execute("UPDATE device SET report = ? WHERE device_id = ?", (to_json(report), device_id))
+        fleet.put_report(self._connection, device_id, report)
 
     def put_presence(self, seen: Mapping[DeviceId, tuple[int, int]]) -> None:
         """Store when devices were last seen, and add to their counts of polls."""
@@ -204,7 +188,20 @@ class SqliteLedger:
 
     def put_attempt(self, attempt: Attempt) -> None:
         """Store an attempt."""
-        self._connection.execute(_PUT_ATTEMPT, (attempt.assignment_id, attempt.device_id, attempt.outcome, to_json(attempt)))
+        keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
+        self._connection.execute(_PUT_ATTEMPT, (*keys, attempt.is_started, _seconds(due_at(attempt)), to_json(attempt)))
+
+    def attribute_names(self) -> set[str]:
+        """Return every name that a filter may use."""
+        return {*BUILT_IN, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
+
+    def has_group(self, name: str) -> bool:
+        """Say whether any device is in this group."""
+        return self._row("SELECT 1 FROM member WHERE group_name = ? LIMIT 1", name) is not None
+
+    def call_again(self, device_id: DeviceId) -> None:
+        """Let the device's next poll sign a new view, and give out no image until then."""
+        self._connection.execute("UPDATE director_view SET due_at = 0, hash = '' WHERE device_id = ?", (device_id,))
 
     def add_event(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
         """Store an event once; false when it was there."""
@@ -257,6 +254,18 @@ class SqliteLedger:
     def remove_user(self, name: str) -> bool:
         """Remove the API token of that name; false when there is none."""
         return self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,)).rowcount == 1
+
+    def groups_of(self, device_id: DeviceId) -> list[str]:
+        """Return the groups of a device, sorted."""
+        return groups.of_device(self._connection, device_id)
+
+    def add_member(self, group: str, device_id: DeviceId) -> bool:
+        """Put a device into a group; false when it was there."""
+        return groups.add(self._connection, group, device_id)
+
+    def remove_member(self, group: str, device_id: DeviceId) -> bool:
+        """Take a device out of a group; false when it was not there."""
+        return groups.remove(self._connection, group, device_id)
 
     def _row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()

@@ -19,7 +19,11 @@ from sqlalchemy import (
     text,
 )
 
+from surefoot.rollout.evidence import FIELDS
+
 metadata = MetaData()
+
+_OFFERED = text("outcome IS NULL AND is_started = 0")
 
 device = Table(
     "device",
@@ -28,8 +32,14 @@ device = Table(
     Column("state", Text, nullable=False),
     Column("hardware", Text, nullable=False),
     Column("enrolled_at", Text, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("given", Text, nullable=False),
     Column("report", LargeBinary),
     CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
+    Index("device_by_bucket", "product", "bucket", "device_id"),
     sqlite_with_rowid=False,
 )
 
@@ -96,15 +106,62 @@ shared_file = Table(
     sqlite_with_rowid=False,
 )
 
+rollout = Table(
+    "rollout",
+    metadata,
+    Column("rollout_id", Integer, primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("population", Integer),
+    Column("walk_place", BigInteger, nullable=False),
+    Column("walk_device", Text, nullable=False),
+    Column("walk_is_over", Integer, nullable=False),
+    Column("walk_again_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("rollout_running", "rollout_id", sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'")),
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("hardware", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    *(Column(name, Integer, nullable=False) for name in FIELDS),
+    sqlite_with_rowid=False,
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("offered", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("decision_at", "rollout_id", "at", "offered"),
+    sqlite_with_rowid=False,
+)
+
 assignment = Table(
     "assignment",
     metadata,
     Column("assignment_id", Integer, primary_key=True),
     Column("device_id", Text, ForeignKey("device.device_id"), nullable=False),
     Column("outcome", Text),
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id")),
+    Column("is_started", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
+    Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
+    Index("assignment_due", "due_at", sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
+    Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
 )
 
 event = Table(
@@ -152,4 +209,30 @@ act = Table(
     Column("what", Text, nullable=False),
     Column("subject", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+attribute_name = Table(
+    "attribute_name",
+    metadata,
+    Column("name", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+version_count = Table(
+    "version_count",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("devices", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("group_name", Text, primary_key=True),
+    Column("bucket", BigInteger, primary_key=True),
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Index("member_by_device", "device_id", "group_name"),
+    sqlite_with_rowid=False,
 )

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
+from surefoot.fleet.filter import EVERYTHING, Filter
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.manifest import Manifest, ReleaseIndex
@@ -15,7 +16,7 @@ from surefoot.rollout.plan import Rollout, Status
 
 
 class DevicePage(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """Devices in the order of their ids; ``next`` is the ``after`` of the next page, empty on the last."""
+    """Devices, by default in the order of their ids; ``next`` is the ``after`` of the next page, empty on the last."""
 
     devices: list[Device]
     next: str = ""
@@ -30,9 +31,11 @@ class StoredEvent(Record, frozen=True, kw_only=True):
 
 
 class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One device with its newest attempts and events, newest first."""
+    """One device with its effective attributes, its groups, and its newest attempts and events, newest first."""
 
     device: Device
+    attributes: dict[str, str]
+    groups: list[str]
     assignments: list[Attempt]
     events: list[StoredEvent]
 
@@ -72,6 +75,19 @@ class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Every operator, by name."""
 
     users: list[UserLine]
+
+
+class GroupLine(Record, frozen=True, kw_only=True):
+    """One group, and how many devices are in it."""
+
+    name: str
+    devices: int
+
+
+class GroupList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Every group, by name."""
+
+    groups: list[GroupLine]
 
 
 class VersionLine(Record, frozen=True, kw_only=True):
@@ -127,7 +143,7 @@ class StoredDecision(Record, frozen=True, kw_only=True):
 
 
 class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One rollout: where it stands, what is known, and its newest decisions, newest first."""
+    """One rollout: where it stands, what is counted (but for the offers of the last minute), and its newest decisions, newest first."""
 
     rollout_id: int
     created_at: str
@@ -158,8 +174,28 @@ class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
 class Catalogue(Protocol):
     """Lists for people; may take as long as a page does, and is never called for a device."""
 
-    def devices(self, after: str, limit: int) -> DevicePage:
-        """Return up to ``limit`` devices whose id comes after ``after``."""
+    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+        """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means.
+
+        Raises:
+            FilterError: The filter names an attribute that no device has.
+        """
+        ...
+
+    def groups(self) -> GroupList:
+        """Return every group, by name."""
+        ...
+
+    def members(self, group: str, after: str, limit: int) -> DevicePage:
+        """Return up to ``limit`` members of a group in the order in which rollouts come to them, beginning after device ``after``.
+
+        Raises:
+            UnknownError: There is no such group.
+        """
+        ...
+
+    def attribute_names(self) -> set[str]:
+        """Return every attribute that a filter may compare, the built-in ones among them."""
         ...
 
     def story(self, device_id: DeviceId) -> DeviceStory:

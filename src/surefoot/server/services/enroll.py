@@ -3,6 +3,8 @@
 
 from datetime import datetime
 
+from msgspec import structs
+
 from surefoot.fleet.device import Device, DeviceState
 from surefoot.fleet.enroll import certificate_terms, refusal, token_for, token_hash
 from surefoot.model.assignment import DeviceId
@@ -78,6 +80,6 @@ async def offer(request: TokenRequest, secret: str, doors: Doors, *, by: str, re
 
 
 def _joined(request: EnrolmentRequest, known: Device | None, now: datetime) -> Device:
-    enrolled_at = utc_text(now) if known is None else known.enrolled_at
-    report = None if known is None else known.report
-    return Device(device_id=request.device_id, hardware=request.hardware, state=DeviceState.ACTIVE, enrolled_at=enrolled_at, report=report)
+    if known is not None:
+        return structs.replace(known, hardware=request.hardware, state=DeviceState.ACTIVE)
+    return Device(device_id=request.device_id, hardware=request.hardware, state=DeviceState.ACTIVE, enrolled_at=utc_text(now))

@@ -17,6 +17,7 @@ from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import Name, Record, utc_text
 from surefoot.model.version import SemVer
+from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
 from surefoot.server.services.views import direct
 from surefoot.trust.director import DirectorSigners
@@ -73,7 +74,7 @@ def _order(ledger: Ledger, device_id: DeviceId, request: OrderRequest, *, by: st
         start_before=utc_text(now + timedelta(seconds=request.start_within_s)),
         deadline_s=request.deadline_s,
     )
-    ledger.put_attempt(attempt)
+    keep(ledger, None, attempt)
     direct(ledger, device_id, attempt, signers, now)
     ledger.add_act(Act(at=now, by=by, what="device.order", subject=f"{device_id} {manifest.product} {manifest.version}"))
     return attempt
@@ -128,4 +129,4 @@ def _fitting(release: PublishedRelease, device: Device, variant: str) -> Manifes
 def _supersede(ledger: Ledger, device_id: DeviceId, now: datetime) -> None:
     running = ledger.open_attempt(device_id)
     if running is not None:
-        ledger.put_attempt(end(running, Outcome.SUPERSEDED, utc_text(now)))
+        keep(ledger, running, end(running, Outcome.SUPERSEDED, utc_text(now)))

@@ -18,6 +18,7 @@ from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
 
 _T = TypeVar("_T")
@@ -153,12 +154,33 @@ class Reads(Protocol):
         """Return the products that have this version, sorted."""
         ...
 
+    def groups_of(self, device_id: DeviceId) -> list[str]:
+        """Return the groups of a device, sorted."""
+        ...
+
 
 class Ledger(Reads, Protocol):
     """What a job may write."""
 
+    @property
+    def rollouts(self) -> RolloutStore:
+        """Rollouts and all that belongs to them."""
+        ...
+
+    def attribute_names(self) -> set[str]:
+        """Return every name that a filter may use: the built-in ones, and those that some device has or had."""
+        ...
+
+    def has_group(self, name: str) -> bool:
+        """Say whether any device is in this group."""
+        ...
+
+    def call_again(self, device_id: DeviceId) -> None:
+        """Note that a device's view no longer orders its open attempt: its next poll signs one; no image is given out until then."""
+        ...
+
     def put_device(self, device: Device) -> None:
-        """Store a device: its hardware, state and report; presence is kept elsewhere."""
+        """Store a device: its hardware, state, report and given attributes; presence is kept elsewhere."""
         ...
 
     def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
@@ -223,6 +245,14 @@ class Ledger(Reads, Protocol):
 
     def add_act(self, act: Act) -> None:
         """Store who did what."""
+        ...
+
+    def add_member(self, group: str, device_id: DeviceId) -> bool:
+        """Put a device that there is into a group; false when it was there."""
+        ...
+
+    def remove_member(self, group: str, device_id: DeviceId) -> bool:
+        """Take a device out of a group; false when it was not there."""
         ...
 
 

@@ -15,6 +15,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import FormatError
 from surefoot.model.event import Acknowledgement, DeploymentEvent, EventBatch, Position
 from surefoot.model.record import utc_text
+from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Write
 from surefoot.server.services.views import direct, settle
 from surefoot.trust.director import DirectorSigners
@@ -59,7 +60,7 @@ def _attempts(ledger: Ledger, device_id: DeviceId, events: Sequence[DeploymentEv
 def _advance(ledger: Ledger, before: Attempt, after: Attempt, signers: DirectorSigners, now: datetime) -> None:
     if after == before:
         return
-    ledger.put_attempt(after)
+    keep(ledger, before, after)
     stored = ledger.view(after.device_id)
     if stored is None or stored.attempt is None or stored.attempt.assignment_id != after.assignment_id:
         return

@@ -11,6 +11,7 @@ from surefoot.model.digest import Digest, hex_of
 from surefoot.model.errors import UnknownError
 from surefoot.model.manifest import must_match
 from surefoot.model.record import parse_utc, utc_text
+from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads, StoredView
 from surefoot.trust.director import Directed, DirectorSigners, View, refresh_view, sign_view
 
@@ -23,19 +24,18 @@ def direct(ledger: Ledger, device_id: DeviceId, attempt: Attempt | None, signers
 
 
 def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: datetime) -> StoredView:
-    """Sign again whatever of a device's view is due; a device without a view gets its first.
+    """Sign again whatever of a device's view is due; a device without a view, or with another attempt than its view orders, gets a new one.
 
     Doing it twice does it once: what is due is read inside the transaction.
     """
-    stored = ledger.view(device_id)
-    if stored is None:
-        return direct(ledger, device_id, None, signers, now)
+    stored, attempt = ledger.view(device_id), ledger.open_attempt(device_id)
+    if stored is None or _id(stored.attempt) != _id(attempt):
+        return direct(ledger, device_id, attempt, signers, now)
     if now < stored.due_at:
         return stored
-    attempt = stored.attempt
     if attempt is not None and now >= _renewal(attempt):
         renewed = _renewed(attempt, now)
-        ledger.put_attempt(renewed)
+        keep(ledger, attempt, renewed)
         return direct(ledger, device_id, renewed, signers, now)
     return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt)
 
@@ -55,6 +55,10 @@ def _store(ledger: Ledger, view: View, attempt: Attempt | None) -> StoredView:
     stored = StoredView(view=view, attempt=attempt, due_at=due_at)
     ledger.put_view(stored)
     return stored
+
+
+def _id(attempt: Attempt | None) -> int:
+    return 0 if attempt is None else attempt.assignment_id
 
 
 def _renewal(attempt: Attempt) -> datetime:
@@ -83,5 +87,6 @@ def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
         start_before=attempt.start_before,
         deadline_s=attempt.deadline_s,
         must_match=must_match(manifest),
+        rollout_id=attempt.rollout_id,
     )
     return Directed(path=attempt.path, size=attempt.size, hash=attempt.hash, order=order)

@@ -107,7 +107,13 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
         UnknownError: There is no such device.
     """
     story = catalogue.story(device_id)
-    facts = {"device": story.device, "attempts": story.assignments, "events": story.events}
+    facts = {
+        "device": story.device,
+        "attributes": story.attributes,
+        "groups": story.groups,
+        "attempts": story.assignments,
+        "events": story.events,
+    }
     parts = ("device", "attempts", "events")
     return Sight(template="device", title=story.device.device_id, parts=parts, live=f"/live/devices/{device_id}?", facts=facts)
 

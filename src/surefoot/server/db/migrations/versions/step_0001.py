@@ -35,11 +35,17 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("hardware", sa.Text(), nullable=False),
         sa.Column("enrolled_at", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=False),
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("attributes", sa.Text(), nullable=False),
+        sa.Column("given", sa.Text(), nullable=False),
         sa.Column("report", sa.LargeBinary(), nullable=True),
         sa.CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
         sa.PrimaryKeyConstraint("device_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
     op.create_table(
         "manifest",
         sa.Column("product", sa.Text(), nullable=False),
@@ -80,16 +86,95 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "rollout",
+        sa.Column("rollout_id", sa.Integer(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("salt", sa.Text(), nullable=False),
+        sa.Column("population", sa.Integer(), nullable=True),
+        sa.Column("walk_place", sa.BigInteger(), nullable=False),
+        sa.Column("walk_device", sa.Text(), nullable=False),
+        sa.Column("walk_is_over", sa.Integer(), nullable=False),
+        sa.Column("walk_again_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("rollout_id"),
+    )
+    op.create_index(
+        "rollout_running",
+        "rollout",
+        ["rollout_id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'running'"),
+        postgresql_where=sa.text("status = 'running'"),
+    )
+    op.create_table(
+        "counter",
+        sa.Column("rollout_id", sa.Integer(), nullable=False),
+        sa.Column("stage", sa.Integer(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("offered", sa.Integer(), nullable=False),
+        sa.Column("started", sa.Integer(), nullable=False),
+        sa.Column("succeeded", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("rolled_back", sa.Integer(), nullable=False),
+        sa.Column("silent", sa.Integer(), nullable=False),
+        sa.Column("cancelled", sa.Integer(), nullable=False),
+        sa.Column("superseded", sa.Integer(), nullable=False),
+        sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("unhealthy", sa.Integer(), nullable=False),
+        sa.Column("late_good", sa.Integer(), nullable=False),
+        sa.Column("late_bad", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
+        sa.PrimaryKeyConstraint("rollout_id", "stage", "hardware", "region"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "decision",
+        sa.Column("rollout_id", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("offered", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
+        sa.PrimaryKeyConstraint("rollout_id", "number"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("decision_at", "decision", ["rollout_id", "at", "offered"], unique=False)
+    op.create_table(
         "assignment",
         sa.Column("assignment_id", sa.Integer(), nullable=False),
         sa.Column("device_id", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("rollout_id", sa.Integer(), nullable=True),
+        sa.Column("is_started", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["device_id"],
             ["device.device_id"],
         ),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
         sa.PrimaryKeyConstraint("assignment_id"),
+    )
+    op.create_index("assignment_of_rollout", "assignment", ["rollout_id", "device_id", "outcome"], unique=False)
+    op.create_index(
+        "assignment_due",
+        "assignment",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("outcome IS NULL"),
+        postgresql_where=sa.text("outcome IS NULL"),
+    )
+    op.create_index(
+        "offer_of_rollout",
+        "assignment",
+        ["rollout_id"],
+        unique=False,
+        sqlite_where=sa.text("outcome IS NULL AND is_started = 0"),
+        postgresql_where=sa.text("outcome IS NULL AND is_started = 0"),
     )
     op.create_index("assignment_of_device", "assignment", ["device_id", "assignment_id"], unique=False)
     op.create_index(
@@ -163,3 +248,27 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("device_id"),
     )
+    op.create_table(
+        "attribute_name",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "version_count",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("devices", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "member",
+        sa.Column("group_name", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["device.device_id"]),
+        sa.PrimaryKeyConstraint("group_name", "bucket", "device_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("member_by_device", "member", ["device_id", "group_name"])

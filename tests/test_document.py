@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from surefoot.document import MAX_BYTES, convert, parse
 from surefoot.model.digest import Digest
 from surefoot.model.errors import FormatError
 from surefoot.model.record import Name, Record
 from surefoot.model.version import RevertTo, SemVer
-from surefoot.release.document import MAX_BYTES, convert, parse
 
 
 class Leaf(Record, frozen=True, kw_only=True):

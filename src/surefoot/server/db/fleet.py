@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices in plain SQL, and all that is kept true with them: their attributes for filters, and how many run which version.
+
+- Every write of a device goes through here, so that columns drawn from its report, and counters, move in the same transaction.
+- The names of given attributes are always remembered, reported ones up to ``_MOST_NAMES`` in all: devices cannot fill the table.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from surefoot.fleet.device import Device, DeviceState, set_attributes
+from surefoot.model.assignment import DeviceId
+from surefoot.model.attribute import Attributes
+from surefoot.model.event import DeviceReport
+from surefoot.model.record import from_json, to_json, utc_text
+from surefoot.rollout.cohort import place
+
+_DEVICE = """
+SELECT d.hardware, d.state, d.enrolled_at, d.report, d.given, p.last_seen, p.polls
+FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
+WHERE d.device_id = ?"""
+_DERIVED = "SELECT product, version, attributes, given, report FROM device WHERE device_id = ?"
+_PUT_DEVICE = """
+INSERT INTO device (device_id, state, hardware, enrolled_at, bucket, product, version, attributes, given, report)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (device_id) DO UPDATE SET
+  state = excluded.state, hardware = excluded.hardware, enrolled_at = excluded.enrolled_at, product = excluded.product,
+  version = excluded.version, attributes = excluded.attributes, given = excluded.given, report = excluded.report"""
+_PUT_REPORT = "UPDATE device SET product = ?, version = ?, attributes = ?, report = ? WHERE device_id = ?"
+_COUNT = """
+INSERT INTO version_count (product, version, devices) VALUES (?, ?, ?)
+ON CONFLICT (product, version) DO UPDATE SET devices = devices + excluded.devices"""
+_RECOUNT = "INSERT INTO version_count (product, version, devices) SELECT product, version, count(*) FROM device GROUP BY product, version"
+_NAME_GIVEN = "INSERT INTO attribute_name (name) VALUES (?) ON CONFLICT DO NOTHING"
+_NAME_REPORTED = """
+INSERT INTO attribute_name (name) SELECT ? WHERE (SELECT count(*) FROM attribute_name) < ?
+ON CONFLICT DO NOTHING"""
+_MOST_NAMES = 1_000
+
+
+def read_device(connection: sqlite3.Connection, device_id: DeviceId) -> Device | None:
+    """Return a device."""
+    row = connection.execute(_DEVICE, (device_id,)).fetchone()
+    if row is None:
+        return None
+    hardware, state, enrolled_at, report, given, last_seen, polls = row
+    return Device(
+        device_id=device_id,
+        hardware=hardware,
+        state=DeviceState(state),
+        enrolled_at=enrolled_at,
+        last_seen="" if last_seen is None else utc_text(datetime.fromtimestamp(last_seen, UTC)),
+        polls=polls or 0,
+        report=None if report is None else from_json(report, DeviceReport, what="stored report"),
+        given=_given(given),
+    )
+
+
+def put_device(connection: sqlite3.Connection, device: Device) -> None:
+    """Store a device, and what is drawn from its report and its given attributes."""
+    device_id, report = device.device_id, device.report
+    before = connection.execute(_DERIVED, (device_id,)).fetchone()
+    after = _runs(report)
+    effective = set_attributes(report, device.given)
+    fixed = (device_id, device.state, device.hardware, device.enrolled_at, place(device_id))
+    stored = None if report is None else to_json(report)
+    connection.execute(_PUT_DEVICE, (*fixed, *after, _text(effective), _text(device.given), stored))
+    connection.executemany(_NAME_GIVEN, [(name,) for name in device.given])
+    connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
+    _move(connection, None if before is None else before[:2], after)
+
+
+def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> None:
+    """Store a device's statement of what it runs, and what is drawn from it.
+
+    Nothing happens when it says the same as before, or when there is no such device.
+    """
+    before = connection.execute(_DERIVED, (device_id,)).fetchone()
+    stored = to_json(report)
+    # Every batch of events carries the report, and hardly ever says anything new.
+    if before is None or before[4] == stored:
+        return
+    after = _runs(report)
+    effective = set_attributes(report, _given(before[3]))
+    text = _text(effective)
+    connection.execute(_PUT_REPORT, (*after, text, stored, device_id))
+    if text != before[2]:
+        connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
+    _move(connection, before[:2], after)
+
+
+def recount_versions(connection: sqlite3.Connection) -> None:
+    """Count anew how many devices run which version; the counters are right without it, unless somebody changed them by hand."""
+    connection.execute("DELETE FROM version_count")
+    connection.execute(_RECOUNT)
+
+
+def _move(connection: sqlite3.Connection, before: tuple[str, str] | None, after: tuple[str, str]) -> None:
+    if before == after:
+        return
+    connection.execute(_COUNT, (*after, 1))
+    if before is not None:
+        connection.execute(_COUNT, (*before, -1))
+        connection.execute("DELETE FROM version_count WHERE product = ? AND version = ? AND devices = 0", before)
+
+
+def _runs(report: DeviceReport | None) -> tuple[str, str]:
+    return ("", "") if report is None else (report.product, report.version)
+
+
+def _given(text: str) -> dict[str, str]:
+    return from_json(text.encode(), Attributes, what="stored attributes")
+
+
+def _text(attributes: Mapping[str, str]) -> str:
+    return to_json(attributes).decode()

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts in plain SQL on one SQLite connection: every read and write of the verbs that conduct them.
+
+A walk reads devices in the order of their places on the ring, from the rollout's origin once round: two stretches of one index.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.model.assignment import DeviceId
+from surefoot.model.record import from_json, to_json, utc_text
+from surefoot.rollout.cohort import RING, origin
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally
+from surefoot.rollout.plan import Rollout
+from surefoot.server.services.catalogue import StoredDecision
+from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
+
+_ROLLOUT = """
+SELECT rollout_id, fence, created_at, created_by, salt, population, walk_place, walk_device, walk_is_over, walk_again_at, body
+FROM rollout WHERE rollout_id = ?"""
+_PUT = """
+UPDATE rollout SET fence = fence + 1, status = ?, population = ?, walk_place = ?, walk_device = ?, walk_is_over = ?, walk_again_at = ?,
+  body = ?
+WHERE rollout_id = ? AND fence = ?"""
+_MOVE = f"""
+INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
+ON CONFLICT (rollout_id, stage, hardware, region) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)}
+"""  # noqa: S608  # the names are our own
+_WALK = """
+SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report,
+  d.state = 'active' AND NOT EXISTS (
+    SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
+  ) AND NOT EXISTS (
+    SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome <> 'cancelled'
+  )
+FROM {devices}
+WHERE {mine} AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
+ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
+_WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
+_WALK_GROUP = _WALK.format(
+    devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
+)
+
+
+class SqliteRollouts:
+    """A ``RolloutStore`` (``surefoot.server.services.rollout_store``) on one connection, which the caller opens and owns."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Use ``connection``; its transactions are the caller's affair."""
+        self._connection = connection
+
+    def create(self, rollout: Rollout, by: str, salt: str, now: datetime) -> int:
+        """Store a new rollout and return its id."""
+        cursor = self._connection.execute(
+            "INSERT INTO rollout (fence, status, created_at, created_by, salt, walk_place, walk_device, walk_is_over, walk_again_at, body)"
+            " VALUES (0, ?, ?, ?, ?, -1, '', 0, 0, ?)",
+            (rollout.status, int(now.timestamp()), by, salt, to_json(rollout)),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def rollout(self, rollout_id: int) -> StoredRollout | None:
+        """Return a rollout."""
+        row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
+        if row is None:
+            return None
+        _, fence, created_at, created_by, salt, population, place, device, is_over, again_at, body = row
+        return StoredRollout(
+            rollout_id=rollout_id,
+            fence=fence,
+            rollout=from_json(body, Rollout, what=f"stored rollout {rollout_id}"),
+            created_at=datetime.fromtimestamp(created_at, UTC),
+            created_by=created_by,
+            salt=salt,
+            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at),
+            population=population,
+        )
+
+    def running(self) -> list[int]:
+        """Return the ids of the rollouts that run, oldest first."""
+        return [number for (number,) in self._connection.execute("SELECT rollout_id FROM rollout WHERE status = 'running' ORDER BY 1")]
+
+    def put(self, stored: StoredRollout) -> bool:
+        """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
+        walk = stored.walk
+        values = (
+            stored.rollout.status,
+            stored.population,
+            walk.place,
+            walk.device_id,
+            walk.is_over,
+            walk.again_at,
+            to_json(stored.rollout),
+        )
+        return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1
+
+    def tallies(self, rollout_id: int) -> list[Tally]:
+        """Return the counters of a rollout."""
+        rows = self._connection.execute(
+            f"SELECT stage, hardware, region, {', '.join(FIELDS)} FROM counter WHERE rollout_id = ? ORDER BY 1, 2, 3",  # noqa: S608  # our own names
+            (rollout_id,),
+        )
+        return [
+            Tally(stage=stage, hardware=hardware, region=region, counts=Counts(**dict(zip(FIELDS, numbers, strict=True))))
+            for stage, hardware, region, *numbers in rows
+        ]
+
+    def move(self, rollout_id: int, segment: tuple[int, str, str], by: Counts) -> None:
+        """Add to the counter of (stage, hardware, region)."""
+        self._connection.execute(_MOVE, (rollout_id, *segment, *(getattr(by, name) for name in FIELDS)))
+
+    def offered_since(self, rollout_id: int, instant: datetime) -> int:
+        """Return how many devices were offered the release after this instant."""
+        (number,) = self._connection.execute(
+            "SELECT coalesce(sum(offered), 0) FROM decision WHERE rollout_id = ? AND at > ?", (rollout_id, int(instant.timestamp()))
+        ).fetchone()
+        return int(number)
+
+    def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
+        """Store a decision with what it was made of."""
+        (last,) = self._connection.execute(
+            "SELECT coalesce(max(number), 0) FROM decision WHERE rollout_id = ?", (stored.rollout_id,)
+        ).fetchone()
+        record = StoredDecision(
+            number=last + 1, at=utc_text(now), decision=decision, offered=offered, rollout=stored.rollout, evidence=evidence
+        )
+        self._connection.execute(
+            "INSERT INTO decision (rollout_id, number, at, offered, body) VALUES (?, ?, ?, ?, ?)",
+            (stored.rollout_id, last + 1, int(now.timestamp()), offered, to_json(record)),
+        )
+
+    def last_decision(self, rollout_id: int) -> Decision | None:
+        """Return the newest decision."""
+        row = self._connection.execute(
+            "SELECT body FROM decision WHERE rollout_id = ? ORDER BY number DESC LIMIT 1", (rollout_id,)
+        ).fetchone()
+        return None if row is None else from_json(row[0], StoredDecision, what="stored decision").decision
+
+    def walk(self, stored: StoredRollout, limit: int) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the end of the ring."""
+        start = origin(stored.salt)
+        walk = stored.walk
+        found: list[Candidate] = []
+        if walk.place < RING - start:
+            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit)
+            walk = replace(walk, place=RING - start - 1, device_id=_LAST)
+        if len(found) < limit:
+            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), limit - len(found))
+        return found
+
+    def unstarted(self, rollout_id: int) -> list[Attempt]:
+        """Return the open attempts that no device has started."""
+        return self._attempts("rollout_id = ? AND outcome IS NULL AND is_started = 0 ORDER BY assignment_id", rollout_id)
+
+    def overdue(self, now: datetime, limit: int) -> list[Attempt]:
+        """Return open attempts past their due time, the longest overdue first."""
+        return self._attempts("outcome IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?", int(now.timestamp()), limit)
+
+    def _stretch(self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int) -> list[Candidate]:
+        """Read a stretch of the ring; ``arc`` is the place where walked places begin to count from, and the stretch's end."""
+        first, end = arc
+        group = stored.rollout.open_stage.group
+        values = {
+            "rollout": stored.rollout_id,
+            "product": stored.rollout.plan.product,
+            "group": group,
+            "bucket": after[0],
+            "device": after[1],
+            "end": end,
+            "limit": limit,
+        }
+        rows = self._connection.execute(_WALK_ALL if group is None else _WALK_GROUP, values)
+        return [_candidate(row, first) for row in rows]
+
+    def _attempts(self, condition: str, *values: object) -> list[Attempt]:
+        rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
+        return [from_json(body, Attempt, what="stored assignment") for (body,) in rows]
+
+
+_LAST = "\U0010ffff"
+"""After every device id."""
+
+
+class _Hash(msgspec.Struct):
+    hash: str = ""
+    bootloader_version: str = ""
+
+
+def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
+    device_id, bucket, state, hardware, product, version, attributes, report, is_free = row
+    said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
+    built_in = {
+        "state": state,
+        "device_id": device_id,
+        "hardware": hardware,
+        "product": product,
+        "version": version,
+        "bootloader_version": said.bootloader_version,
+    }
+    effective = from_json(attributes, dict[str, str], what="stored attributes")
+    return Candidate(
+        device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, attributes=effective | built_in
+    )
+
+
+def census(connection: sqlite3.Connection, stored: StoredRollout, is_in: Callable[[Candidate], bool], *, step: int = 5_000) -> int:
+    """Return how many devices of a rollout's open stage are in its audience: one walk round the ring, a piece at a time."""
+    rollouts, walk, counted = SqliteRollouts(connection), Walk(), 0
+    while True:
+        piece = rollouts.walk(replace(stored, walk=walk), step)
+        counted += sum(is_in(candidate) for candidate in piece)
+        if len(piece) < step:
+            return counted
+        walk = Walk(place=piece[-1].place, device_id=piece[-1].device_id)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs of rollouts need from the database: rollouts, their counters and decisions, and devices in the order of the ring.
+
+Every call costs what it answers with, never what the fleet is large; devices are only ever read in pieces, along an index.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.model.assignment import DeviceId
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.evidence import Counts, Evidence, Tally
+from surefoot.rollout.plan import Rollout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How far a rollout has come round the ring in its open stage.
+
+    Attributes:
+        place: Place of the last device that was looked at, counted from the rollout's origin; -1 before the first.
+        device_id: That device; devices of one place go by their ids.
+        is_over: Whether the pass is complete.
+        again_at: When the next pass may begin, seconds since 1970: devices come to fit behind a walker's back.
+    """
+
+    place: int = -1
+    device_id: str = ""
+    is_over: bool = False
+    again_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRollout:
+    """A rollout as stored.
+
+    Attributes:
+        fence: Grows with every change; a change made from an older one is refused.
+        salt: From which its origin on the ring is drawn.
+        population: Devices of the open stage; nothing until they are counted.
+    """
+
+    rollout_id: int
+    fence: int
+    rollout: Rollout
+    created_at: datetime
+    created_by: str
+    salt: str
+    walk: Walk = Walk()
+    population: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A device that a walk comes to; ``place`` as in ``Walk``, ``attributes`` the effective ones with the built-in ones.
+
+    ``is_free``: it may call, has no open attempt, and no attempt of this rollout but a withdrawn one.
+    """
+
+    device_id: DeviceId
+    place: int
+    is_free: bool
+    hash: str
+    attributes: dict[str, str]
+
+
+class RolloutStore(Protocol):
+    """Rollouts, inside the writer's transaction."""
+
+    def create(self, rollout: Rollout, by: str, salt: str, now: datetime) -> int:
+        """Store a new rollout and return its id."""
+        ...
+
+    def rollout(self, rollout_id: int) -> StoredRollout | None:
+        """Return a rollout."""
+        ...
+
+    def running(self) -> list[int]:
+        """Return the ids of the rollouts that run, oldest first."""
+        ...
+
+    def put(self, stored: StoredRollout) -> bool:
+        """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
+        ...
+
+    def tallies(self, rollout_id: int) -> list[Tally]:
+        """Return the counters of a rollout."""
+        ...
+
+    def move(self, rollout_id: int, segment: tuple[int, str, str], by: Counts) -> None:
+        """Add to the counter of (stage, hardware, region)."""
+        ...
+
+    def offered_since(self, rollout_id: int, instant: datetime) -> int:
+        """Return how many devices were offered the release after this instant."""
+        ...
+
+    def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
+        """Store a decision with what it was made of."""
+        ...
+
+    def last_decision(self, rollout_id: int) -> Decision | None:
+        """Return the newest decision."""
+        ...
+
+    def walk(self, stored: StoredRollout, limit: int) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the end of the ring."""
+        ...
+
+    def unstarted(self, rollout_id: int) -> list[Attempt]:
+        """Return the open attempts that no device has started."""
+        ...
+
+    def overdue(self, now: datetime, limit: int) -> list[Attempt]:
+        """Return open attempts past their due time, the longest overdue first."""
+        ...

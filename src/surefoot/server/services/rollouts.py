@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts: created from a plan, then started, paused, resumed and halted by people.
+
+- A rollout that cannot end well is refused when it is created: its plan, release, groups and filter are looked at first.
+- Every act is a decision with the person's name, stored with the evidence of that moment.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
+
+from surefoot.fleet.filter import check_names, parse
+from surefoot.model.errors import InvalidInput, UnknownError
+from surefoot.model.record import Record
+from surefoot.rollout.decide import halt, pause, resume, start
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.plan import Plan, Rollout, check_plan
+from surefoot.server.services.conduct import carry_out, evidence_of
+from surefoot.server.services.ports import Act, Ledger, Write
+
+
+class CreateAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """The id of a new rollout, which has not been started."""
+
+    rollout_id: int
+
+
+class Verb(StrEnum):
+    """What a person may do with a rollout."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    HALT = "halt"
+
+
+class SteerRequest(Record, frozen=True, kw_only=True):
+    """Why, in a person's words; may be empty."""
+
+    why: Annotated[str, Meta(max_length=500)] = ""
+
+
+_SAYS: dict[Verb, Callable[[Rollout, str, str], Decision]] = {
+    Verb.START: lambda rollout, by, _why: start(rollout, by),
+    Verb.PAUSE: pause,
+    Verb.RESUME: resume,
+    Verb.HALT: halt,
+}
+
+
+async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime) -> CreateAnswer:
+    """Store a new rollout, not started; ``salt`` is random, and draws where on the ring it begins.
+
+    Raises:
+        InvalidInput: The plan contradicts itself, or the release has no such variant.
+        FilterError: The audience cannot be read, or names an attribute that no device has.
+        UnknownError: There is no such release or group.
+    """
+    check_plan(plan)
+
+    def job(ledger: Ledger) -> CreateAnswer:
+        _check_names(ledger, plan)
+        rollout_id = ledger.rollouts.create(Rollout(plan=plan), by, salt, now)
+        ledger.add_act(Act(at=now, by=by, what="rollout.create", subject=f"{rollout_id} {plan.release}"))
+        return CreateAnswer(rollout_id=rollout_id)
+
+    return await write(job)
+
+
+async def steer(rollout_id: int, verb: Verb, why: str, *, by: str, write: Write, now: datetime) -> Decision:
+    """Start, pause, resume or halt a rollout.
+
+    Raises:
+        UnknownError: There is no such rollout.
+        ConflictError: It is in a state that the verb does not apply to.
+    """
+
+    def job(ledger: Ledger) -> Decision:
+        stored = ledger.rollouts.rollout(rollout_id)
+        if stored is None:
+            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+        decision = _SAYS[verb](stored.rollout, by, why)
+        carry_out(ledger, stored, evidence_of(ledger, stored, now), decision, now)
+        ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=str(rollout_id)))
+        return decision
+
+    return await write(job)
+
+
+def _check_names(ledger: Ledger, plan: Plan) -> None:
+    release = ledger.release(plan.product, plan.version)
+    if release is None:
+        raise UnknownError(f"There is no release {plan.release}.", hint="See 'surefoot release list'.")
+    variants = sorted({manifest.variant for manifest in release.manifests})
+    if plan.variant not in variants:
+        raise InvalidInput(f"Release {plan.release} has no variant '{plan.variant}'.", hint=f"It has: {', '.join(variants)}.")
+    check_names(parse(plan.audience), ledger.attribute_names())
+    for stage in plan.stages:
+        if stage.group is not None and not ledger.has_group(stage.group):
+            raise UnknownError(
+                f"There is no group '{stage.group}', which stage {stage.name} is for.",
+                hint=f"Put devices into it: 'surefoot group add {stage.group} DEVICE'.",
+            )

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of rollouts through the verbs, on a real database: offers, counters, pauses, silence and the end."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.digest import Digest, digest_of
+from surefoot.model.errors import ConflictError, FilterError, InvalidInput, UnknownError
+from surefoot.model.event import EventType
+from surefoot.model.manifest import Manifest
+from surefoot.model.record import from_json, parse_utc
+from surefoot.rollout.decide import decide
+from surefoot.rollout.evidence import Counts, counts_of, total
+from surefoot.rollout.plan import Limits, Plan, Stage, Status
+from surefoot.server.db.groups import add
+from surefoot.server.db.rollouts import census
+from surefoot.server.services.advance import advance_all
+from surefoot.server.services.attempts import facts
+from surefoot.server.services.catalogue import StoredDecision
+from surefoot.server.services.conduct import audience_of
+from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollouts import Verb, create, steer
+from tests.server.office import Office, event, open_office, statement
+
+OLD_IMAGE = digest_of(b"old image")
+PLAN = Plan(
+    release="thermostat 1.1.0",
+    stages=[Stage(name="canary", group="canary", soak="10s"), Stage(name="general", batches=["25%", "100%"], soak="10s")],
+    deadline="10m",
+    start_within="1h",
+)
+
+
+@dataclass
+class Campaign:
+    office: Office
+    connection: sqlite3.Connection
+    image: Manifest
+    rollout_id: int = 0
+    seqs: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, plan: Plan = PLAN) -> None:
+        office = self.office
+        self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
+        self.steer(Verb.START)
+
+    def steer(self, verb: Verb, why: str = "") -> None:
+        asyncio.run(steer(self.rollout_id, verb, why, by="ann", write=self.office.do, now=self.office.now))
+
+    def advance(self, **duration: float) -> None:
+        self.office.pass_time(**duration)
+
+        async def count(stored: StoredRollout) -> int:
+            audience = audience_of(self.office.ledger, stored)
+            return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=7)
+
+        assert asyncio.run(advance_all(self.office.do, count, self.office.now)) == []
+
+    def open_attempts(self) -> list[Attempt]:
+        rows = self.connection.execute("SELECT body FROM assignment WHERE outcome IS NULL ORDER BY assignment_id")
+        return [from_json(body, Attempt, what="attempt") for (body,) in rows]
+
+    def tell(self, attempt: Attempt, *kinds: EventType, running: Digest | None = None) -> None:
+        for kind in kinds:
+            seq = self.seqs[attempt.device_id] = self.seqs.get(attempt.device_id, 0) + 1
+            self.office.report(event(seq, kind, attempt), running=running, device_id=attempt.device_id)
+
+    def succeed(self, attempt: Attempt) -> None:
+        self.tell(attempt, EventType.DOWNLOAD_STARTED)
+        self.tell(attempt, EventType.HEALTH_OK, running=attempt.hash)
+
+    def fail(self, attempt: Attempt) -> None:
+        self.tell(attempt, EventType.DOWNLOAD_STARTED)
+        self.tell(attempt, EventType.ROLLBACK_COMPLETED, running=OLD_IMAGE)
+
+    @property
+    def stored(self) -> StoredRollout:
+        found = self.office.ledger.rollouts.rollout(self.rollout_id)
+        assert found is not None
+        return found
+
+    @property
+    def status(self) -> Status:
+        return self.stored.rollout.status
+
+    def counts(self) -> Counts:
+        return total(tally.counts for tally in self.office.ledger.rollouts.tallies(self.rollout_id))
+
+    def decisions(self) -> list[StoredDecision]:
+        rows = self.connection.execute("SELECT body FROM decision WHERE rollout_id = ? ORDER BY number", (self.rollout_id,))
+        return [from_json(body, StoredDecision, what="decision") for (body,) in rows]
+
+    def recounted(self) -> Counts:
+        rows = self.connection.execute("SELECT body FROM assignment WHERE rollout_id = ?", (self.rollout_id,))
+        return total(counts_of(facts(from_json(body, Attempt, what="attempt"))) for (body,) in rows)
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Iterator[Campaign]:
+    with open_office(tmp_path) as office:
+        image = office.add_release("1.1.0", b"new image")
+        for number in range(20):
+            device_id = office.add_device(DeviceId(f"t-{number:02}"))
+            office.ledger.put_report(device_id, statement(OLD_IMAGE))
+        for number in range(2):
+            add(office.connection, "canary", DeviceId(f"t-{number:02}"))
+        yield Campaign(office=office, connection=office.connection, image=image)
+
+
+def test_a_good_release_reaches_everybody_stage_by_stage(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-00", "t-01"}
+    reached = []
+    for _ in range(30):
+        reached.append(len(campaign.open_attempts()))
+        for attempt in campaign.open_attempts():
+            campaign.succeed(attempt)
+        campaign.advance(seconds=11)
+        if campaign.status is Status.FINISHED:
+            break
+    assert [number for number in reached if number] == [2, 5, 13]
+    assert campaign.counts() == Counts(offered=20, started=20, succeeded=20) == campaign.recounted()
+
+
+def test_harm_pauses_and_withdraws_what_nobody_started(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.advance()
+    first, second, *others = campaign.open_attempts()
+    campaign.fail(first)
+    campaign.fail(second)
+    campaign.advance(seconds=1)
+    assert campaign.status is Status.PAUSED
+    assert campaign.open_attempts() == []
+    assert campaign.counts() == Counts(offered=20, started=2, rolled_back=2, cancelled=len(others)) == campaign.recounted()
+    campaign.advance(hours=2)
+    assert campaign.open_attempts() == []
+
+
+def test_a_withdrawn_order_is_gone_at_the_next_poll(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    device_id = campaign.open_attempts()[0].device_id
+    etag, answer = campaign.office.poll(device_id=device_id)
+    assert answer.artifacts
+    campaign.steer(Verb.PAUSE, "the weather is bad")
+    assert not campaign.office.ledger.is_ordered(device_id, campaign.image.image.hash)
+    assert campaign.office.poll(etag, device_id)[1].artifacts == []
+
+
+def test_who_resumes_has_seen_the_harm_and_withdrawn_devices_are_offered_again(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.advance()
+    for attempt in campaign.open_attempts()[:2]:
+        campaign.fail(attempt)
+    campaign.advance(seconds=1)
+    campaign.steer(Verb.RESUME, "those two had a bad cable")
+    campaign.advance(seconds=1)
+    assert campaign.status is Status.RUNNING
+    assert len(campaign.open_attempts()) == 18
+
+
+def test_a_halt_holds(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    campaign.steer(Verb.HALT, "wrong release")
+    campaign.advance(days=2)
+    assert campaign.open_attempts() == []
+    for verb in Verb:
+        with pytest.raises(ConflictError):
+            campaign.steer(verb)
+
+
+def test_a_silent_device_is_counted_when_its_deadline_passes_and_named(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", deadline="10m", stages=[Stage(name="all", soak="10s")]))
+    campaign.advance()
+    silent, *others = campaign.open_attempts()
+    for attempt in others:
+        campaign.succeed(attempt)
+    campaign.tell(silent, EventType.DOWNLOAD_STARTED)
+    campaign.advance(minutes=9)
+    assert campaign.office.attempt(silent).outcome is None
+    campaign.advance(minutes=2)
+    assert campaign.office.attempt(silent).outcome is Outcome.SILENT
+    campaign.advance(seconds=11)
+    assert campaign.status is Status.FINISHED
+    campaign.tell(silent, EventType.HEALTH_OK, running=silent.hash)
+    assert campaign.counts() == Counts(offered=20, started=20, succeeded=19, silent=1, late_good=1) == campaign.recounted()
+
+
+def test_no_more_devices_are_offered_it_in_a_minute_than_the_limit(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")], limits=Limits(per_minute=6)))
+    campaign.advance()
+    assert len(campaign.open_attempts()) == 6
+    campaign.advance(seconds=59)
+    assert len(campaign.open_attempts()) == 6
+    campaign.advance(seconds=2)
+    assert len(campaign.open_attempts()) == 12
+
+
+def test_every_decision_of_the_engine_can_be_made_again_from_what_is_stored(campaign: Campaign) -> None:
+    campaign.begin()
+    for _ in range(8):
+        for attempt in campaign.open_attempts():
+            campaign.succeed(attempt)
+        campaign.advance(seconds=11)
+    made = [stored for stored in campaign.decisions() if not getattr(stored.decision, "by", "")]
+    assert len(made) > 5
+    for stored in made:
+        assert decide(stored.rollout, stored.evidence, parse_utc(stored.at)) == stored.decision
+
+
+def test_counters_that_contradict_each_other_hold_the_rollout(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    campaign.connection.execute("UPDATE counter SET succeeded = 99")
+    campaign.advance(seconds=1)
+    assert campaign.decisions()[-1].decision.cause == "gate_unreadable"
+    assert campaign.status is Status.RUNNING
+
+
+def test_a_filter_and_groups_say_whom_a_rollout_is_for(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", audience="device_id=in=(t-03,t-04)", stages=[Stage(name="all")]))
+    campaign.advance()
+    assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-03", "t-04"}
+
+
+def test_a_device_that_comes_later_is_found_by_a_later_pass(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    campaign.advance()
+    late = campaign.office.add_device(DeviceId("t-99"))
+    campaign.office.ledger.put_report(late, statement(OLD_IMAGE))
+    campaign.advance(seconds=61)
+    assert late in {attempt.device_id for attempt in campaign.open_attempts()}
+
+
+def test_devices_that_run_it_already_are_left_alone(campaign: Campaign) -> None:
+    campaign.office.ledger.put_report(DeviceId("t-05"), statement(campaign.image.image.hash))
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    campaign.advance()
+    assert len(campaign.open_attempts()) == 19
+
+
+@pytest.mark.parametrize(
+    ("plan", "error"),
+    [
+        (Plan(release="thermostat 9.9.9"), UnknownError),
+        (Plan(release="thermostat 1.1.0", variant="debug"), InvalidInput),
+        (Plan(release="thermostat 1.1.0", audience="colour==red"), FilterError),
+        (Plan(release="thermostat 1.1.0", audience="hardware=="), FilterError),
+        (Plan(release="thermostat 1.1.0", stages=[Stage(name="a", group="nobody")]), UnknownError),
+        (Plan(release="thermostat 1.1.0", stages=[Stage(name="a", batches=["50%", "10%"])]), InvalidInput),
+    ],
+)
+def test_a_plan_that_cannot_end_well_is_refused_whole(campaign: Campaign, plan: Plan, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        campaign.begin(plan)
+    assert campaign.connection.execute("SELECT count(*) FROM rollout").fetchone() == (0,)
+
+
+def test_the_walk_goes_along_an_index(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    queries: list[str] = []
+    campaign.connection.set_trace_callback(queries.append)
+    campaign.office.ledger.rollouts.walk(campaign.stored, 10)
+    campaign.connection.set_trace_callback(None)
+    for query in queries:
+        plan = " ".join(row[3] for row in campaign.connection.execute(f"EXPLAIN QUERY PLAN {query}"))
+        assert "SCAN" not in plan
+        assert "TEMP B-TREE" not in plan
+
+
+def test_an_offer_that_nobody_takes_is_void_in_time(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    attempt = campaign.open_attempts()[0]
+    campaign.advance(hours=2)
+    assert campaign.office.attempt(attempt).outcome is Outcome.CANCELLED
