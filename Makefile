@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check docs format coverage powerfail bench system lock wheel clean help
+.PHONY: demo test check docs format coverage powerfail bench assets system lock wheel clean help
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+UI := src/surefoot/server/ui
+ASSETS := $(UI)/static/app.js
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE := 1
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(INSTALLED) ## build, sign, publish, update a board, and watch a bad release fall back (DEMO_EXIT=1: end afterwards)
+demo: $(INSTALLED) $(ASSETS) ## build, sign, publish, update a board, and watch a bad release fall back (DEMO_EXIT=1: end afterwards)
 	@$(BIN)/surefoot demo --folder demo --example examples/thermostat $(if $(DEMO_EXIT),--exit)
 
-test: $(INSTALLED) wheel ## run the tests
+test: $(INSTALLED) $(ASSETS) wheel ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, imports
@@ -33,7 +35,7 @@ format: $(INSTALLED) ## put the code into its one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-coverage: $(INSTALLED) wheel ## run the tests and hold branch coverage to its floors
+coverage: $(INSTALLED) $(ASSETS) wheel ## run the tests and hold branch coverage to its floors
 	rm -f .coverage*
 	$(BIN)/coverage run -m pytest -p no:randomly
 	$(BIN)/coverage combine --quiet
@@ -45,6 +47,8 @@ powerfail: $(INSTALLED) ## cut the power at every write of an update, with every
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
+assets: $(ASSETS) ## bundle what the console's pages load
+
 system: ## install the Debian packages that the tests and the demo need
 	@sh scripts/system.sh
 
@@ -54,7 +58,7 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --constraint requirements/dev.lock pyproject.toml -o requirements/agent.lock
 
-wheel: $(INSTALLED) ## build the wheel that the bare install is tested with
+wheel: $(INSTALLED) $(ASSETS) ## build the wheel that the bare install is tested with
 	@rm -rf dist && $(BIN)/hatchling build -t wheel >/dev/null 2>&1 || { $(BIN)/hatchling build -t wheel; exit 1; }
 
 $(INSTALLED): requirements/dev.lock pyproject.toml requirements/system.txt
@@ -65,5 +69,11 @@ $(INSTALLED): requirements/dev.lock pyproject.toml requirements/system.txt
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+$(ASSETS): package.json package-lock.json .npmrc $(wildcard $(UI)/assets/*) requirements/system.txt
+	@sh scripts/system.sh
+	@npm ci --ignore-scripts --loglevel=error >/dev/null
+	@npm run --silent build
+	@touch $@
+
 clean: ## remove everything that was made
-	rm -rf $(VENV) build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

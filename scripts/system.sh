@@ -3,9 +3,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 missing=""
-for package in $(grep -v '^#' requirements/system.txt); do
+while read -r package command; do
+  case "$package" in "" | "#"*) continue ;; esac
+  [ -n "$command" ] && command -v "$command" >/dev/null && continue
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-done
+done < requirements/system.txt
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ]; then
   echo "make system: Debian packages are missing; run as root: apt-get install$missing" >&2

@@ -44,7 +44,10 @@ from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf, refresh
 from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollouts import Verb, steer
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
+from surefoot.server.ui.console import Console, ConsoleParts, Steer
+from surefoot.server.ui.listener import OperatorListener
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.director import DirectorSigners
@@ -99,6 +102,7 @@ class _Parts:
     poll: Poll
     shelf: Shelf
     census: Census
+    console: Console
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
 
 
@@ -184,15 +188,29 @@ def _assemble(
         secret=_new_secret,
         clock=clock,
     )
+    console = Console(
+        ConsoleParts(
+            catalogue=operators.catalogue, steer=_steering(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
+        )
+    )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
     listeners = (
         _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
         _listener(enrolment, server_context(authorities.server_chain)),
-        _listener(OperatorApi(operators), None),
+        _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
-    count = _census(database, reads)
-    return _Parts(addresses=addresses, reads=reads, writer=writer, presence=presence, poll=poll, shelf=shelf, census=count, servers=servers)
+    return _Parts(
+        addresses=addresses,
+        reads=reads,
+        writer=writer,
+        presence=presence,
+        poll=poll,
+        shelf=shelf,
+        census=_census(database, reads),
+        console=console,
+        servers=servers,
+    )
 
 
 def _census(database: Path, reads: SqliteLedger) -> Census:
@@ -208,6 +226,15 @@ def _census(database: Path, reads: SqliteLedger) -> Census:
         return await asyncio.to_thread(walk)
 
     return count
+
+
+def _steering(write: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer:
+    """Return how the console starts, pauses, resumes and halts rollouts."""
+
+    async def act(rollout_id: int, verb: str, by: str, why: str) -> None:
+        await steer(rollout_id, Verb(verb), why, by=by, write=write, now=clock())
+
+    return act
 
 
 def _writer(
@@ -236,6 +263,7 @@ async def _serve_all(
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
     finally:
+        parts.console.close()
         for server, _ in parts.servers:
             server.should_exit = True
         stop.set()

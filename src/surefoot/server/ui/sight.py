@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sights: what each page shows, read from the catalogue; the templates only lay it out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from surefoot.fleet.device import Device
+from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.rollout.evidence import Evidence, total
+from surefoot.rollout.plan import Status
+from surefoot.server.services.catalogue import Catalogue, RolloutDevices
+from surefoot.server.ui.track import spans, track
+
+_PAGE = 50
+_MOST_NAMED = 100
+_BEFORE = "~"
+"""Sorts after every letter of a device id."""
+_VERBS: dict[Status, tuple[str, ...]] = {
+    Status.DRAFT: ("start", "halt"),
+    Status.RUNNING: ("pause", "halt"),
+    Status.PAUSED: ("resume", "halt"),
+    Status.HALTED: (),
+    Status.FINISHED: (),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One page.
+
+    Attributes:
+        template: Its template, without the ending.
+        title: What the browser's tab says.
+        parts: The names of the parts that change; each is a template in ``parts/``.
+        live: The address of its stream; empty when nothing on it changes.
+        facts: What the templates show.
+    """
+
+    template: str
+    title: str
+    parts: tuple[str, ...] = ()
+    live: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def see_fleet(catalogue: Catalogue, prefix: str, after: str) -> Sight:
+    """Return the page of the fleet: what it runs, and its devices whose id begins with ``prefix``, from ``after`` on."""
+    lines = catalogue.versions().versions
+    devices, following = _devices(catalogue, prefix, after)
+    query = urlencode({name: value for name, value in (("prefix", prefix), ("after", after)) if value})
+    facts = {
+        "versions": lines,
+        "fleet_size": sum(line.devices for line in lines),
+        "known": sum(line.devices for line in lines if line.version),
+        "devices": devices,
+        "next": urlencode({"prefix": prefix, "after": following}) if following else "",
+        "prefix": prefix,
+        "is_first": not after,
+    }
+    return Sight(template="fleet", title="Fleet", parts=("versions", "devices"), live=f"/live/fleet?{query}", facts=facts)
+
+
+def see_rollouts(catalogue: Catalogue) -> Sight:
+    """Return the list of rollouts."""
+    lines = [(line, spans(line.counts, max(line.counts.offered, 1))) for line in catalogue.rollouts().rollouts]
+    return Sight(template="rollouts", title="Rollouts", parts=("rollouts",), live="/live/rollouts?", facts={"rollouts": lines})
+
+
+def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
+    """Return the page of one rollout.
+
+    Raises:
+        UnknownError: There is no such rollout.
+    """
+    story = catalogue.rollout(rollout_id)
+    counts = total(tally.counts for tally in story.evidence.tallies)
+    outcomes = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SILENT)
+    facts = {
+        "story": story,
+        "rollout": story.rollout,
+        "plan": story.rollout.plan,
+        "counts": counts,
+        "track": track(story.rollout, story.evidence),
+        "newest": story.decisions[0] if story.decisions else None,
+        "decisions": [(stored, stage_counts(stored.evidence)) for stored in story.decisions],
+        "verbs": _VERBS[story.rollout.status],
+        "named": [(outcome, catalogue.rollout_devices(rollout_id, outcome, 0, _MOST_NAMED)) for outcome in outcomes],
+        "stages": [stage.name for stage in story.rollout.plan.stages],
+    }
+    return Sight(
+        template="rollout",
+        title=story.rollout.plan.name or story.rollout.plan.release,
+        parts=("standing", "actions", "track", "named", "decisions"),
+        live=f"/live/rollouts/{rollout_id}?",
+        facts=facts,
+    )
+
+
+def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
+    """Return the page of one device.
+
+    Raises:
+        UnknownError: There is no such device.
+    """
+    story = catalogue.story(device_id)
+    facts = {"device": story.device, "attempts": story.assignments, "events": story.events}
+    parts = ("device", "attempts", "events")
+    return Sight(template="device", title=story.device.device_id, parts=parts, live=f"/live/devices/{device_id}?", facts=facts)
+
+
+def see_login(problem: str = "") -> Sight:
+    """Return the page that lets people in."""
+    return Sight(template="login", title="Log in", facts={"problem": problem})
+
+
+def see_problem(title: str, message: str, hint: str) -> Sight:
+    """Return the page that says what went wrong, and what to do."""
+    return Sight(template="problem", title=title, facts={"message": message, "hint": hint})
+
+
+def stage_counts(evidence: Evidence) -> list[tuple[int, Any]]:
+    """Return the counts of evidence by stage, all segments together, in the order of the stages."""
+    return [(stage, evidence.of_stage(stage)) for stage in sorted({tally.stage for tally in evidence.tallies})]
+
+
+def more_of(found: RolloutDevices) -> bool:
+    """Say whether a list of devices goes on."""
+    return found.next != 0
+
+
+def _devices(catalogue: Catalogue, prefix: str, after: str) -> tuple[list[Device], str]:
+    """Return a page of the devices whose id begins with ``prefix``, and the ``after`` of the next; ids are read in their order."""
+    found = catalogue.devices(after or _just_before(prefix), _PAGE)
+    matching = [device for device in found.devices if device.device_id.startswith(prefix)]
+    return matching, found.next if len(matching) == len(found.devices) else ""
+
+
+def _just_before(prefix: str) -> str:
+    """Return a text that sorts before every id with this prefix, and after all ids that come before those."""
+    return prefix and f"{prefix[:-1]}{chr(ord(prefix[-1]) - 1)}{_BEFORE}"

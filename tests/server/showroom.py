@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A catalogue in memory: a few hundred devices, and rollouts that are moved by the real ``decide`` and its verbs."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from msgspec import structs
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device, DeviceState, attributes
+from surefoot.fleet.filter import EVERYTHING, Filter, matches
+from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
+from surefoot.model.attribute import BUILT_IN
+from surefoot.model.digest import digest_of
+from surefoot.model.errors import UnknownError
+from surefoot.model.event import DeviceReport, EventType
+from surefoot.model.record import utc_text
+from surefoot.model.slot import SlotName
+from surefoot.rollout.decide import after, decide, halt, pause, resume, start
+from surefoot.rollout.decision import Decision
+from surefoot.rollout.evidence import Counts, Evidence, Tally, total
+from surefoot.rollout.plan import Plan, Rollout, Stage, Status
+from surefoot.server.services.catalogue import (
+    DevicePage,
+    DeviceStory,
+    GroupList,
+    ReleaseList,
+    RolloutDevice,
+    RolloutDevices,
+    RolloutLine,
+    RolloutList,
+    RolloutStory,
+    StoredDecision,
+    StoredEvent,
+    UserList,
+    VersionLine,
+    VersionList,
+)
+
+BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
+HARDWARE = "thermostat-v1"
+RUNNING, PAUSED, DRAFT = 43, 42, 44
+
+
+class Show:
+    """One rollout, and everything that was decided about it."""
+
+    def __init__(self, rollout_id: int, plan: Plan) -> None:
+        self.rollout_id = rollout_id
+        self.rollout = Rollout(plan=plan)
+        self.tallies: dict[int, Counts] = {}
+        self.population: int | None = None
+        self.is_exhausted = False
+        self.decisions: list[StoredDecision] = []
+        self.devices: list[RolloutDevice] = []
+        self.now = BEGIN
+
+    def evidence(self) -> Evidence:
+        tallies = [Tally(stage=stage, hardware=HARDWARE, counts=counts) for stage, counts in sorted(self.tallies.items())]
+        return Evidence(tallies=tallies, population=self.population, is_exhausted=self.is_exhausted)
+
+    def report(self, **counts: int) -> None:
+        """Say how the open stage stands, and decide."""
+        self.tallies = {**self.tallies, self.rollout.stage: Counts(**counts)}
+        self.step()
+
+    def step(self, seconds: int = 20) -> None:
+        """Decide once, some seconds later."""
+        self.now += timedelta(seconds=seconds)
+        self.note(decide(self.rollout, self.evidence(), self.now))
+
+    def walk(self, population: int) -> None:
+        """Open the next batch or stage: everybody well, and the soak over."""
+        counts = self.tallies[self.rollout.stage]
+        self.is_exhausted = True
+        self.report(**{name: getattr(counts, name) for name in ("offered", "started", "succeeded")})
+        self.step(self.rollout.open_stage.soak_s + 1)
+        self.is_exhausted, self.population = False, population
+
+    def note(self, decision: Decision) -> None:
+        evidence = self.evidence()
+        stored = StoredDecision(
+            number=len(self.decisions) + 1, at=utc_text(self.now), decision=decision, rollout=self.rollout, evidence=evidence
+        )
+        self.decisions = [stored, *self.decisions]
+        self.rollout = after(self.rollout, decision, evidence, self.now)
+
+    def steer(self, verb: str, by: str, why: str) -> None:
+        verbs: dict[str, Callable[[], Decision]] = {
+            "start": lambda: start(self.rollout, by),
+            "pause": lambda: pause(self.rollout, by, why),
+            "resume": lambda: resume(self.rollout, by, why),
+            "halt": lambda: halt(self.rollout, by, why),
+        }
+        self.now += timedelta(seconds=20)
+        self.note(verbs[verb]())
+
+    def line(self) -> RolloutLine:
+        return RolloutLine(
+            rollout_id=self.rollout_id,
+            name=self.rollout.plan.name,
+            release=self.rollout.plan.release,
+            status=self.rollout.status,
+            stage=self.rollout.open_stage.name,
+            created_at=utc_text(BEGIN),
+            counts=total(self.tallies.values()),
+        )
+
+
+class Showroom:
+    """A ``Catalogue`` whose contents a test may change while pages are open."""
+
+    def __init__(self) -> None:
+        self.fleet = {device.device_id: device for device in map(_device, range(240))}
+        self.stories: dict[str, DeviceStory] = {}
+        self.shows = {show.rollout_id: show for show in (_running(), _paused(), _draft())}
+        self._go_back(DeviceId("t-017"))
+
+    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+        later = [device for device_id, device in sorted(self.fleet.items()) if device_id > after]
+        found = [device for device in later if matches(wanted, attributes(device))][:limit]
+        return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+
+    def groups(self) -> GroupList:
+        return GroupList(groups=[])
+
+    def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # the port's words
+        raise UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
+
+    def attribute_names(self) -> set[str]:
+        return {*BUILT_IN}
+
+    def story(self, device_id: DeviceId) -> DeviceStory:
+        if device_id not in self.fleet:
+            raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
+        empty = DeviceStory(device=self.fleet[device_id], attributes={}, groups=[], assignments=[], events=[])
+        return structs.replace(self.stories.get(device_id, empty), device=self.fleet[device_id])
+
+    def users(self) -> UserList:
+        return UserList(users=[])
+
+    def versions(self) -> VersionList:
+        counted: dict[tuple[str, str], int] = {}
+        for device in self.fleet.values():
+            key = ("", "") if device.report is None else (device.report.product, device.report.version)
+            counted[key] = counted.get(key, 0) + 1
+        lines = [VersionLine(product=product, version=version, devices=number) for (product, version), number in counted.items()]
+        return VersionList(versions=sorted(lines, key=lambda line: -line.devices))
+
+    def rollouts(self) -> RolloutList:
+        return RolloutList(rollouts=[show.line() for _, show in sorted(self.shows.items(), reverse=True)])
+
+    def rollout(self, rollout_id: int) -> RolloutStory:
+        show = self._show(rollout_id)
+        return RolloutStory(
+            rollout_id=rollout_id,
+            created_at=utc_text(BEGIN),
+            created_by="ada",
+            rollout=show.rollout,
+            evidence=show.evidence(),
+            decisions=show.decisions,
+        )
+
+    def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:
+        mine = [device for device in self._show(rollout_id).devices if device.assignment_id > after]
+        found = [device for device in mine if outcome is None or device.outcome is outcome]
+        return RolloutDevices(devices=found[:limit], next=found[limit - 1].assignment_id if len(found) > limit else 0)
+
+    def releases(self) -> ReleaseList:
+        return ReleaseList(releases=[])
+
+    async def steer(self, rollout_id: int, verb: str, by: str, why: str) -> None:
+        self._show(rollout_id).steer(verb, by, why)
+
+    def runs(self, device_id: str, version: str) -> None:
+        """Let a device say that it runs another version."""
+        self.fleet = {**self.fleet, DeviceId(device_id): structs.replace(self.fleet[DeviceId(device_id)], report=_report(version))}
+
+    def happened(self, device_id: str, kind: str, minute: int, **data: object) -> None:
+        """Let something happen on a device."""
+        story = self.story(DeviceId(device_id))
+        at = utc_text(BEGIN + timedelta(minutes=minute))
+        event = {"seq": len(story.events) + 1, "type": kind, "at": at, "assignment_id": 17, "data": data}
+        stored = StoredEvent(journal="ab" * 8, received_at=at, event=event)
+        self.stories = {**self.stories, device_id: structs.replace(story, events=[stored, *story.events])}
+
+    def _show(self, rollout_id: int) -> Show:
+        if rollout_id not in self.shows:
+            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+        return self.shows[rollout_id]
+
+    def _go_back(self, device_id: DeviceId) -> None:
+        attempts = [
+            _attempt(device_id, 17, "1.2.0", Outcome.ROLLED_BACK),
+            _attempt(device_id, 8, "1.1.0", Outcome.SUCCEEDED),
+        ]
+        self.stories = {device_id: DeviceStory(device=self.fleet[device_id], attributes={}, groups=[], assignments=attempts, events=[])}
+        size = 5_242_880
+        self.happened(device_id, EventType.CHECK_COMPLETED, 1, offered="thermostat 1.2.0")
+        self.happened(device_id, EventType.DOWNLOAD_STARTED, 1, size=size, hash=digest_of(b"1.2.0"))
+        self.happened(device_id, EventType.DOWNLOAD_PROGRESS, 2, received=size // 2, percent=50)
+        self.happened(device_id, EventType.DOWNLOAD_COMPLETED, 3, size=size, seconds=95, tries=1)
+        self.happened(device_id, EventType.INSTALL_COMPLETED, 4, slot="b", hash=digest_of(b"1.2.0"))
+        self.happened(device_id, EventType.REBOOT_COMPLETED, 5, slot="b")
+        self.happened(device_id, EventType.HEALTH_FAILED, 6, reason="crash", detail="The program ended 4 times in 5 minutes.")
+        self.happened(device_id, EventType.ROLLBACK_TRIGGERED, 6, reason="crash")
+        self.happened(device_id, EventType.ROLLBACK_COMPLETED, 7, reason="crash", slot="a", to="1.1.0")
+
+
+def _device(number: int) -> Device:
+    report = None if number >= 228 else _report("1.2.0" if number < 12 else "1.1.0" if number < 160 else "1.0.0")
+    return Device(
+        device_id=DeviceId(f"t-{number:03}" if number < 200 else f"attic-{number}"),
+        hardware=HARDWARE,
+        state=DeviceState.REVOKED if number == 3 else DeviceState.ACTIVE,
+        enrolled_at=utc_text(BEGIN - timedelta(days=30)),
+        last_seen="" if report is None else utc_text(BEGIN + timedelta(seconds=number)),
+        polls=number,
+        report=report,
+    )
+
+
+def _report(version: str) -> DeviceReport:
+    return DeviceReport(
+        hardware=HARDWARE,
+        bootloader_version="2026.4.0",
+        agent_version="0.1.0",
+        slot=SlotName("a"),
+        product="thermostat",
+        version=version,
+        build_id=f"build-{version}",
+        hash=digest_of(version.encode()),
+        release_counter=1,
+    )
+
+
+def _attempt(device_id: DeviceId, number: int, version: str, outcome: Outcome) -> Attempt:
+    return Attempt(
+        assignment_id=AssignmentId(number),
+        device_id=device_id,
+        product="thermostat",
+        version=version,
+        variant="release",
+        hardware=HARDWARE,
+        path=f"thermostat/{version}",
+        hash=digest_of(version.encode()),
+        size=5_242_880,
+        issued_at=utc_text(BEGIN),
+        start_before=utc_text(BEGIN + timedelta(days=1)),
+        deadline_s=3_600,
+        is_started=True,
+        outcome=outcome,
+        ended_at=utc_text(BEGIN + timedelta(minutes=7)),
+    )
+
+
+def _plan(version: str, name: str) -> Plan:
+    stages = [
+        Stage(name="canary", group="canary", soak="30m"),
+        Stage(name="pilot", group="pilot", batches=["50%", "100%"], soak="1h"),
+        Stage(name="general", batches=["10%", "25%", "50%", "100%"], soak="2h"),
+    ]
+    return Plan(release=f"thermostat {version}", name=name, stages=stages, audience="hardware = thermostat-v1")
+
+
+def _running() -> Show:
+    """Return a rollout that runs: two stages are done, the second batch of the third is open."""
+    show = Show(RUNNING, _plan("1.1.0", "Quieter valves"))
+    show.steer("start", "ada", "")
+    show.step()
+    show.population = 20
+    show.step()
+    show.report(offered=20, started=20, succeeded=20)
+    show.walk(40)
+    show.report(offered=20, started=20, succeeded=20)
+    show.walk(40)
+    show.report(offered=40, started=40, succeeded=40)
+    show.walk(180)
+    show.step()
+    show.report(offered=18, started=18, succeeded=18)
+    show.walk(180)
+    show.report(offered=38, started=30, succeeded=24)
+    return show
+
+
+def _paused() -> Show:
+    """Return a rollout that the gate has paused in its second stage."""
+    show = Show(PAUSED, _plan("1.2.0", ""))
+    show.steer("start", "ada", "")
+    show.population = 20
+    show.step()
+    show.report(offered=20, started=20, succeeded=20)
+    show.walk(40)
+    show.step()
+    show.report(offered=20, started=20, succeeded=11, rolled_back=7, failed=1, silent=1, unhealthy=7)
+    outcomes = [Outcome.ROLLED_BACK] * 7 + [Outcome.FAILED, Outcome.SILENT] + [Outcome.SUCCEEDED] * 11
+    show.devices = [
+        RolloutDevice(
+            device_id=DeviceId(f"t-{number + 17:03}"),
+            assignment_id=number + 1,
+            stage="pilot",
+            is_started=True,
+            outcome=outcome,
+            ended_at=utc_text(BEGIN),
+        )
+        for number, outcome in enumerate(outcomes)
+    ]
+    if show.rollout.status is not Status.PAUSED:
+        raise AssertionError(show.decisions[0].decision.reason)
+    return show
+
+
+def _draft() -> Show:
+    return Show(DRAFT, _plan("1.3.0", "Winter"))
