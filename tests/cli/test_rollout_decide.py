@@ -16,9 +16,9 @@ PLAN = Plan(release="thermostat 1.2.3", stages=[Stage(name="canary", soak="1h"),
 PROGRAM = [sys.executable, "-m", "surefoot", "rollout", "decide"]
 
 
-def line(at: str, *, stage: int = 0, population: int = 20, is_exhausted: bool = True, **counts: int) -> bytes:
+def line(at: str, *, stage: int = 0, population: int = 20, is_exhausted: int = True, **counts: int) -> bytes:
     tallies = [{"stage": stage, "hardware": "v1", "counts": counts}] if counts else []
-    evidence = {"tallies": tallies, "population": population, "is_exhausted": is_exhausted}
+    evidence = {"tallies": tallies, "population": population, "is_exhausted": bool(is_exhausted)}
     return json.dumps({"at": f"2026-11-24T{at}Z", "evidence": evidence}).encode() + b"\n"
 
 
