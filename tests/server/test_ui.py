@@ -77,7 +77,7 @@ def test_logging_out_ends_the_session_at_the_server_too(console: Desk) -> None:
     assert console.get("/", cookie).status == 303
 
 
-@pytest.mark.parametrize("origin", ["", "null", "http://evil.example", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["", "null", "http://[", "http://evil.example", "http://127.0.0.1:1"])
 def test_a_form_of_another_site_does_nothing(console: Desk, origin: str) -> None:
     cookie = console.log_in()
     fields = {"form_token": console.form_token(cookie)}
@@ -149,6 +149,12 @@ def test_a_prefix_finds_the_devices_that_begin_with_it_and_no_other(console: Des
 def test_a_whole_id_is_its_own_prefix(console: Desk) -> None:
     page = console.get("/?prefix=attic-200", console.log_in()).data.decode()
     assert page.count('href="/devices/') == 1
+
+
+@pytest.mark.parametrize("query", ["prefix=%00", "prefix=%EE%80%80", "prefix=t%25", "after=%00", "prefix=%FF&after=%FF"])
+def test_what_no_id_has_finds_no_device(console: Desk, query: str) -> None:
+    answer = console.get(f"/?{query}", console.log_in())
+    assert (answer.status, answer.data.decode().count('href="/devices/')) == (200, 0)
 
 
 def test_pages_of_devices_lead_to_the_last(console: Desk) -> None:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of, hex_of
@@ -104,7 +104,8 @@ class Console:
             await send_page(send, await asyncio.to_thread(lambda: self._look.page(sight(), session)))
 
     async def _act(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> None:
-        if urlsplit(header(scope, b"origin")).netloc != header(scope, b"host"):
+        host = header(scope, b"host")
+        if not host or header(scope, b"origin") not in {f"http://{host}", f"https://{host}"}:
             raise _foreign()
         form = _fields(await read_body(scope, receive, _MOST_FORM_BYTES))
         path = scope["path"]

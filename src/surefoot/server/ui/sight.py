@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sights: what each page shows, read from the catalogue; the templates only lay it out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from surefoot.server.ui.track import spans, track
 
 _PAGE = 50
 _MOST_NAMED = 100
+_LETTERS = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 _BEFORE = "~"
 """Sorts after every letter of a device id."""
 _VERBS: dict[Status, tuple[str, ...]] = {
@@ -132,6 +134,8 @@ def more_of(found: RolloutDevices) -> bool:
 
 def _devices(catalogue: Catalogue, prefix: str, after: str) -> tuple[list[Device], str]:
     """Return a page of the devices whose id begins with ``prefix``, and the ``after`` of the next; ids are read in their order."""
+    if not (_LETTERS.fullmatch(prefix) and _LETTERS.fullmatch(after)):
+        return [], ""
     found = catalogue.devices(after or _just_before(prefix), _PAGE)
     matching = [device for device in found.devices if device.device_id.startswith(prefix)]
     return matching, found.next if len(matching) == len(found.devices) else ""
