@@ -16,6 +16,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, prose
 WRITTEN = [page for page in PAGES if page.name not in {"code-map.md", "CHANGELOG.md"}]
 
 _HEREDOC = re.compile(r"<<'EOF'\n.*?\nEOF$", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"\b(N|ROLLOUT)\b")
 _PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 _SHELL_SIGNS = {"&", "&&", "|", ";", ">", "<", "2>"}
 
@@ -60,7 +61,7 @@ def _commands(text: str) -> Iterator[str]:
 def _parse(line: str) -> None:
     words = shlex.split(line)
     end = next((place for place, word in enumerate(words) if word in _SHELL_SIGNS), len(words))
-    noun, *rest = (_PLACEHOLDER.sub("x1", word) for word in words[1:end])
+    noun, *rest = (_PLACEHOLDER.sub("x1", _NUMBER.sub("1", word)) for word in words[1:end])
     assert noun in NOUNS, line
     parser = argparse.ArgumentParser(prog=line)
     _configure(noun, NOUNS[noun])(parser)
