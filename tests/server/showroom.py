@@ -10,7 +10,6 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState
 from surefoot.fleet.filter import EVERYTHING, Filter
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
-from surefoot.model.attribute import BUILT_IN
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
@@ -120,15 +119,6 @@ class Showroom:
         assert wanted is EVERYTHING
         found = [device for device_id, device in sorted(self.fleet.items()) if device_id > after][:limit]
         return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
-
-    def groups(self) -> GroupList:
-        return GroupList(groups=[])
-
-    def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # the port's words
-        raise UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
-
-    def attribute_names(self) -> set[str]:
-        return {*BUILT_IN}
 
     def story(self, device_id: DeviceId) -> DeviceStory:
         if device_id not in self.fleet:
