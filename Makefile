@@ -53,6 +53,8 @@ lock: ## resolve the dependencies anew (needs uv)
 	  --extra release --extra server --group dev --upgrade pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --constraint requirements/dev.lock pyproject.toml -o requirements/agent.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --upgrade requirements/goosebit.in -o requirements/goosebit.lock
 
 wheel: $(INSTALLED) ## build the wheel that the bare install is tested with
 	@rm -rf dist && $(BIN)/hatchling build -t wheel >/dev/null 2>&1 || { $(BIN)/hatchling build -t wheel; exit 1; }
@@ -66,4 +68,4 @@ $(INSTALLED): requirements/dev.lock pyproject.toml requirements/system.txt
 	@touch $@
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-goosebit build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
