@@ -15,7 +15,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from bench.poll_fleet import Fleet, seed
-from bench.poll_goosebit import goosebit
+from bench.poll_goosebit import goosebit, installed
 from bench.poll_rounds import Work, cores, median_us, pinned
 from bench.poll_server import under_load
 from bench.rows import Row, compared
@@ -41,10 +41,14 @@ def measure(run: str) -> list[Row]:
     """Return a row for each kind of request at each size of fleet, and one for the peer."""
     chance, at = Random(1), cores()  # noqa: S311  # draws devices, not secrets; the same ones in every run
     works: dict[str, Work] = {}
+    # First of all: without the peer, the rest would be made for nothing.
+    python = installed(_say)
     with TemporaryDirectory(prefix="surefoot-bench-") as name, ExitStack() as stack:
         fleets = {size: _seeded(Path(name) / size, devices, chance) for size, devices in FLEETS.items()}
         (Path(name) / "goosebit").mkdir()
-        peer = stack.enter_context(goosebit(Path(name) / "goosebit", devices=_PEER_DEVICES, core=at.server, chance=chance, say=_say))
+        peer = stack.enter_context(
+            goosebit(Path(name) / "goosebit", python, devices=_PEER_DEVICES, core=at.server, chance=chance, say=_say)
+        )
         for size, fleet in fleets.items():
             server = stack.enter_context(under_load(fleet, core=at.server, say=_say))
             works[f"idle-poll-{size}"] = Work(pid=server.pid, callers=server.pollers, volleys=_POLL_VOLLEYS)

@@ -64,7 +64,7 @@ class Sampled:
     Attributes:
         device_id: Its identity.
         certificate: File with its key and certificate, PEM.
-        running: What it says it runs: the digest in its report.
+        running: What it runs, and says so in its report.
         assignment_id: Its open order; nothing for an idle device.
     """
 

@@ -69,31 +69,12 @@ class Poller:
             raise TransportError(f"goosebit's poll was not idle: {answer.body[:200]!r}.")
 
 
-@contextmanager
-def goosebit(folder: Path, *, devices: int, core: int, chance: Random, say: Callable[[str], None]) -> Iterator[Peer]:
-    """Run goosebit on one core with registered devices; all but its environment is ended and gone with the block.
-
-    Args:
-        folder: An empty folder for its database.
-        devices: How many devices are registered.
-        core: Where it runs.
-        chance: Draws the device of each poll.
-        say: Is told how far it is.
+def installed(say: Callable[[str], None]) -> Path:
+    """Return the interpreter of goosebit's environment, which is made when it is not there or the lock has changed.
 
     Raises:
-        TransportError: It cannot be installed or started, or answers something else than expected.
+        TransportError: It cannot be installed.
     """
-    python = _installed(say)
-    with Programs(folder) as programs, ExitStack() as stack:
-        pid, port = _start(programs, python, core)
-        lines = [stack.enter_context(closing(_connect(port))) for _ in range(_LINES)]
-        say(f"{devices:,} devices register at goosebit")
-        polls = [_register(lines[0], f"thermostat-{n:07}") for n in range(devices)]
-        yield Peer(pid=pid, pollers=[Poller(line, polls, chance) for line in lines])
-
-
-def _installed(say: Callable[[str], None]) -> Path:
-    """Return the interpreter of goosebit's environment, which is made when it is not there or the lock has changed."""
     python, mark = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".installed"
     lock = sha256(LOCK.read_bytes()).hexdigest()
     if mark.exists() and mark.read_text() == lock:
@@ -104,6 +85,29 @@ def _installed(say: Callable[[str], None]) -> Path:
     _run(str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes", "-r", str(LOCK))
     mark.write_text(lock)
     return python
+
+
+@contextmanager
+def goosebit(folder: Path, python: Path, *, devices: int, core: int, chance: Random, say: Callable[[str], None]) -> Iterator[Peer]:
+    """Run goosebit on one core with registered devices; all but its environment is ended and gone with the block.
+
+    Args:
+        folder: An empty folder for its database.
+        python: The interpreter of its environment.
+        devices: How many devices are registered.
+        core: Where it runs.
+        chance: Draws the device of each poll.
+        say: Is told how far it is.
+
+    Raises:
+        TransportError: It cannot be started, or answers something else than expected.
+    """
+    with Programs(folder) as programs, ExitStack() as stack:
+        pid, port = _start(programs, python, core)
+        lines = [stack.enter_context(closing(_connect(port))) for _ in range(_LINES)]
+        say(f"{devices:,} devices register at goosebit")
+        polls = [_register(lines[0], f"thermostat-{n:07}") for n in range(devices)]
+        yield Peer(pid=pid, pollers=[Poller(line, polls, chance) for line in lines])
 
 
 def _run(*command: str) -> None:
