@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """goosebit, the peer that polls are held to: a server with hawkBit's device API, from PyPI, in an environment of its own.
 
-It gets what it is made for: plain HTTP, its default database, registered devices, no access log. An idle poll is
-``GET /DEFAULT/controller/v1/<device>``, answered with nothing to follow but the next time to ask.
+It gets what it is made for: plain HTTP, its default database, registered devices, no access log. As in our fleets, there is
+a release, rolled out to all, and all devices run it. An idle poll is ``GET /DEFAULT/controller/v1/<device>``, answered with
+nothing to follow but the next time to ask.
 """
 
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +35,11 @@ _CONFIGURATION = """\
 tortoise_orm = "goosebit.db.config.TORTOISE_CONF"
 location = "{migrations}"
 src_folder = "{folder}"
+"""
+_ROLLOUT = """\
+INSERT INTO software (id, uri, size, hash, version) VALUES (1, 'file:///thermostat.swu', 1, '0', '1.0.0');
+INSERT INTO software_compatibility (software_id, hardware_id) SELECT 1, id FROM hardware WHERE model = 'thermostat-v1';
+INSERT INTO rollout (name, feed, software_id) VALUES ('thermostat', 'default', 1);
 """
 
 
@@ -107,6 +114,7 @@ def goosebit(folder: Path, python: Path, *, devices: int, core: int, chance: Ran
         lines = [stack.enter_context(closing(_connect(port))) for _ in range(_LINES)]
         say(f"{devices:,} devices register at goosebit")
         polls = [_register(lines[0], f"thermostat-{n:07}") for n in range(devices)]
+        _roll_out(folder / "db.sqlite3")
         yield Peer(pid=pid, pollers=[Poller(line, polls, chance) for line in lines])
 
 
@@ -145,6 +153,12 @@ def _register(line: Line, device: str) -> bytes:
     body = json.dumps({"id": "", "status": {"result": {"finished": "success"}, "execution": "closed", "details": []}, "data": data})
     expect(line.ask(request("PUT", f"{path}/configData", body=body.encode())), HTTPStatus.OK, "goosebit's registration")
     return poll
+
+
+def _roll_out(database: Path) -> None:
+    """Roll out what the devices say they run; as rows, since an upload would have to be a whole signed image."""
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
+        connection.executescript(_ROLLOUT)
 
 
 def _answers(port: int) -> bool:
