@@ -57,6 +57,8 @@ lock: ## resolve the dependencies anew (needs uv)
 	  --extra release --extra server --group dev --upgrade pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --constraint requirements/dev.lock pyproject.toml -o requirements/agent.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --upgrade requirements/goosebit.in -o requirements/goosebit.lock
 
 wheel: $(INSTALLED) $(ASSETS) ## build the wheel that the bare install is tested with
 	@rm -rf dist && $(BIN)/hatchling build -t wheel >/dev/null 2>&1 || { $(BIN)/hatchling build -t wheel; exit 1; }
@@ -76,4 +78,4 @@ $(ASSETS): package.json package-lock.json .npmrc $(wildcard $(UI)/assets/*) requ
 	@touch $@
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-goosebit node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

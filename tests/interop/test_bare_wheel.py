@@ -67,8 +67,11 @@ def built_wheel() -> Path:
 
 
 def shipped_files() -> Iterator[Path]:
-    for path in (SOURCES / "src" / "surefoot").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+    package = SOURCES / "src" / "surefoot"
+    # The console's assets are packed as they are bundled, in ui/static.
+    unbundled = package / "server" / "ui" / "assets"
+    for path in package.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and unbundled not in path.parents:
             yield path
 
 
