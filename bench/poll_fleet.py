@@ -188,6 +188,7 @@ class _Seeding:
             start_before=updated,
             deadline_s=14_400,
             is_started=True,
+            started_at=updated,
             is_healthy=True,
             outcome=Outcome.SUCCEEDED,
             ended_at=updated,

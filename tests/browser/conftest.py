@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A console on loopback and Debian's Chromium; a page that leaves the host, or complains, fails its test."""
+"""A console on loopback and Debian's Chromium; a page that leaves the host, or complains, fails its test.
+
+None of it outlives its module: Playwright keeps an event loop running in the thread, beside which no other test can run one.
+"""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -12,7 +15,7 @@ from tests.browser.window import CHROMIUM, FLAGS, Window
 from tests.server.consoles import Desk, desk
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -20,7 +23,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[Desk]:
     with desk(Pace(tick_s=0.1)) as found:
         yield found
