@@ -51,6 +51,12 @@ def good(number: int) -> Counts:
         (CANARY, heard(exhausted=False, last_minute=99), "limit", "Within a minute it was offered to 99 devices; the limit is 100."),
         (GENERAL, heard(1, 100, exhausted=False), "offer", "up to 1 more device of stage general, batch 1 of 3 (1%)."),
         (CANARY, heard(offered=5, rejected=5), "all_refused", "Nothing was learnt in stage canary: 5 devices refused it."),
+        (
+            CANARY,
+            heard(offered=5, cancelled=5),
+            "nothing_learnt",
+            "Nothing was learnt in stage canary: no device started, and 5 offers were",
+        ),
         (CANARY, heard(offered=5, rejected=4), "evidence", "Stage canary: 0 of at least 1 attempts have ended."),
         (CANARY, heard(offered=30, succeeded=19, started=19), "evidence", "Stage canary: 19 of at least 20 attempts have ended."),
         (CANARY, heard(offered=50, succeeded=40, started=50), "unresolved", "10 of 50 devices that started have not ended yet."),

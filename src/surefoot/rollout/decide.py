@@ -186,15 +186,24 @@ def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
     heard = counts.resolved - opened.resolved
     # What earlier batches still owe counts for this one too: it only makes the wait longer.
     enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - counts.superseded - opened.resolved)
-    if counts.rejected and not counts.resolved and not counts.open:
-        reason = f"Nothing was learnt in {_batch_words(rollout)}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
-        return Hold(cause="all_refused", reason=reason)
+    if counts.offered and not counts.resolved and not counts.open:
+        return _nothing_learnt(rollout, counts)
     if heard < enough:
         return Hold(cause="evidence", reason=f"{_batch_words(rollout).capitalize()}: {heard} of at least {enough} attempts have ended.")
     if unresolved * 10 > counts.started:
         reason = f"{_batch_words(rollout).capitalize()}: {unresolved} of {counts.started} devices that started have not ended yet."
         return Hold(cause="unresolved", reason=reason)
     return None
+
+
+def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
+    """Return the hold of a batch whose attempts all ended without saying anything of the release: to go on would be to guess."""
+    stage = _batch_words(rollout)
+    if counts.rejected:
+        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
+        return Hold(cause="all_refused", reason=reason)
+    void = counts.cancelled + counts.superseded
+    return Hold(cause="nothing_learnt", reason=f"Nothing was learnt in {stage}: no device started, and {void} offers were taken back.")
 
 
 def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
