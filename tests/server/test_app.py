@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,9 @@ import urllib3
 
 from surefoot.model.errors import InvalidInput
 from surefoot.server.app import Addresses, ServerSettings, run
+from surefoot.server.db.sqlite import connect
 from tests.server.running import Clock, Joined, Running, running, serving, write_data
+from tests.system.lab import wait_for
 from tests.trust.repositories import Repositories
 
 JOURNAL = "f1c2f1c2f1c2f1c2"
@@ -178,3 +180,16 @@ def test_a_server_that_is_told_to_stop_before_it_serves_stops(tmp_path: Path) ->
 
     asyncio.run(main())
     assert said[0].device_url.startswith("https://ota.example.com:")
+
+
+def test_counters_that_were_damaged_while_the_server_was_off_are_counted_anew_at_its_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    repositories = write_new_data(tmp_path)
+    with running(tmp_path, repositories) as server:
+        server.join()
+    with closing(connect(tmp_path / "surefoot.db")) as connection:
+        connection.execute("UPDATE version_count SET devices = 70")
+        with running(tmp_path, repositories):
+            wait_for("the recount", lambda: connection.execute("SELECT devices FROM version_count").fetchall() == [(1,)])
+    assert "it was counted anew" in caplog.text

@@ -20,11 +20,13 @@ from surefoot.rollout.decide import decide
 from surefoot.rollout.evidence import Counts, counts_of, total
 from surefoot.rollout.plan import Limits, Plan, Stage, Status
 from surefoot.server.db.groups import add
+from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.rollouts import census
 from surefoot.server.services.advance import advance_all
 from surefoot.server.services.attempts import facts
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.conduct import audience_of
+from surefoot.server.services.recount import RECOUNT, Segment, recount_all
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.rollouts import Verb, create, steer
 from tests.server.office import Office, event, open_office, statement
@@ -283,3 +285,49 @@ def test_an_offer_that_nobody_takes_is_void_in_time(campaign: Campaign) -> None:
     attempt = campaign.open_attempts()[0]
     campaign.advance(hours=2)
     assert campaign.office.attempt(attempt).outcome is Outcome.CANCELLED
+
+
+def recount(campaign: Campaign) -> list[str]:
+    async def counters(rollout_id: int) -> dict[Segment, Counts]:
+        return counters_off(campaign.connection, rollout_id)
+
+    async def versions() -> dict[tuple[str, str], int]:
+        return versions_off(campaign.connection)
+
+    return asyncio.run(recount_all(campaign.office.do, counters, versions, campaign.office.now))
+
+
+def test_a_recount_of_counters_that_are_right_changes_nothing(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.advance()
+    first, second, third, *_ = campaign.open_attempts()
+    campaign.succeed(first)
+    campaign.tell(second, EventType.DOWNLOAD_STARTED)
+    campaign.tell(third, EventType.DOWNLOAD_STARTED, EventType.HEALTH_FAILED)
+    campaign.steer(Verb.PAUSE)
+    before, decisions = campaign.stored, campaign.decisions()
+    assert recount(campaign) == []
+    assert (campaign.stored, campaign.decisions()) == (before, decisions)
+
+
+def test_counters_that_somebody_changed_are_put_right_and_pause_the_rollout(campaign: Campaign) -> None:
+    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.advance()
+    campaign.succeed(campaign.open_attempts()[0])
+    campaign.connection.execute("UPDATE counter SET succeeded = 19, offered = offered + 2")
+    campaign.connection.execute("UPDATE version_count SET devices = devices + 3")
+    (of_rollout, of_versions) = recount(campaign)
+    assert "stage 1, thermostat-v1: offered -2, succeeded -18" in of_rollout
+    assert "2 versions" in of_versions
+    assert (campaign.counts(), versions_off(campaign.connection)) == (campaign.recounted(), {})
+    assert (campaign.status, campaign.decisions()[-1].decision.reason) == (Status.PAUSED, of_rollout.removeprefix("Rollout 1: "))
+    assert recount(campaign) == []
+
+
+def test_a_paused_rollout_that_was_put_right_says_so_and_stays_paused(campaign: Campaign) -> None:
+    campaign.begin()
+    campaign.advance()
+    campaign.steer(Verb.PAUSE)
+    campaign.connection.execute("DELETE FROM counter")
+    recount(campaign)
+    assert (campaign.status, campaign.decisions()[-1].decision.cause, campaign.counts()) == (Status.PAUSED, RECOUNT, campaign.recounted())

@@ -73,6 +73,10 @@ class Counts(Record, frozen=True, kw_only=True):
         """Return the difference, count by count; may be negative."""
         return Counts(**{name: getattr(self, name) - getattr(other, name) for name in FIELDS})
 
+    def times(self, number: int) -> "Counts":
+        """Return what that many alike add up to."""
+        return Counts(**{name: getattr(self, name) * number for name in FIELDS})
+
 
 FIELDS = tuple(field.name for field in structs.fields(Counts))
 """The names of all counts, in order."""

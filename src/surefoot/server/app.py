@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 import uvloop
@@ -35,6 +35,7 @@ from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
+from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
@@ -43,6 +44,7 @@ from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf, refresh
+from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.rollouts import Verb, steer
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
@@ -55,8 +57,10 @@ from surefoot.trust.repository import OnlineSigners
 from surefoot.trust.signer import load
 
 _LOG = logging.getLogger("surefoot.server")
+_T = TypeVar("_T")
 _TICK_S = 30
 _ADVANCE_S = 1
+_RECOUNT_S = 3_600
 _KEEP_ALIVE_S = 75
 _GRACE_S = 5
 
@@ -103,6 +107,8 @@ class _Parts:
     shelf: Shelf
     console: Console
     census: Census
+    counters_off: CountersOff
+    versions_off: VersionsOff
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
 
 
@@ -200,7 +206,6 @@ def _assemble(
         _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
-    count = _census(database, reads)
     return _Parts(
         addresses=addresses,
         reads=reads,
@@ -209,7 +214,9 @@ def _assemble(
         poll=poll,
         shelf=shelf,
         console=console,
-        census=count,
+        census=_census(database, reads),
+        counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
+        versions_off=lambda: _apart(database, versions_off),
         servers=servers,
     )
 
@@ -224,18 +231,25 @@ def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer
 
 
 def _census(database: Path, reads: SqliteLedger) -> Census:
-    """Return what counts a stage's devices: in a thread, on a connection of its own, so that nobody waits for it."""
+    """Return what counts a stage's devices."""
 
     async def count(stored: StoredRollout) -> int:
         audience = audience_of(reads, stored)
-
-        def walk() -> int:
-            with closing(connect(database)) as connection:
-                return census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
-
-        return await asyncio.to_thread(walk)
+        return await _apart(
+            database, lambda connection: census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
+        )
 
     return count
+
+
+async def _apart(database: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    """Do long work in a thread, on a connection of its own, so that nobody waits for it."""
+
+    def on_its_own() -> _T:
+        with closing(connect(database)) as connection:
+            return work(connection)
+
+    return await asyncio.to_thread(on_its_own)
 
 
 def _writer(
@@ -260,6 +274,7 @@ async def _serve_all(
     ready(parts.addresses)
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
     conductor = asyncio.create_task(_conduct(parts, stop, clock))
+    auditor = asyncio.create_task(_recount(parts, stop, clock))
     try:
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
@@ -268,7 +283,7 @@ async def _serve_all(
         for server, _ in parts.servers:
             server.should_exit = True
         stop.set()
-        await asyncio.gather(*loops, conductor)
+        await asyncio.gather(*loops, conductor, auditor)
         await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
         await _tick(parts, settings.data, clock())
         (settings.data / "server.json").unlink(missing_ok=True)
@@ -282,6 +297,17 @@ async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
                 _LOG.error("a rollout holds: %s", failure)
         except Error as error:
             _LOG.error("rollouts hold: %s", error)
+
+
+async def _recount(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Hold the counters against what they count: at the start, and once an hour."""
+    while not stop.is_set():
+        try:
+            for finding in await recount_all(parts.writer, parts.counters_off, parts.versions_off, clock()):
+                _LOG.error("%s", finding)
+        except Error as error:
+            _LOG.error("nothing was recounted: %s", error)
+        await _is_set_within(stop, _RECOUNT_S)
 
 
 async def _tick(parts: _Parts, data: Path, now: datetime) -> None:

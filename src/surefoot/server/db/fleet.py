@@ -31,7 +31,6 @@ _PUT_REPORT = "UPDATE device SET product = ?, version = ?, attributes = ?, repor
 _COUNT = """
 INSERT INTO version_count (product, version, devices) VALUES (?, ?, ?)
 ON CONFLICT (product, version) DO UPDATE SET devices = devices + excluded.devices"""
-_RECOUNT = "INSERT INTO version_count (product, version, devices) SELECT product, version, count(*) FROM device GROUP BY product, version"
 _NAME_GIVEN = "INSERT INTO attribute_name (name) VALUES (?) ON CONFLICT DO NOTHING"
 _NAME_REPORTED = """
 INSERT INTO attribute_name (name) SELECT ? WHERE (SELECT count(*) FROM attribute_name) < ?
@@ -90,19 +89,15 @@ def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: Devi
     _move(connection, before[:2], after)
 
 
-def recount_versions(connection: sqlite3.Connection) -> None:
-    """Count anew how many devices run which version; the counters are right without it, unless somebody changed them by hand."""
-    connection.execute("DELETE FROM version_count")
-    connection.execute(_RECOUNT)
+def move_versions(connection: sqlite3.Connection, by: Mapping[tuple[str, str], int]) -> None:
+    """Add to the number of devices that run a (product, version); one that nobody runs is not listed."""
+    connection.executemany(_COUNT, [(*kind, devices) for kind, devices in by.items()])
+    connection.executemany("DELETE FROM version_count WHERE product = ? AND version = ? AND devices = 0", list(by))
 
 
 def _move(connection: sqlite3.Connection, before: tuple[str, str] | None, after: tuple[str, str]) -> None:
-    if before == after:
-        return
-    connection.execute(_COUNT, (*after, 1))
-    if before is not None:
-        connection.execute(_COUNT, (*before, -1))
-        connection.execute("DELETE FROM version_count WHERE product = ? AND version = ? AND devices = 0", before)
+    if before != after:
+        move_versions(connection, {after: 1} if before is None else {after: 1, before: -1})
 
 
 def _runs(report: DeviceReport | None) -> tuple[str, str]:

@@ -137,6 +137,10 @@ class SqliteLedger:
         """Store a device's statement of what it runs."""
         fleet.put_report(self._connection, device_id, report)
 
+    def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:
+        """Add to the number of devices that run a (product, version)."""
+        fleet.move_versions(self._connection, by)
+
     def put_presence(self, seen: Mapping[DeviceId, tuple[int, int]]) -> None:
         """Store when devices were last seen, and add to their counts of polls."""
         self._connection.executemany(_PUT_PRESENCE, [(device_id, at, polls) for device_id, (at, polls) in seen.items()])

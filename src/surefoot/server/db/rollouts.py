@@ -86,6 +86,11 @@ class SqliteRollouts:
         """Return the ids of the rollouts that run, oldest first."""
         return [number for (number,) in self._connection.execute("SELECT rollout_id FROM rollout WHERE status = 'running' ORDER BY 1")]
 
+    def unfinished(self) -> list[int]:
+        """Return the ids of the rollouts that run or are paused, oldest first."""
+        rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('running', 'paused') ORDER BY 1")
+        return [number for (number,) in rows]
+
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
         walk = stored.walk

@@ -187,6 +187,10 @@ class Ledger(Reads, Protocol):
         """Store a device's statement of what it runs."""
         ...
 
+    def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:
+        """Add to the number of devices that run a (product, version)."""
+        ...
+
     def put_presence(self, seen: Mapping[DeviceId, tuple[int, int]]) -> None:
         """Store when devices were last seen (seconds since 1970), and add to their counts of polls."""
         ...

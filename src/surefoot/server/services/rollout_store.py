@@ -82,6 +82,10 @@ class RolloutStore(Protocol):
         """Return the ids of the rollouts that run, oldest first."""
         ...
 
+    def unfinished(self) -> list[int]:
+        """Return the ids of the rollouts that run or are paused, oldest first."""
+        ...
+
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
         ...
