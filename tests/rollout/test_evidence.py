@@ -55,8 +55,9 @@ def test_a_withdrawn_offer_that_was_carried_out_and_failed_is_harm() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_a_place_in_the_batch_is_free_again_when_the_offer_was_withdrawn_or_refused(outcome: Outcome) -> None:
-    assert counts_of(Facts(outcome=outcome)).taken == int(outcome not in (Outcome.CANCELLED, Outcome.REJECTED))
+def test_a_place_in_the_batch_is_free_again_when_the_offer_was_withdrawn_refused_or_replaced(outcome: Outcome) -> None:
+    freed = (Outcome.CANCELLED, Outcome.REJECTED, Outcome.SUPERSEDED)
+    assert counts_of(Facts(outcome=outcome)).taken == int(outcome not in freed)
 
 
 def test_every_outcome_has_a_counter() -> None:

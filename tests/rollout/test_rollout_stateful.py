@@ -23,7 +23,7 @@ from tests.strategies import NOON
 OUTCOMES = st.sampled_from([Outcome.SUCCEEDED] * 30 + [Outcome.FAILED, Outcome.ROLLED_BACK, Outcome.SUPERSEDED, Outcome.REJECTED])
 BATCHES = st.sampled_from([["10%", "100%"], ["1%", "5%", "50%", "100%"], ["100%"]])
 DEADLINE_S, START_WITHIN_S = 3_600, 7_200
-FREED = (Outcome.CANCELLED, Outcome.REJECTED)
+FREED = (Outcome.CANCELLED, Outcome.REJECTED, Outcome.SUPERSEDED)
 
 
 @dataclass
@@ -240,7 +240,14 @@ class Fleet(RuleBasedStateMachine):
     def has_trouble(self) -> bool:
         outcomes = {attempt.outcome for device in self.devices for attempt in device.attempts}
         late = any(attempt.late is not None for device in self.devices for attempt in device.attempts)
-        return late or not outcomes <= {None, Outcome.SUCCEEDED, Outcome.SUPERSEDED, Outcome.CANCELLED}
+        return late or self.has_lost_a_stage() or not outcomes <= {None, Outcome.SUCCEEDED, Outcome.SUPERSEDED, Outcome.CANCELLED}
+
+    def has_lost_a_stage(self) -> bool:
+        """Say whether some stage has no device left that could tell anything."""
+        speaking = {
+            device.stage for device in self.devices if all(attempt.outcome is not Outcome.SUPERSEDED for attempt in device.attempts)
+        }
+        return len(speaking) < len(self.rollout.plan.stages)
 
 
 TestFleet = Fleet.TestCase

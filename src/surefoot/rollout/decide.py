@@ -185,7 +185,7 @@ def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
     opened = rollout.opened
     heard = counts.resolved - opened.resolved
     # What earlier batches still owe counts for this one too: it only makes the wait longer.
-    enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - counts.superseded - opened.resolved)
+    enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - opened.resolved)
     if counts.offered and not counts.resolved and not counts.open:
         return _nothing_learnt(rollout, counts)
     if heard < enough:
@@ -203,7 +203,8 @@ def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
         reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
         return Hold(cause="all_refused", reason=reason)
     void = counts.cancelled + counts.superseded
-    return Hold(cause="nothing_learnt", reason=f"Nothing was learnt in {stage}: no device started, and {void} offers were taken back.")
+    reason = f"Nothing was learnt in {stage}: {_devices(void)} had another order, or did not start in time. Put other devices into it."
+    return Hold(cause="nothing_learnt", reason=reason)
 
 
 def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:

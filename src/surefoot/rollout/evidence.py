@@ -62,8 +62,8 @@ class Counts(Record, frozen=True, kw_only=True):
 
     @property
     def taken(self) -> int:
-        """Devices that count against a batch: every attempt but those that were withdrawn or refused."""
-        return self.offered - self.cancelled - self.rejected
+        """Devices that count against a batch: every attempt but those that were withdrawn, refused or replaced by another order."""
+        return self.offered - self.cancelled - self.rejected - self.superseded
 
     def plus(self, other: "Counts") -> "Counts":
         """Return the sum, count by count."""
