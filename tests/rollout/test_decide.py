@@ -192,6 +192,14 @@ def test_a_batch_soaks_from_the_first_decision_that_found_it_settled() -> None:
     assert after(CANARY, Hold(cause="soak", reason="", is_settled=True), heard(), NOON).settled_at == "2026-11-24T12:00:00Z"
 
 
+def test_a_batch_is_not_settled_by_what_earlier_batches_told() -> None:
+    first = structs.replace(GENERAL, settled_at="2026-11-24T11:00:00Z")
+    told = of(good(30), stage=1, population=3_000, exhausted=False)
+    second = after(first, decide(first, told, NOON), told, NOON)
+    offered = of(Counts(offered=60, started=30, succeeded=30), stage=1, population=60)
+    assert (second.batch, decide(second, offered, NOON).cause) == (1, "evidence")
+
+
 @given(standings())
 def test_deciding_twice_gives_the_same_answer(standing: Standing) -> None:
     assert decide(*standing) == decide(*standing)
