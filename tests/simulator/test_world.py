@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worlds of boards in virtual time around the real services of the server."""
 
+import math
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -139,6 +140,16 @@ def test_a_dormant_board_costs_polls_and_becomes_a_board_when_something_is_order
     town.order("1.1.0", "d-3")
     assert town.world.run(lambda: updated(town, "d-3"), at_most_s=DAY_S)
     assert (list(town.world.boards), town.outcomes("d-3")) == ([DeviceId("d-3")], ["succeeded"])
+
+
+def test_a_board_that_lost_its_power_for_good_is_never_heard_of_again(town: Town) -> None:
+    town.release("1.1.0", Behaviour.GOOD)
+    town.settle_dormant("d-1", ahead_s=0, fate=Fate(cuts=[Cut(after=20, off_s=math.inf)]))
+    town.order("1.1.0", "d-1")
+    town.world.run(lambda: False, at_most_s=3_600)
+    polls, boots = town.services.polls, list(town.world.boards[DeviceId("d-1")].boots)
+    assert not town.world.run(lambda: updated(town, "d-1"), at_most_s=7 * DAY_S)
+    assert (town.services.polls, town.world.boards[DeviceId("d-1")].boots, len(boots)) == (polls, boots, 1)
 
 
 def test_boards_that_were_made_together_share_the_bytes_they_have_in_common(town: Town) -> None:
