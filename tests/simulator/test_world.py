@@ -123,6 +123,15 @@ def test_power_goes_where_it_is_planned_and_comes_back_when_it_is(town: Town) ->
     assert len(board.boots) == 2
 
 
+def test_no_planned_loss_of_power_is_left_out_wherever_it_falls(town: Town) -> None:
+    town.release("1.1.0", Behaviour.GOOD)
+    boards = [town.settle(f"s-{after:02}", fate=Fate(cuts=[Cut(after=after, off_s=math.inf)])) for after in range(80)]
+    before = boards[0].flash.operations
+    town.order("1.1.0", *(board.device_id for board in boards))
+    town.world.run(lambda: False, at_most_s=600)
+    assert [board.flash.operations - before for board in boards] == list(range(80))
+
+
 def test_a_clock_that_jumps_changes_no_true_time(town: Town) -> None:
     board = town.settle("s-1", fate=Fate(jumps=[Jump(100, -10 * DAY_S)]))
     town.world.run(lambda: False, at_most_s=1_000)

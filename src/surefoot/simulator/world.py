@@ -92,7 +92,7 @@ class Resident:
 
     def _plan_cut(self) -> None:
         flash = self.board.flash
-        while self.cuts and self.first_operation + self.cuts[0].after <= flash.operations:
+        while self.cuts and self.first_operation + self.cuts[0].after < flash.operations:
             del self.cuts[0]
         flash.cut_at = self.first_operation + self.cuts[0].after + 1 if self.cuts else None
         flash.cut_in_half = bool(self.cuts) and self.cuts[0].in_half
