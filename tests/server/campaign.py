@@ -92,9 +92,12 @@ class Campaign:
         rows = self.connection.execute("SELECT body FROM decision WHERE rollout_id = ? ORDER BY number", (self.rollout_id,))
         return [from_json(body, StoredDecision, what="decision") for (body,) in rows]
 
+    def attempts(self) -> list[Attempt]:
+        rows = self.connection.execute("SELECT body FROM assignment WHERE rollout_id = ? ORDER BY assignment_id", (self.rollout_id,))
+        return [from_json(body, Attempt, what="attempt") for (body,) in rows]
+
     def recounted(self) -> Counts:
-        rows = self.connection.execute("SELECT body FROM assignment WHERE rollout_id = ?", (self.rollout_id,))
-        return total(counts_of(facts(from_json(body, Attempt, what="attempt"))) for (body,) in rows)
+        return total(counts_of(facts(attempt)) for attempt in self.attempts())
 
     def made_again(self) -> int:
         """See that every decision of the engine follows from what is stored with it; return how many there are."""
