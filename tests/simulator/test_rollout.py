@@ -3,7 +3,7 @@
 
 Where harm comes from is drawn once, by a seed that was not chosen for what comes of it. That one device in twenty is bad is the
 hardest case for the default gate, which pauses above the very same 5 %: of a hundred such rollouts about 91 pause before more
-than 220 devices are exposed, as this one does, and two or three only after some thousands. A plan that must be surer states a
+than 220 devices are exposed, as this one does, and about two only after some thousands. A plan that must be surer states a
 lower bound.
 """
 
