@@ -42,10 +42,11 @@ class Office:
     repositories: Repositories
     now: datetime
     connection: sqlite3.Connection
+    interval_s: int = 300
     poll_verb: Poll = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = PollSettings(interval_s=300, device_url="https://server:8443")
+        settings = PollSettings(interval_s=self.interval_s, device_url="https://server:8443")
         self.poll_verb = Poll(reads=self.ledger, write=self.do, signers=self.repositories.director, settings=settings)
 
     async def do(self, job: Callable[[Ledger], _T]) -> _T:
@@ -118,7 +119,7 @@ def serial_of(device_id: DeviceId) -> str:
 
 
 @contextmanager
-def open_office(folder: Path) -> Iterator[Office]:
+def open_office(folder: Path, *, interval_s: int = 300) -> Iterator[Office]:
     migrate(folder / "db")
     with closing(connect(folder / "db")) as connection:
         ledger = SqliteLedger(connection)
@@ -126,7 +127,7 @@ def open_office(folder: Path) -> Iterator[Office]:
         ledger.put_metadata("image", repositories.image, versions(repositories.image))
         root = {"root.json": repositories.director_root}
         ledger.put_metadata("director", root, versions(root))
-        office = Office(ledger=ledger, repositories=repositories, now=repositories.now, connection=connection)
+        office = Office(ledger=ledger, repositories=repositories, now=repositories.now, connection=connection, interval_s=interval_s)
         office.add_device()
         connection.execute("INSERT INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)", (serial_of(DEVICE), DEVICE, 2**40))
         yield office

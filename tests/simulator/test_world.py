@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worlds of boards in virtual time around the real services of the server."""
 
+import math
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -122,6 +123,15 @@ def test_power_goes_where_it_is_planned_and_comes_back_when_it_is(town: Town) ->
     assert len(board.boots) == 2
 
 
+def test_no_planned_loss_of_power_is_left_out_wherever_it_falls(town: Town) -> None:
+    town.release("1.1.0", Behaviour.GOOD)
+    boards = [town.settle(f"s-{after:02}", fate=Fate(cuts=[Cut(after=after, off_s=math.inf)])) for after in range(80)]
+    before = boards[0].flash.operations
+    town.order("1.1.0", *(board.device_id for board in boards))
+    town.world.run(lambda: False, at_most_s=600)
+    assert [board.flash.operations - before for board in boards] == list(range(80))
+
+
 def test_a_clock_that_jumps_changes_no_true_time(town: Town) -> None:
     board = town.settle("s-1", fate=Fate(jumps=[Jump(100, -10 * DAY_S)]))
     town.world.run(lambda: False, at_most_s=1_000)
@@ -139,6 +149,16 @@ def test_a_dormant_board_costs_polls_and_becomes_a_board_when_something_is_order
     town.order("1.1.0", "d-3")
     assert town.world.run(lambda: updated(town, "d-3"), at_most_s=DAY_S)
     assert (list(town.world.boards), town.outcomes("d-3")) == ([DeviceId("d-3")], ["succeeded"])
+
+
+def test_a_board_that_lost_its_power_for_good_is_never_heard_of_again(town: Town) -> None:
+    town.release("1.1.0", Behaviour.GOOD)
+    town.settle_dormant("d-1", ahead_s=0, fate=Fate(cuts=[Cut(after=20, off_s=math.inf)]))
+    town.order("1.1.0", "d-1")
+    town.world.run(lambda: False, at_most_s=3_600)
+    polls, boots = town.services.polls, list(town.world.boards[DeviceId("d-1")].boots)
+    assert not town.world.run(lambda: updated(town, "d-1"), at_most_s=7 * DAY_S)
+    assert (town.services.polls, town.world.boards[DeviceId("d-1")].boots, len(boots)) == (polls, boots, 1)
 
 
 def test_boards_that_were_made_together_share_the_bytes_they_have_in_common(town: Town) -> None:

@@ -26,12 +26,13 @@ from surefoot.model.slot import SlotName
 from surefoot.model.wire import PollAnswer
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.report import report
-from surefoot.simulator.board import Behaviour, SimulatedBoard, image
+from surefoot.simulator.board import Behaviour, SimulatedBoard, image, load_sketch
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from surefoot.simulator.network import Network, Weather
+from surefoot.simulator.program import Load
 from surefoot.simulator.world import Dormant, Fate, World
-from tests.server.office import Office, open_office, serial_of
+from tests.server.office import Office, open_office, serial_of, statement
 from tests.trust.repositories import manifest
 
 _T = TypeVar("_T")
@@ -106,7 +107,7 @@ class Town:
         self.office.ledger._connection.execute(add, (serial_of(device_id), device_id, 2**40))
         return device_id
 
-    def board(self, device_id: DeviceId, clock: VirtualClock, weather: Weather = FAIR) -> SimulatedBoard:
+    def board(self, device_id: DeviceId, clock: VirtualClock, weather: Weather = FAIR, load: Load = load_sketch) -> SimulatedBoard:
         chance = random.Random(device_id)  # noqa: S311  # the same weather every time
         services = self.world.services
         network = Network(
@@ -120,6 +121,7 @@ class Town:
             released=self.released,
             clock=clock,
             policy=self.policy,
+            load=load,
         )
         board.first_power(RUNNING)
         return board
@@ -132,11 +134,13 @@ class Town:
         self.world.add(board, clock, fate)
         return board
 
-    def settle_dormant(self, serial: str, *, ahead_s: float) -> DeviceId:
-        """Let a board move in that has been idle for long."""
+    def settle_dormant(self, serial: str, *, ahead_s: float, fate: Fate | None = None, load: Load = load_sketch) -> DeviceId:
+        """Let a board move in that has been idle for long: it has said what it runs, and holds its view."""
         device_id = self.register(serial)
+        self.office.ledger.put_report(device_id, statement(RUNNING.hash))
         etag = self.services.poll(device_id, "", self.world.now).etag
-        self.world.add_dormant(Dormant(device_id=device_id, etag=etag, wake=lambda clock: self.board(device_id, clock)), ahead_s=ahead_s)
+        dormant = Dormant(device_id=device_id, etag=etag, wake=lambda clock: self.board(device_id, clock, load=load), fate=fate or Fate())
+        self.world.add_dormant(dormant, ahead_s=ahead_s)
         return device_id
 
     def order(self, version: str, *serials: str) -> None:
@@ -164,9 +168,9 @@ class Town:
         return found
 
 
-def ship(office: Office) -> SimulatedFlash:
+def ship(office: Office, *, keeps_log: bool = False) -> SimulatedFlash:
     """Return flash with all that boards have in common when they leave the factory; forks of it share the bytes."""
-    flash = SimulatedFlash(keeps_log=False)
+    flash = SimulatedFlash(keeps_log=keeps_log)
     replace_file(flash, SLOTS[SlotName.A], FACTORY)
     save(flash, factory(SlotName.A))
     trusted = TrustedStore(flash, f"{DATA}/trusted")
@@ -176,8 +180,10 @@ def ship(office: Office) -> SimulatedFlash:
 
 
 @contextmanager
-def open_town(folder: Path, *, tick: Callable[[datetime], None] = lambda _: None, tick_s: float = 10.0) -> Iterator[Town]:
-    with open_office(folder) as office:
+def open_town(
+    folder: Path, *, tick: Callable[[datetime], None] = lambda _: None, tick_s: float = 10.0, interval_s: int = 300
+) -> Iterator[Town]:
+    with open_office(folder, interval_s=interval_s) as office:
         # What a power cut does to the database is tested elsewhere; here one transaction holds the life of a town.
         office.ledger._connection.execute("BEGIN")
         services = OfficeServices(office)

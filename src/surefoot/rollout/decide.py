@@ -236,9 +236,10 @@ def _end(rollout: Rollout, counts: Counts) -> Decision:
         still = "attempt is" if counts.open == 1 else "attempts are"
         return Hold(cause="open_attempts", reason=f"Everybody has been offered it; {counts.open} {still} still open.", is_settled=True)
     silent = f" {counts.silent} went silent." if counts.silent else ""
+    unheeded = f" {counts.cancelled} offers were never taken up." if counts.cancelled else ""
     return Advance(
         cause="end",
-        reason=f"Finished: {counts.succeeded} of {counts.resolved} attempts went well.{silent}",
+        reason=f"Finished: {counts.succeeded} of {counts.resolved} attempts went well.{silent}{unheeded}",
         stage=rollout.stage,
         batch=rollout.batch,
         is_end=True,

@@ -39,7 +39,7 @@ class Cut:
         in_half: Whether a write that is hit has half reached the cache.
         damage: What becomes of everything that was not synced.
         seed: How it is torn.
-        off_s: How long the board stays without power.
+        off_s: How long the board stays without power; ``math.inf`` is for good.
     """
 
     after: int
@@ -92,7 +92,7 @@ class Resident:
 
     def _plan_cut(self) -> None:
         flash = self.board.flash
-        while self.cuts and self.first_operation + self.cuts[0].after <= flash.operations:
+        while self.cuts and self.first_operation + self.cuts[0].after < flash.operations:
             del self.cuts[0]
         flash.cut_at = self.first_operation + self.cuts[0].after + 1 if self.cuts else None
         flash.cut_in_half = bool(self.cuts) and self.cuts[0].in_half
@@ -106,11 +106,13 @@ class Dormant:
         device_id: Who it is.
         etag: What it holds: the ETag of the services' last answer to it.
         wake: Makes the board, with a clock that has come as far as the world, when there is something new for it.
+        fate: What will happen to the board; its operations are counted from when it wakes.
     """
 
     device_id: DeviceId
     etag: str
     wake: Callable[[VirtualClock], SimulatedBoard]
+    fate: Fate = field(default_factory=Fate)
 
 
 class SteadyServices:
@@ -233,5 +235,5 @@ class World:
         if polled.answer is None:
             return self.now_s + polled.next_poll_s
         clock = self.clock()
-        self.add(dormant.wake(clock), clock)
+        self.add(dormant.wake(clock), clock, dormant.fate)
         return None

@@ -20,7 +20,7 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally
 from surefoot.rollout.plan import Rollout
 from surefoot.server.services.catalogue import StoredDecision
-from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
+from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, StoredRollout, Walk
 
 _ROLLOUT = """
 SELECT rollout_id, fence, created_at, created_by, salt, population, walk_place, walk_device, walk_is_over, walk_again_at, body
@@ -39,7 +39,7 @@ SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attri
     SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
   ) AND NOT EXISTS (
     SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome <> 'cancelled'
-  )
+  ) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id) < :offers
 FROM {devices}
 WHERE {mine} AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
 ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
@@ -179,6 +179,7 @@ class SqliteRollouts:
             "device": after[1],
             "end": end,
             "limit": limit,
+            "offers": MOST_OFFERS,
         }
         rows = self._connection.execute(_WALK_ALL if group is None else _WALK_GROUP, values)
         return [_candidate(row, first) for row in rows]

@@ -15,6 +15,9 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import Rollout
 
+MOST_OFFERS = 5
+"""How often one rollout offers its release to a device that does not start: one that is gone must not keep a rollout open for ever."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
@@ -57,7 +60,8 @@ class StoredRollout:
 class Candidate:
     """A device that a walk comes to; ``place`` as in ``Walk``, ``attributes`` the effective ones with the built-in ones.
 
-    ``is_free``: it may call, has no open attempt, and no attempt of this rollout but a withdrawn one.
+    ``is_free``: it may call, has no open attempt, and no attempts of this rollout but withdrawn ones, fewer than
+    ``MOST_OFFERS``.
     """
 
     device_id: DeviceId

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A campaign: one rollout on an office, as the server conducts it, and what is stored of it."""
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass, field
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.model.digest import Digest, digest_of
+from surefoot.model.event import EventType
+from surefoot.model.record import from_json, parse_utc
+from surefoot.rollout.decide import decide
+from surefoot.rollout.evidence import Counts, counts_of, total
+from surefoot.rollout.plan import Plan, Stage, Status
+from surefoot.server.db.rollouts import census
+from surefoot.server.services.advance import advance_all
+from surefoot.server.services.attempts import facts
+from surefoot.server.services.catalogue import StoredDecision
+from surefoot.server.services.conduct import audience_of
+from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollouts import Verb, create, steer
+from tests.server.office import Office, event
+
+OLD_IMAGE = digest_of(b"old image")
+PLAN = Plan(
+    release="thermostat 1.1.0",
+    stages=[Stage(name="canary", group="canary", soak="10s"), Stage(name="general", batches=["25%", "100%"], soak="10s")],
+    deadline="10m",
+    start_within="1h",
+)
+
+
+@dataclass
+class Campaign:
+    office: Office
+    rollout_id: int = 0
+    census_step: int = 7
+    seqs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self.office.connection
+
+    def begin(self, plan: Plan = PLAN) -> None:
+        office = self.office
+        self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
+        self.steer(Verb.START)
+
+    def steer(self, verb: Verb, why: str = "") -> None:
+        asyncio.run(steer(self.rollout_id, verb, why, by="ann", write=self.office.do, now=self.office.now))
+
+    def advance(self, **duration: float) -> None:
+        self.office.pass_time(**duration)
+
+        async def count(stored: StoredRollout) -> int:
+            audience = audience_of(self.office.ledger, stored)
+            return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=self.census_step)
+
+        assert asyncio.run(advance_all(self.office.do, count, self.office.now)) == []
+
+    def open_attempts(self) -> list[Attempt]:
+        rows = self.connection.execute("SELECT body FROM assignment WHERE outcome IS NULL ORDER BY assignment_id")
+        return [from_json(body, Attempt, what="attempt") for (body,) in rows]
+
+    def tell(self, attempt: Attempt, *kinds: EventType, running: Digest | None = None) -> None:
+        for kind in kinds:
+            seq = self.seqs[attempt.device_id] = self.seqs.get(attempt.device_id, 0) + 1
+            self.office.report(event(seq, kind, attempt), running=running, device_id=attempt.device_id)
+
+    def succeed(self, attempt: Attempt) -> None:
+        self.tell(attempt, EventType.DOWNLOAD_STARTED)
+        self.tell(attempt, EventType.HEALTH_OK, running=attempt.hash)
+
+    def fail(self, attempt: Attempt) -> None:
+        self.tell(attempt, EventType.DOWNLOAD_STARTED)
+        self.tell(attempt, EventType.ROLLBACK_COMPLETED, running=OLD_IMAGE)
+
+    @property
+    def stored(self) -> StoredRollout:
+        found = self.office.ledger.rollouts.rollout(self.rollout_id)
+        assert found is not None
+        return found
+
+    @property
+    def status(self) -> Status:
+        return self.stored.rollout.status
+
+    def counts(self) -> Counts:
+        return total(tally.counts for tally in self.office.ledger.rollouts.tallies(self.rollout_id))
+
+    def decisions(self) -> list[StoredDecision]:
+        rows = self.connection.execute("SELECT body FROM decision WHERE rollout_id = ? ORDER BY number", (self.rollout_id,))
+        return [from_json(body, StoredDecision, what="decision") for (body,) in rows]
+
+    def attempts(self) -> list[Attempt]:
+        rows = self.connection.execute("SELECT body FROM assignment WHERE rollout_id = ? ORDER BY assignment_id", (self.rollout_id,))
+        return [from_json(body, Attempt, what="attempt") for (body,) in rows]
+
+    def recounted(self) -> Counts:
+        return total(counts_of(facts(attempt)) for attempt in self.attempts())
+
+    def made_again(self) -> int:
+        """See that every decision of the engine follows from what is stored with it; return how many there are."""
+        made = [stored for stored in self.decisions() if not getattr(stored.decision, "by", "")]
+        for stored in made:
+            assert decide(stored.rollout, stored.evidence, parse_utc(stored.at)) == stored.decision
+        return len(made)
