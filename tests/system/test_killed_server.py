@@ -39,7 +39,7 @@ from tests.trust.repositories import PRODUCT, Repositories, manifest
 
 BOARDS = 24
 VERSION = "1.1.0"
-PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["5%", "15%", "30%", "50%", "75%", "100%"], soak="1s")])
+PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["5%", "15%", "40%", "100%"], soak="1s")])
 
 Place = tuple[str, int]
 
@@ -74,12 +74,13 @@ DEATHS = [place for places in zip(IN_REPORT, IN_ADVANCE, ANYWHERE, strict=True) 
 AT_FIRST_START: list[Place] = [
     ("os.rename", 1),
     ("os.rename", 3),
-    ("start write", 1),
+    ("start write", 1),  # in the migration
     ("start write", 20),
     ("start commit", 1),
-    ("start write", 45),
-    ("start commit", 2),
-    ("os.rename", 2),
+    ("os.rename", 1),  # the first token is written, and has no name
+    ("start write", 5),
+    ("start commit", 1),
+    ("os.rename", 1),
 ]
 
 
@@ -125,6 +126,7 @@ class Mortal:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        self.deaths.append("from outside")
 
 
 @contextmanager
@@ -198,6 +200,8 @@ def is_told(data: Path, witnesses: Witnesses) -> bool:
         return stored_events(connection) == witnesses.heard
 
 
+# Where a connection is reset just before the handshake, CPython's ssl leaves the half-made socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_a_server_killed_all_through_a_rollout_loses_and_doubles_nothing(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

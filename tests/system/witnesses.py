@@ -4,6 +4,7 @@
 Their clocks run ahead, so that an update takes them a second or two.
 """
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -137,6 +138,7 @@ class Witnesses:
             self.stop.set()
             for thread in threads:
                 thread.join()
+            gc.collect()
 
     def _made(self, offer: EnrolmentOffer) -> Witness:
         flash = SimulatedFlash(keeps_log=False)
