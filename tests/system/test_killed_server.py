@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ import pytest
 from urllib3.exceptions import HTTPError
 
 from surefoot.model.assignment import Outcome
-from surefoot.model.digest import digest_of
 from surefoot.model.record import from_json, from_plain, to_json
 from surefoot.model.wire import EnrolmentOffer
 from surefoot.rollout.plan import Plan, Stage, Status
@@ -32,14 +31,14 @@ from surefoot.simulator.story import Ending
 from surefoot.trust import offline
 from tests.server.running import Clock, Running, request_for, write_data
 from tests.simulator.images import image
-from tests.system.lab import wait_for
+from tests.system.lab import PATIENCE_S, wait_for
 from tests.system.reckoning import attempts_of, faults, stored_events
 from tests.system.witnesses import Witnesses
 from tests.trust.repositories import PRODUCT, Repositories, manifest
 
-BOARDS = 24
+BOARDS = 20
 VERSION = "1.1.0"
-PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["5%", "15%", "40%", "100%"], soak="1s")])
+PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["20%", "60%", "100%"], soak="1s")])
 
 Place = tuple[str, int]
 
@@ -49,14 +48,12 @@ IN_REPORT: list[Place] = [
     ("report committed", 3),
     ("report write", 11),
     ("report commit", 4),
-    ("report committed", 1),
 ]
 IN_ADVANCE: list[Place] = [
     ("advance write", 2),
     ("advance commit", 1),
     ("advance committed", 1),
     ("advance write", 4),
-    ("advance commit", 2),
     ("advance committed", 2),
 ]
 IN_PUBLISH: list[Place] = [
@@ -69,7 +66,7 @@ IN_PUBLISH: list[Place] = [
     ("publish committed", 1),
 ]
 _CHANCE = random.Random(20)  # noqa: S311  # the same moments every time, as far as threads keep them
-ANYWHERE: list[Place] = [("any write", _CHANCE.randint(1, 60)) for _ in range(5)] + [("os.rename", 1)]
+ANYWHERE: list[Place] = [("any write", _CHANCE.randint(1, 60)) for _ in range(4)] + [("os.rename", 1)]
 DEATHS = [place for places in zip(IN_REPORT, IN_ADVANCE, ANYWHERE, strict=True) for place in places]
 AT_FIRST_START: list[Place] = [
     ("os.rename", 1),
@@ -119,7 +116,7 @@ class Mortal:
     def bury(self, place: str) -> None:
         """Wait until the server has struck itself down."""
         assert self.process is not None
-        assert self.process.wait(30) == -signal.SIGKILL, f"it should have died at {place}"
+        assert self.process.wait(PATIENCE_S) == -signal.SIGKILL, f"it should have died at {place}"
         self.deaths.append(place)
 
     def kill(self) -> None:
