@@ -139,6 +139,13 @@ def test_a_folder_without_repositories_says_what_to_run(tmp_path: Path) -> None:
         pass
 
 
+def test_an_empty_file_is_no_token_that_lets_anybody_in(tmp_path: Path) -> None:
+    write_new_data(tmp_path)
+    (tmp_path / "admin.token").touch(0o600)
+    with pytest.raises(InvalidInput, match=r"no token in .*admin\.token"), running_on(tmp_path):
+        pass
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     write_new_data(tmp_path)
     (tmp_path / "keys" / "director-snapshot.pem").unlink()

@@ -31,6 +31,17 @@ def test_migrating_again_keeps_what_is_there(tmp_path: Path) -> None:
         assert connection.execute("SELECT by FROM act").fetchall() == [("ann",)]
 
 
+def test_a_migration_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "db")) as connection:
+        connection.execute("CREATE TABLE version_count (in_the_way)")
+    with pytest.raises(StoreError, match="cannot be brought up to date"):
+        migrate(tmp_path / "db")
+    with closing(connect(tmp_path / "db")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'").fetchall() == [("version_count",)]
+        connection.execute("DROP TABLE version_count")
+    migrate(tmp_path / "db")
+
+
 def test_a_connection_is_durable_and_holds_references(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "db")) as connection:
         said = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]

@@ -39,6 +39,7 @@ from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
+from surefoot.server.private import write_private
 from surefoot.server.services.advance import Census, advance_all
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
@@ -144,7 +145,7 @@ async def run(settings: ServerSettings, ready: Callable[[Addresses], None], stop
         clock: Now, aware, UTC.
 
     Raises:
-        InvalidInput: The folder has no repositories or keys yet, another server uses it, or a port is taken.
+        InvalidInput: The folder has no repositories or keys yet or an empty token, another server uses it, or a port is taken.
         StoreError: The folder or the database in it cannot be used.
     """
     found = read_folder(settings.data / "metadata")
@@ -386,11 +387,14 @@ def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
     """Hold the file and the database to the same first token; the file is the truth, and made when there is none."""
     try:
         if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{_new_secret()}\n")
-        hashed = token_hash(path.read_text().strip())
+            write_private(path, f"{_new_secret()}\n".encode())
+        secret = path.read_text().strip()
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}.", hint="Check the server's data folder.") from error
+    if not secret:
+        # The hash of nothing would let in whoever sends no token.
+        raise InvalidInput(f"There is no token in {path}.", hint="Remove the file: the server then makes a new one.")
+    hashed = token_hash(secret)
     if ledger.token_name(hashed) != "admin":
         ledger.add_api_token("admin", hashed, now)
 

@@ -6,7 +6,6 @@ Neither has anything to do with the keys that sign updates. Files in ``ca/``, al
 """
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from surefoot.fleet.enroll import CertificateTerms
 from surefoot.model.errors import FormatError, StoreError
+from surefoot.server.private import write_private
 from surefoot.server.services.ports import IssuedCertificate
 
 _CA_LIFE = timedelta(days=3_650)
@@ -211,15 +211,5 @@ def _load(folder: Path, name: str) -> Authority | None:
 def _save(folder: Path, name: str, authority: Authority) -> Authority:
     # One file for both: a crash cannot leave a certificate with another one's key.
     key = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _replace(folder / f"{name}.pem", key + authority.certificate.public_bytes(Encoding.PEM))
+    write_private(folder / f"{name}.pem", key + authority.certificate.public_bytes(Encoding.PEM))
     return authority
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

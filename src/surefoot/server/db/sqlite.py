@@ -7,6 +7,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from surefoot.model.errors import StoreError
 
@@ -14,7 +15,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def migrate(path: Path) -> None:
-    """Create the database at ``path``, or bring it to the schema of this version; nothing happens when it is there.
+    """Create the database at ``path``, or bring it to the schema of this version: wholly or not at all.
 
     Raises:
         StoreError: It cannot be opened or changed, or is no database.
@@ -26,8 +27,12 @@ def migrate(path: Path) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     try:
         with engine.begin() as connection:
+            # Our connections begin nothing by themselves: without this, each table would be a transaction of its own.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise StoreError(f"The database {path} cannot be brought up to date: {error}.", hint="Restore it from a backup.") from error
     finally:
         engine.dispose()
 
