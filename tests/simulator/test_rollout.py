@@ -141,7 +141,7 @@ def test_a_release_that_five_percent_of_10_000_boards_do_not_bear_is_stopped_ear
         paused = campaign.decisions()[-1]
         assert isinstance(paused.decision, Pause)
         assert paused.decision.cause == "rollback_rate"
-        assert "failed, rolled back or went silent: 5.5 %; the limit is 5%" in paused.decision.reason
+        assert "failed, rolled back or went silent: 5.56 %; the limit is 5%" in paused.decision.reason
         fleet.pass_hours(1)
         campaign.steer(Verb.HALT, "one board in twenty does not come up with it")
         fleet.pass_hours(1)

@@ -39,7 +39,7 @@ from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
-from surefoot.server.private import write_private
+from surefoot.server.durable import write_durably
 from surefoot.server.services.advance import Census, advance_all
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
@@ -244,11 +244,18 @@ def _census(database: Path, reads: SqliteLedger) -> Census:
 
 
 async def _apart(database: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Do long work in a thread, on a connection of its own, so that nobody waits for it."""
+    """Do long work in a thread, on a connection of its own, so that nobody waits for it.
+
+    Raises:
+        StoreError: The database cannot be read.
+    """
 
     def on_its_own() -> _T:
-        with closing(connect(database)) as connection:
-            return work(connection)
+        try:
+            with closing(connect(database)) as connection:
+                return work(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"The database cannot be read: {error}.", hint="Check the disk of the server's data folder.") from error
 
     return await asyncio.to_thread(on_its_own)
 
@@ -271,7 +278,7 @@ async def _serve_all(
     for server, bound in parts.servers:
         await server.startup(sockets=[bound])
     await _tick(parts, settings.data, clock())
-    _write_addresses(settings.data / "server.json", parts.addresses)
+    write_durably(settings.data / "server.json", to_pretty_json(parts.addresses), 0o644)
     ready(parts.addresses)
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
     conductor = asyncio.create_task(_conduct(parts, stop, clock))
@@ -387,7 +394,7 @@ def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
     """Hold the file and the database to the same first token; the file is the truth, and made when there is none."""
     try:
         if not path.exists():
-            write_private(path, f"{_new_secret()}\n".encode())
+            write_durably(path, f"{_new_secret()}\n".encode())
         secret = path.read_text().strip()
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}.", hint="Check the server's data folder.") from error
@@ -397,12 +404,6 @@ def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
     hashed = token_hash(secret)
     if ledger.token_name(hashed) != "admin":
         ledger.add_api_token("admin", hashed, now)
-
-
-def _write_addresses(path: Path, addresses: Addresses) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_bytes(to_pretty_json(addresses))
-    draft.replace(path)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from surefoot.fleet.enroll import CertificateTerms
 from surefoot.model.errors import FormatError, StoreError
-from surefoot.server.private import write_private
+from surefoot.server.durable import write_durably
 from surefoot.server.services.ports import IssuedCertificate
 
 _CA_LIFE = timedelta(days=3_650)
@@ -211,5 +211,5 @@ def _load(folder: Path, name: str) -> Authority | None:
 def _save(folder: Path, name: str, authority: Authority) -> Authority:
     # One file for both: a crash cannot leave a certificate with another one's key.
     key = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private(folder / f"{name}.pem", key + authority.certificate.public_bytes(Encoding.PEM))
+    write_durably(folder / f"{name}.pem", key + authority.certificate.public_bytes(Encoding.PEM))
     return authority

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from surefoot.model.errors import InvalidInput, StoreError
+from surefoot.server.durable import write_durably
 from surefoot.server.services.ports import Ledger
 from surefoot.trust.repository import versions
 
@@ -57,8 +58,6 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         path = folder / "image" / name
         try:
             if not path.exists() or path.read_bytes() != data:
-                draft = path.with_name(f".{name}.new")
-                draft.write_bytes(data)
-                draft.replace(path)
+                write_durably(path, data, 0o644)
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}.", hint="Check the server's data folder.") from error
