@@ -269,7 +269,9 @@ def test_a_device_of_the_server_has_its_page(server: Running) -> None:
     answer = server.operators.request(
         "GET", f"{server.addresses.operator_url}/devices/{device.device_id}", headers=log_in_to(server), redirect=False
     )
-    assert f'<h1 class="id">{device.device_id}</h1>' in answer.data.decode()
+    page = answer.data.decode()
+    assert f'<h1 class="id">{device.device_id}</h1>' in page
+    assert "bootloader_version" not in page
 
 
 def test_a_rollout_of_the_server_is_started_from_its_page(server: Running) -> None:
