@@ -15,6 +15,7 @@ help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(INSTALLED) $(ASSETS) ## make .venv, with the command surefoot in it, and nothing else
+	@echo "The command is $(BIN)/surefoot; to have it at hand: export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
 
 demo: $(INSTALLED) $(ASSETS) ## build, sign, publish, update a board, and watch a bad release fall back (DEMO_EXIT=1: end afterwards)
 	@$(BIN)/surefoot demo --folder demo --example examples/thermostat $(if $(DEMO_EXIT),--exit)

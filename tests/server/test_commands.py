@@ -140,3 +140,8 @@ def test_a_name_that_no_device_can_have_is_refused_in_a_sentence(server: Running
     assert surefoot(server, "token", "new", "attic 1", "--hardware", "thermostat-v1") == 2
     said = capsys.readouterr().err
     assert said == "surefoot: 'device_id': Expected up to 128 letters, digits, dots, colons, hyphens and underscores. Change it.\n"
+
+
+def test_a_token_file_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "list", "--token-file", str(tmp_path / "no.token")]) == 2
+    assert f"The token file {tmp_path}/no.token cannot be read: No such file or directory. Name the file" in capsys.readouterr().err
