@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test check docs format coverage powerfail bench assets system lock wheel clean help
+.PHONY: setup demo test check docs format coverage powerfail bench assets system lock wheel clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,9 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) $(ASSETS) ## make .venv, with the command surefoot in it, and nothing else
+	@echo "The command is $(BIN)/surefoot; to have it at hand: export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
 
 demo: $(INSTALLED) $(ASSETS) ## build, sign, publish, update a board, and watch a bad release fall back (DEMO_EXIT=1: end afterwards)
 	@$(BIN)/surefoot demo --folder demo --example examples/thermostat $(if $(DEMO_EXIT),--exit)

@@ -86,7 +86,7 @@ def test_a_very_long_number_is_not_converted() -> None:
             "t.yaml, line 9: 'revert_to[0]' must be a semantic version like 1.2.3 or 1.2.3-rc.1. Change it.",
         ),
         (GOOD + "hash: x", "t.yaml, line 10: 'hash' must be 'sha256:' and 64 lower-case hex digits. Change it."),
-        ("leaves: []\n", "t.yaml, line 1: 'leaves': Expected a list of length >= 1. Change it."),
+        ("leaves: []\n", "t.yaml, line 1: 'leaves' is a list of at least 1, and this one is shorter. Add what is missing."),
         ("height: 1\n", "t.yaml, line 1: the key 'leaves' is missing. Add it."),
         ("leaves:\n  - name: oak\n", "t.yaml, line 2: the key 'version' is missing in 'leaves[0]'. Add it."),
         ("- a\n", "t.yaml, line 1: the file must be a mapping, not a list. Change it."),

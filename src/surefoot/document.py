@@ -243,6 +243,9 @@ _WORDS = {
 }
 
 
+_LEAST = re.compile(r"Expected `array` of length >= (\d+)")
+
+
 def _in_words(document: Document, message: str, types: Mapping[str, inspect.Type]) -> FormatError:
     problem, _, path = message.partition(" - at `")
     path = path.removesuffix("`") or "$"
@@ -251,6 +254,10 @@ def _in_words(document: Document, message: str, types: Mapping[str, inspect.Type
     wanted = types.get(path)
     if "got" not in problem and wanted is not None and (words := _described(wanted) or _choices(wanted)):
         return FormatError(f"{document.place(path)}: {key} must be {words}.", hint="Change it.")
+    if (least := _LEAST.fullmatch(problem)) is not None:
+        return FormatError(
+            f"{document.place(path)}: {key} is a list of at least {least[1]}, and this one is shorter.", hint="Add what is missing."
+        )
     if not got:
         return FormatError(f"{document.place(path)}: {key}: {_worded(problem)}.", hint="Change it.")
     quotes = "`str" in expected and got in ("`int`", "`float`", "`bool`")

@@ -87,9 +87,12 @@ def test_a_halt_waits_for_the_word(window: Window) -> None:
 def test_a_halt_with_its_word_is_for_good(window: Window) -> None:
     window.open(f"/rollouts/{RUNNING}")
     window.page.locator("#halt summary").click()
+    window.page.get_by_label("Why, for those").fill("It crashes.")
     window.page.get_by_label("Type halt to confirm").fill("halt")
     window.page.get_by_role("button", name="Halt for good").click()
     expect(window.page.locator("#part-standing .badge").first).to_have_text("Halted")
+    expect(window.page.locator("#part-track .standing-word", has_text="halted")).to_have_count(1)
+    window.picture("rollout-halted-1440")
     expect(window.page.locator("#part-actions form")).to_have_count(0)
 
 

@@ -23,9 +23,9 @@ from surefoot.cli.main import NOUNS, main
         (["trust", "status", "--keys"], "--keys: expected one argument"),
         (["trust", "status", "--keys", "x", "more"], "unrecognized arguments: more"),
         (["agent", "run", "--config"], "--config: expected one argument"),
-        (["serve", "--data", "x", "--device-port", "99999"], "99999 is not a port"),
-        (["serve", "--data", "x", "--device-port", "http"], "invalid _port value"),
-        (["serve", "--data", "x", "--poll-interval", "0"], "0 is not between 1 and 72000 seconds"),
+        (["serve", "--data", "x", "--device-port", "99999"], "'99999' is not a port, which is a number up to 65535"),
+        (["serve", "--data", "x", "--device-port", "http"], "'http' is not a port, which is a number up to 65535"),
+        (["serve", "--data", "x", "--poll-interval", "0"], "'0' is not a number of seconds between 1 and 72000"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what_is_wrong(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

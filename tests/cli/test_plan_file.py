@@ -29,8 +29,8 @@ def test_percentages_need_no_quotes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        ("rollout:\n  release: thermostat 1.2.3\n  stages: []\n", 3, "'rollout.stages'"),
-        (STAGE + "      batches: []\n", 5, "'rollout.stages[0].batches'"),
+        ("rollout:\n  release: thermostat 1.2.3\n  stages: []\n", 3, "'rollout.stages' is a list of at least 1"),
+        (STAGE + "      batches: []\n", 5, "'rollout.stages[0].batches' is a list of at least 1"),
         (STAGE + "      batches: [10%, 5%, 100%]\n", 5, "'rollout.stages[0].batches': 10%, 5%, 100% do not grow"),
         (STAGE + "      batches:\n        - 10%\n        - 50%\n", 5, "'rollout.stages[0].batches': they end at 50%"),
         (STAGE + "    - name: canary\n", 5, "'rollout.stages[1].name': there is a stage 'canary' already"),

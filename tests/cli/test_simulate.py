@@ -80,16 +80,18 @@ def test_an_archive_is_as_good_as_a_folder(bundle: Path, tmp_path: Path) -> None
     assert (tmp_path / "board/slots/a.img").read_bytes() == IMAGE
 
 
-def test_a_board_runs_until_it_is_stopped(bundle: Path, tmp_path: Path) -> None:
+def test_a_board_runs_once_until_it_is_stopped(bundle: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
     flash(bundle, board)
     command = [sys.executable, "-m", "surefoot", "simulate", "board", str(board)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": "src"}) as process:
         assert process.stdout is not None
         said = [process.stdout.readline(), process.stdout.readline()]
+        second = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": "src"})
         process.send_signal(signal.SIGTERM)
         said += process.stdout.readlines()
         assert process.wait(30) == 0
+    assert (second.returncode, second.stdout, second.stderr) == (1, "", f"surefoot: The board in {board} runs already. Stop it first.\n")
     assert said == ["board t-1: boot #1 slot a\n", "image is up\n", "board t-1: stopping\n", "board t-1: off\n"]
 
 

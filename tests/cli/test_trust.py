@@ -140,9 +140,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, keys: str,
 @pytest.mark.parametrize(
     ("products", "says"),
     [
-        (["Thermostat"], "product: Expected"),
-        (["../x"], "product: Expected"),
-        ([""], "product: Expected"),
+        (["Thermostat"], "is no name for a product. Use up to 64"),
+        (["../x"], "is no name for a product. Use up to 64"),
+        ([""], "is no name for a product. Use up to 64"),
         (["targets"], "'targets' cannot be the name of a product"),
         (["root"], "'root' cannot be the name of a product"),
         (["director-root"], "'director-root' cannot be the name of a product"),
@@ -181,8 +181,8 @@ def test_a_product_is_added_with_a_key_of_its_own(made: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("product", "status", "says"),
     [
-        ("thermostat", 1, "The product 'thermostat' has a role already."),
-        ("Fridge", 2, "product: Expected"),
+        ("thermostat", 1, "The product 'thermostat' has a role already. It can be released"),
+        ("Fridge", 2, "is no name for a product. Use up to 64"),
         ("targets", 2, "cannot be the name of a product"),
         ("director-root", 2, "cannot be the name of a product"),
     ],

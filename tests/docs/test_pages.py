@@ -32,6 +32,16 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
         _parse("surefoot release build RECIPE --into DIR")
 
 
+def test_every_command_that_the_console_names_is_one_that_the_program_takes() -> None:
+    templates = (ROOT / "src/surefoot/server/ui/templates").rglob("*.html")
+    named = {line for page in templates for line in re.findall(r"<code>(surefoot [^<]*)</code>", page.read_text())}
+    assert named == {"surefoot rollout create", "surefoot token new"}
+    for line in named:
+        with pytest.raises(SystemExit) as ended:
+            _parse(f"{line} --help")
+        assert ended.value.code == 0
+
+
 def test_every_make_target_on_a_page_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     named = {name for page in PAGES for name in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE)}

@@ -1,144 +1,110 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's first own update, run as it is written, in one shell; what it prints is what the page says it prints."""
+"""The README's first own update and the tutorial, run as they are written; what is printed is what the pages say is printed.
+
+A comment above a block says how it is run: ``repeat until it says``; ``in another terminal``, where it goes on running; ``once, on a new
+machine``, which a test does not have. One above a text names the terminal whose words it shows: ``in the terminal of …``.
+"""
 
 import os
-import re
+import shutil
+import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.docs.compare import ANYTHING, says
 from tests.docs.pages import ROOT, Block, blocks
+from tests.docs.shell import Desk
 
-_PATIENCE_S = 60
-_ANYTHING = "…"
-_MASKS = (
-    (re.compile(r"sha256:[0-9a-f]{64}"), "DIGEST"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
-    (re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}"), "BUILD"),
-    (re.compile(r"(localhost|127\.0\.0\.1):\d+"), "ADDRESS"),
-    (re.compile(r'"seconds": [\d.]+'), '"seconds": N'),
-    (re.compile(r"\b\d+ bytes"), "N bytes"),
-)
+NOTHING = Block(mark="", language="", text="")
+ELSEWHERE = "in the terminal of "
 
-
-class Shell:
-    """One shell for the whole tutorial, as a reader has one."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            ["bash"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, text: str) -> str:
-        """Run a block and return what it prints."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{text}\nprintf '\\n:end\\n'\n")
-        self._process.stdin.flush()
-        lines = list(iter(self._process.stdout.readline, ":end\n"))
-        return "".join(lines).removesuffix("\n")
-
-    def close(self) -> None:
-        """End what runs, and the shell."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("kill $(jobs -p) 2>/dev/null; wait\n")
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+Ports = tuple[int, int, int]
 
 
 @pytest.fixture
-def ports() -> tuple[int, int, int]:
+def ports() -> Ports:
     with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b, socket.create_server(("", 0)) as c:
         return a.getsockname()[1], b.getsockname()[1], c.getsockname()[1]
 
 
 @pytest.fixture
-def shell(tmp_path: Path, ports: tuple[int, int, int]) -> Iterator[Shell]:
+def desk(tmp_path: Path, ports: Ports) -> Iterator[Desk]:
     clone = tmp_path / "clone"
-    clone.mkdir()
+    shutil.copytree(ROOT / "examples", clone / "examples", ignore=shutil.ignore_patterns("build"))
     (clone / ".venv").symlink_to(sys.prefix)
-    shell = Shell(
-        clone,
-        {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "PYTHONPATH": str(ROOT / "src"),
-            "PYTHONWARNINGS": "",
-            "SUREFOOT_SERVER": f"http://127.0.0.1:{ports[2]}",
-        },
-    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONWARNINGS": "",
+        "SUREFOOT_SERVER": f"http://127.0.0.1:{ports[2]}",
+    }
+    desk = Desk(clone, tmp_path / "terminals", environment)
     try:
-        yield shell
+        yield desk
     finally:
-        shell.close()
+        desk.close()
 
 
-def test_the_first_own_update_goes_as_the_page_says(shell: Shell, ports: tuple[int, int, int], tmp_path: Path) -> None:
-    steps = _steps((ROOT / "README.md").read_text())
-    for command, expected in steps:
-        text, deadline = _on_free_ports(command.text, ports), time.monotonic() + _PATIENCE_S
-        said = shell.run(text)
-        while command.mark and not _says(said, expected) and time.monotonic() < deadline:
-            said = shell.run(text)
-        assert _says(said, expected), f"{text}\nprinted:\n{said}\nthe page says:\n{expected}"
+def test_the_first_own_update_goes_as_the_page_says(desk: Desk, ports: Ports, tmp_path: Path) -> None:
+    page = (ROOT / "README.md").read_text()
+    part = page[page.index("## Your first own update") : page.index("### When something is refused")]
+    assert _follow(part, desk, ports) > 8
     assert 'VERSION = "1.2.0"' in (tmp_path / "first-update" / "lamp.py").read_text()
-    assert len(steps) > 8
+
+
+def test_the_tutorial_goes_as_the_page_says(desk: Desk, ports: Ports) -> None:
+    assert _follow((ROOT / "docs" / "tutorial.md").read_text(), desk, ports) > 20
+    for terminal in reversed(desk.terminals):
+        before = len(terminal.says())
+        assert terminal.interrupt() in {0, -signal.SIGINT, 128 + signal.SIGINT}
+        assert "Traceback" not in terminal.says()[before:]
 
 
 def test_other_words_than_the_page_has_would_be_noticed() -> None:
-    assert _says("one\ntwo\nthree\n", f"one\n{_ANYTHING}\nthree\n")
-    assert not _says("one\nthree\n", "one\ntwo\nthree\n")
-    assert not _says("three\none\n", f"one\n{_ANYTHING}\nthree\n")
+    assert says("one\ntwo\nthree\n", f"one\n{ANYTHING}\nthree\n")
+    assert not says("one\nthree\n", "one\ntwo\nthree\n")
+    assert not says("three\none\n", f"one\n{ANYTHING}\nthree\n")
 
 
-def _steps(page: str) -> list[tuple[Block, str]]:
-    """Return each block of commands with what the page says it prints; nothing said, anything goes."""
-    start, end = page.index("## Your first own update"), page.index("### When something is refused")
-    found = list(blocks(page[start:end]))
-    following = [*found[1:], Block(mark="", language="", text="")]
-    return [
-        (one, two.text if two.language == "text" else _ANYTHING) for one, two in zip(found, following, strict=True) if one.language == "sh"
-    ]
+def _follow(page: str, desk: Desk, ports: Ports) -> int:
+    """Do what a page says, hold what is printed against it, and return how many blocks of commands there were."""
+    found = [*blocks(page), NOTHING]
+    done = 0
+    for block, following in pairwise(found):
+        expected = following.text if following.language == "text" and not following.mark else ANYTHING
+        if block.language == "sh" and block.mark != "once, on a new machine":
+            done += 1
+            _hold(_do(block, expected, desk, ports), expected, block.text)
+        elif block.mark.startswith(ELSEWHERE):
+            where = block.mark.removeprefix(ELSEWHERE)
+            _hold(desk.look(where, block.text), block.text, where)
+    return done
 
 
-def _on_free_ports(text: str, ports: tuple[int, int, int]) -> str:
+def _do(block: Block, expected: str, desk: Desk, ports: Ports) -> str:
+    text = _on_free_ports(block.text, ports)
+    match block.mark:
+        case "":
+            return desk.run(text)
+        case "repeat until it says":
+            return desk.run_until(text, expected)
+        case "in another terminal":
+            return desk.start(text, expected)
+        case mark:
+            pytest.fail(f"What is to be done with a block that is marked {mark!r}?")
+
+
+def _hold(said: str, expected: str, what: str) -> None:
+    assert says(said, expected), f"{what}\nprinted:\n{said}\nthe page says:\n{expected}"
+
+
+def _on_free_ports(text: str, ports: Ports) -> str:
     device, enrol, operator = ports
     words = f"surefoot serve --device-port {device} --enrol-port {enrol} --operator-port {operator}"
     return text.replace("surefoot serve", words)
-
-
-def _says(said: str, expected: str) -> bool:
-    """Say whether all that is expected was printed, in its order and whole, but for what stands in place of "anything"."""
-    lines, position = _masked(said), 0
-    for part in "\n".join(_masked(expected)).split(_ANYTHING):
-        wanted = part.strip("\n").split("\n") if part.strip("\n") else []
-        position = _find(lines, wanted, position)
-        if position < 0:
-            return False
-    return expected.startswith(_ANYTHING) or _masked(said)[:1] == _masked(expected)[:1]
-
-
-def _find(lines: list[str], wanted: list[str], start: int) -> int:
-    for place in range(start, len(lines) - len(wanted) + 1):
-        if lines[place : place + len(wanted)] == wanted:
-            return place + len(wanted)
-    return -1
-
-
-def _masked(text: str) -> list[str]:
-    for pattern, name in _MASKS:
-        text = pattern.sub(name, text)
-    return [line.rstrip() for line in text.strip("\n").split("\n")]

@@ -105,5 +105,5 @@ def test_an_unknown_attribute_is_named_with_the_nearest_that_there_is() -> None:
 
 def test_an_attribute_like_no_other_is_answered_with_those_there_are() -> None:
     with pytest.raises(FilterError) as caught:
-        check_names(parse("qqq==eu"), {"site", "region"})
-    assert caught.value.hint == "There are: region, site."
+        check_names(parse("site==eu"), {"state", "region"})
+    assert caught.value.hint == "There are: region, state. Others are given: 'surefoot device set DEVICE site=VALUE'."

@@ -55,7 +55,7 @@ MISTAKES = [
     ("release_counter: 4", "release_counter: 0", 5, "'firmware.release_counter': Expected a whole number >= 1"),
     ("release_counter: 4", "release_counter: four", 5, "'firmware.release_counter' must be a whole number or nothing, not a text."),
     ('"2.1.0"\n  hardware', "2.1\n  hardware", 7, "'firmware.min_bootloader_version' must be a text, not a number. Write it in quotes."),
-    ("[esp32-v2, esp32-v3]", "[]", 8, "'firmware.hardware': Expected a list of length >= 1"),
+    ("[esp32-v2, esp32-v3]", "[]", 8, "'firmware.hardware' is a list of at least 1, and this one is shorter"),
     ("[esp32-v2, esp32-v3]", "esp32-v2", 8, "'firmware.hardware' must be a list, not a text."),
     ("[esp32-v2, esp32-v3]", "[ESP32]", 8, "'firmware.hardware[0]' must be up to 64 lower-case letters, digits"),
     ("[esp32-v2, esp32-v3]", "[a, b, a]", 8, "'hardware[2]': 'a' is there twice."),

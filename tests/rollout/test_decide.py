@@ -155,6 +155,13 @@ def _is_allowed(act: Callable[[Rollout], Decision], rollout: Rollout) -> bool:
     return True
 
 
+@pytest.mark.parametrize(("status", "does"), [(Status.PAUSED, "resume"), (Status.RUNNING, "show")])
+def test_who_starts_twice_is_told_what_to_do_instead(status: Status, does: str) -> None:
+    with pytest.raises(ConflictError) as refused:
+        start(structs.replace(CANARY, status=status), "ada")
+    assert f"'surefoot rollout {does}'" in refused.value.hint
+
+
 def test_a_decision_of_a_person_names_who_and_why() -> None:
     reasons = [
         start(structs.replace(CANARY, status=Status.DRAFT), "ada").reason,

@@ -92,3 +92,56 @@ def test_a_wrong_token_is_denied(server: Running, tmp_path: Path, capsys: pytest
 def test_serve_without_repositories_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--data", str(tmp_path)]) == 2
     assert "Run 'surefoot trust init'" in capsys.readouterr().err
+
+
+PLAN = "rollout:\n  name: steadier\n  release: thermostat 6.0.0\n"
+
+
+def test_a_rollout_is_made_followed_and_halted(server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.publish("6.0.0", b"image 6.0.0")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    assert surefoot(server, "rollout", "create", str(plan)) == 0
+    number = capsys.readouterr().out.partition(":")[0].split()[1]
+    assert surefoot(server, "rollout", "show", number, "--follow") == 0
+    assert capsys.readouterr().out.endswith(f"Next: surefoot rollout start {number}\n")
+    assert surefoot(server, "rollout", "halt", number, "--why", "it was only a try") == 0
+    assert surefoot(server, "rollout", "show", number, "--follow") == 0
+    shown = capsys.readouterr().out
+    assert "  halt     Halted by admin: it was only a try.\n" in shown
+    assert f"Rollout {number}  thermostat 6.0.0  halted  steadier\n" in shown
+
+
+def test_a_halt_wants_a_reason(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    assert surefoot(server, "rollout", "halt", "1") == 2
+    assert "no reason is given. Say why" in capsys.readouterr().err
+
+
+def test_a_list_of_what_is_not_there_is_only_the_refusal(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    assert surefoot(server, "rollout", "devices", "999") == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "surefoot: There is no rollout 999. See 'surefoot rollout list'.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["rollout", "show", "steadier"], "'steadier' is not the number of a rollout; 'surefoot rollout list' shows it"),
+        (["token", "batch", "sim-", "--count", "0", "--hardware", "thermostat-v1"], "'0' is no number of devices; write for example 24"),
+    ],
+)
+def test_a_word_where_a_number_belongs_is_named(words: list[str], says: str, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        surefoot(server, *words)
+    assert says in capsys.readouterr().err
+
+
+def test_a_name_that_no_device_can_have_is_refused_in_a_sentence(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    assert surefoot(server, "token", "new", "attic 1", "--hardware", "thermostat-v1") == 2
+    said = capsys.readouterr().err
+    assert said == "surefoot: 'device_id': Expected up to 128 letters, digits, dots, colons, hyphens and underscores. Change it.\n"
+
+
+def test_a_token_file_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "list", "--token-file", str(tmp_path / "no.token")]) == 2
+    assert f"The token file {tmp_path}/no.token cannot be read: No such file or directory. Name the file" in capsys.readouterr().err

@@ -115,7 +115,14 @@ def test_a_button_moves_the_rollout_in_the_name_of_the_operator(console: Desk, r
 
 @pytest.mark.parametrize("word", ["", "stop", "halted"])
 def test_nothing_is_halted_unless_the_word_is_typed(console: Desk, word: str) -> None:
-    assert console.steer(console.log_in(), f"/rollouts/{RUNNING}/halt", word=word).status == 400
+    assert console.steer(console.log_in(), f"/rollouts/{RUNNING}/halt", word=word, why="smoke").status == 400
+    assert console.showroom.shows[RUNNING].rollout.status is Status.RUNNING
+
+
+def test_nothing_is_halted_without_a_reason(console: Desk) -> None:
+    answer = console.steer(console.log_in(), f"/rollouts/{RUNNING}/halt", word="halt", why=" ")
+    assert answer.status == 400
+    assert "no reason is given" in answer.data.decode()
     assert console.showroom.shows[RUNNING].rollout.status is Status.RUNNING
 
 
@@ -269,7 +276,9 @@ def test_a_device_of_the_server_has_its_page(server: Running) -> None:
     answer = server.operators.request(
         "GET", f"{server.addresses.operator_url}/devices/{device.device_id}", headers=log_in_to(server), redirect=False
     )
-    assert f'<h1 class="id">{device.device_id}</h1>' in answer.data.decode()
+    page = answer.data.decode()
+    assert f'<h1 class="id">{device.device_id}</h1>' in page
+    assert "bootloader_version" not in page
 
 
 def test_a_rollout_of_the_server_is_started_from_its_page(server: Running) -> None:

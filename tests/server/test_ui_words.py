@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surefoot.rollout.decide import resume, start
 from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import WHOLE, Plan, Rollout, Stage, Status
-from surefoot.server.ui.phrase import duration, facts, of_event, pieces, size
+from surefoot.server.ui.phrase import duration, facts, of_decision, of_event, pieces, size
 from surefoot.server.ui.track import Pass, spans, track
 
 STAGES = [Stage(name="canary"), Stage(name="pilot", batches=["10%", "50%", "100%"]), Stage(name="general")]
@@ -23,7 +24,7 @@ def rollout(status: Status, stage: int = 1, batch: int = 1) -> Rollout:
         (Status.DRAFT, [Pass.TO_COME, Pass.TO_COME, Pass.TO_COME]),
         (Status.RUNNING, [Pass.DONE, Pass.OPEN, Pass.TO_COME]),
         (Status.PAUSED, [Pass.DONE, Pass.OPEN, Pass.TO_COME]),
-        (Status.HALTED, [Pass.DONE, Pass.OPEN, Pass.TO_COME]),
+        (Status.HALTED, [Pass.DONE, Pass.HALTED, Pass.TO_COME]),
     ],
 )
 def test_a_track_says_which_stage_is_open(status: Status, standings: list[Pass]) -> None:
@@ -33,6 +34,15 @@ def test_a_track_says_which_stage_is_open(status: Status, standings: list[Pass])
 def test_a_finished_rollout_has_passed_everything() -> None:
     steps = track(rollout(Status.FINISHED, stage=2, batch=0), Evidence())
     assert {batch.standing for step in steps for batch in step.batches} == {Pass.DONE}
+
+
+def test_the_bar_of_a_finished_rollout_is_full_though_earlier_stages_had_some_of_its_devices() -> None:
+    tallies = [
+        Tally(stage=stage, hardware="lamp-v1", counts=Counts(offered=number, succeeded=number)) for stage, number in ((1, 3), (2, 7))
+    ]
+    step = track(rollout(Status.FINISHED, stage=2, batch=0), Evidence(tallies=tallies, population=10))[2]
+    assert [(span.kind, span.width) for span in step.spans] == [("good", WHOLE)]
+    assert step.population is None
 
 
 def test_only_the_open_batch_of_the_open_stage_is_open() -> None:
@@ -68,6 +78,16 @@ def test_a_size_is_said_in_its_unit(number: int, words: str) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(59, "59 s"), (95, "1 min 35 s"), (7_500, "2 h 5 min")])
 def test_a_duration_is_said_in_two_units_at_most(seconds: int, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_start_is_not_called_a_resume() -> None:
+    draft, paused = rollout(Status.DRAFT), rollout(Status.PAUSED)
+    assert (of_decision(start(draft, "ada")).words, of_decision(resume(paused, "ada", "")).words) == ("Start", "Resume")
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.42, "0.4 s"), (95, "1 min 35 s"), (-1.0, "-1.0"), (float("nan"), "nan")])
+def test_how_long_it_took_is_said_in_seconds(value: float, words: str) -> None:
+    assert [fact.value for fact in facts({"seconds": value})] == [words]
 
 
 def test_an_event_of_a_newer_agent_keeps_its_name() -> None:

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.boards < len(GROUPS["pilot"]) + len(GROUPS["canary"]):
         raise InvalidInput(f"{arguments.boards} boards do not fill the canary and pilot groups.", hint="Ask for 24 or more.")
     _empty(folder)
+    # As Ctrl-C does: server and boards, which are processes of their own, end with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     with _programs() as programs:
         demo = Demo(folder=folder, example=arguments.example, boards=arguments.boards, programs=programs)

@@ -115,8 +115,15 @@ def client(arguments: argparse.Namespace) -> OperatorClient:
     try:
         token = arguments.token_file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"The token file {arguments.token_file} cannot be read: {error}.") from error
+        raise InvalidInput(
+            f"The token file {arguments.token_file} cannot be read: {_why(error)}.",
+            hint="Name the file that 'surefoot serve' wrote, admin.token in its folder, or one of 'surefoot user add'.",
+        ) from error
     return OperatorClient(arguments.server, token)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not text"
 
 
 def segment(text: str) -> str:

@@ -3,11 +3,12 @@
 
 import argparse
 
-from surefoot.cli import rollout_decide, rollout_manage
+from surefoot.cli import rollout_decide, rollout_manage, rollout_show
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of ``surefoot rollout``."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     rollout_manage.add_verbs(verbs.add_parser)
+    rollout_show.add_verbs(verbs.add_parser)
     rollout_decide.add_verbs(verbs.add_parser)

@@ -47,14 +47,12 @@ def _say_ready(addresses: Addresses, data: Path) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:  # noqa: PLR2004  # the width of a port number
-        raise argparse.ArgumentTypeError(f"{port} is not a port")
-    return port
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:  # noqa: PLR2004  # the width of a port number
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, which is a number up to 65535")
+    return int(text)
 
 
 def _interval(text: str) -> int:
-    seconds = int(text)
-    if not 1 <= seconds <= 72_000:  # noqa: PLR2004  # a tenth of jitter must stay below a day
-        raise argparse.ArgumentTypeError(f"{seconds} is not between 1 and 72000 seconds")
-    return seconds
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 72_000:  # noqa: PLR2004  # a tenth of jitter must stay below a day
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds between 1 and 72000")
+    return int(text)

@@ -2,11 +2,14 @@
 """``surefoot simulate``: make a board in a folder and run it in wall time; or many of them at once."""
 
 import argparse
+import fcntl
 import json
 import shlex
 import signal
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -20,7 +23,7 @@ from surefoot.cli import simulate_fleet
 from surefoot.cli.flashing import BOOTLOADER_VERSION, DEFAULT_CAPACITY_BYTES, make_empty, read_release, require_fit
 from surefoot.model import version
 from surefoot.model.assignment import DeviceId
-from surefoot.model.errors import FormatError, InvalidInput, UnknownError
+from surefoot.model.errors import ConflictError, FormatError, InvalidInput, UnknownError
 from surefoot.model.slot import SlotName
 from surefoot.simulator.supervisor import Board
 
@@ -77,12 +80,14 @@ def run_board(arguments: argparse.Namespace) -> int:
         UnknownError: There is no board in the folder.
         FormatError: Its ``agent.toml`` cannot be read.
         BootError: Its bootloader finds no state.
+        ConflictError: It runs already.
     """
     serial = _read_serial(arguments.folder / "agent.toml")
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Board(arguments.folder, serial, say=lambda line: print(f"board {serial}: {line}", flush=True)).run(stop)
+    with _switched_on(arguments.folder):
+        Board(arguments.folder, serial, say=lambda line: print(f"board {serial}: {line}", flush=True)).run(stop)
     return 0
 
 
@@ -124,6 +129,17 @@ kind = "command"
 command = ["sh", "-c", {json.dumps(self_test)}]
 timeout_s = 5
 """
+
+
+@contextmanager
+def _switched_on(folder: Path) -> Iterator[None]:
+    """Hold a board for this process: two bootloaders on one board would each undo what the other counts."""
+    with (folder / "board.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(f"The board in {folder} runs already.", hint="Stop it first.") from error
+        yield
 
 
 def _serial(text: str) -> str:

@@ -24,11 +24,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "batch", help="let many devices join, each once", description="Write one offer a line for each of many devices."
     )
     batch.add_argument("prefix", metavar="PREFIX", help="device ids are PREFIX1, PREFIX2, …")
-    batch.add_argument("--count", type=int, required=True, help="how many")
+    batch.add_argument("--count", type=_count, required=True, help="how many")
     batch.add_argument("--hardware", required=True, help="the hardware they are")
     batch.add_argument("-o", "--output", type=Path, default=Path("offers.ndjson"), help="where to write them (%(default)s)")
     add_options(batch)
     batch.set_defaults(run=_batch)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of devices; write for example 24")
+    return int(text)
 
 
 def _new(arguments: argparse.Namespace) -> int:

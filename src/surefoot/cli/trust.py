@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, new_folder, open_keys, write_new
 from surefoot.model.errors import InvalidInput
-from surefoot.model.record import Name, from_plain
+from surefoot.model.record import Name
 from surefoot.trust import offline
 from surefoot.trust.metadata import read
 from surefoot.trust.repository import OnlineSigners, initial
@@ -47,7 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _product(text: str) -> str:
-    name = from_plain(text, Name, what="product")
+    try:
+        name = msgspec.convert(text, Name)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"{text[:80]!r} is no name for a product.",
+            hint="Use up to 64 lower-case letters, digits, dots, hyphens and underscores, beginning with a letter or digit.",
+        ) from error
     if name in _TAKEN:
         raise InvalidInput(
             f"'{name}' cannot be the name of a product: a file beside its metadata is called that.", hint="Choose another name."

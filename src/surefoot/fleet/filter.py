@@ -74,6 +74,10 @@ def names(wanted: Filter) -> set[str]:
     return {comparison.name for comparison in wanted.comparisons}
 
 
+_NEAR = 0.7
+"""How like two names are when one is taken for a slip of the other, from 0 to 1: 'site' is none of 'state'."""
+
+
 def check_names(wanted: Filter, known: Collection[str]) -> None:
     """See that a filter compares only attributes that there are.
 
@@ -86,8 +90,9 @@ def check_names(wanted: Filter, known: Collection[str]) -> None:
     """
     for comparison in wanted.comparisons:
         if comparison.name not in known:
-            near = difflib.get_close_matches(comparison.name, sorted(known), n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(known)[:20])}."
+            near = difflib.get_close_matches(comparison.name, sorted(known), n=1, cutoff=_NEAR)
+            there = f"There are: {', '.join(sorted(known)[:20])}. Others are given: 'surefoot device set DEVICE {comparison.name}=VALUE'."
+            hint = f"Did you mean '{near[0]}'?" if near else there
             raise _error(wanted.text, comparison.place, f"no device has an attribute '{comparison.name}'", hint)
 
 

@@ -68,7 +68,8 @@ def start(rollout: Rollout, by: str) -> Resume:
         ConflictError: It was started before.
     """
     if rollout.status is not Status.DRAFT:
-        raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint="See 'surefoot rollout show'.")
+        hint = "Go on with 'surefoot rollout resume'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show'."
+        raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint=hint)
     return Resume(cause="started", reason=f"Started by {by}.", by=by)
 
 

@@ -58,7 +58,7 @@ def add_product(targets: bytes, product: str, key: Key, signers: Sequence[Signer
     """
     metadata = read(targets, Targets, name="targets.json")
     if metadata.signed.delegations is not None and product in (metadata.signed.delegations.roles or {}):
-        raise ConflictError(f"The product '{product}' has a role already.")
+        raise ConflictError(f"The product '{product}' has a role already.", hint="It can be released: 'surefoot release sign'.")
     _delegate(metadata.signed, product, key)
     return _next_version(metadata, signers, now)
 

@@ -392,12 +392,12 @@ def _on_text(_request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Res
 
 def _on_http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Say what Litestar found wrong with a request in the same form as our own errors."""
-    places = [f"{found.get('key', 'body')}: {_spoken(found['message'])}" for found in error.extra or [] if isinstance(found, dict)]
-    detail = "; ".join([error.detail, *places])
+    places = [f"'{found.get('key', 'body')}': {_spoken(found['message'])}" for found in error.extra or [] if isinstance(found, dict)]
+    detail, hint = (f"{'; '.join(places)}.", "Change it.") if places else (error.detail, "")
     codes = {404: "not_found", 405: "bad_method", 413: "too_large"}
     code = codes.get(error.status_code, FormatError.code if error.status_code < 500 else Error.code)  # noqa: PLR2004  # HTTP's own
     title = Problem.TITLES.get(error.status_code, "Refused")
-    return _problem(Problem(type=f"urn:surefoot:problem:{code}", title=title, status=error.status_code, detail=detail))
+    return _problem(Problem(type=f"urn:surefoot:problem:{code}", title=title, status=error.status_code, detail=detail, hint=hint))
 
 
 def _spoken(message: str) -> str:

@@ -138,6 +138,8 @@ class Console:
         verb, why = match[2], form.get("why", "").strip()
         if verb == HALT_WORD and form.get("word", "").strip().lower() != HALT_WORD:
             raise InvalidInput(f"Nothing was halted: the word '{HALT_WORD}' was not typed.", hint="A halt is for good, so type it.")
+        if verb == HALT_WORD and not why:
+            raise InvalidInput("Nothing was halted: no reason is given.", hint="Say why, for those who read it later.")
         if len(why) > _MOST_WHY:
             raise InvalidInput(f"The reason is longer than {_MOST_WHY} letters.", hint="Say it in a sentence.")
         await self._parts.steer(int(match[1]), verb, session.by, why)

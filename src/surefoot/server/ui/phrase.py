@@ -104,6 +104,8 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Hold", tone="plain")
         case Pause():
             return Phrase(words="Pause", tone="warn")
+        case Resume(cause="started"):
+            return Phrase(words="Start", tone="good")
         case Resume():
             return Phrase(words="Resume", tone="good")
         case Halt():
@@ -157,5 +159,7 @@ def _value(name: str, value: Any) -> str:  # noqa: ANN401  # JSON that a device 
             return duration(value)
         if name == "percent":
             return f"{value} %"
+    if isinstance(value, float) and name == "seconds" and 0 <= value < _MINUTE_S:
+        return f"{value:.1f} s"
     text = short_hash(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from surefoot.fleet.device import Device
 from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.attribute import BUILT_IN
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.plan import Status
 from surefoot.server.services.catalogue import Catalogue, RolloutDevices
@@ -109,7 +110,7 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
     story = catalogue.story(device_id)
     facts = {
         "device": story.device,
-        "attributes": story.attributes,
+        "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "attempts": story.assignments,
         "events": story.events,

@@ -9,11 +9,15 @@ from surefoot.rollout.plan import WHOLE, Rollout, Stage, Status
 
 
 class Pass(StrEnum):
-    """Whether the rollout has passed a stage or a batch, stands at it, or has it before it."""
+    """Whether the rollout has passed a stage or a batch, stands at it, was halted at it, or has it before it."""
 
     DONE = "done"
     OPEN = "open"
+    HALTED = "halted"
     TO_COME = "to come"
+
+
+_AT = {Pass.OPEN, Pass.HALTED}
 
 
 class Span(Record, frozen=True, kw_only=True):
@@ -71,7 +75,8 @@ def spans(counts: Counts, whole: int) -> list[Span]:
 def _step(rollout: Rollout, evidence: Evidence, index: int, stage: Stage) -> StageStep:
     counts = evidence.of_stage(index)
     standing = _standing(rollout, index, rollout.stage)
-    population = evidence.population if index == rollout.stage else None
+    # The devices counted for the last stage are those of all stages before it too: past, what was offered is its whole.
+    population = evidence.population if standing in _AT else None
     return StageStep(
         name=stage.name,
         group=stage.group or "",
@@ -86,7 +91,7 @@ def _step(rollout: Rollout, evidence: Evidence, index: int, stage: Stage) -> Sta
 
 def _batches(rollout: Rollout, stage: Stage, standing: Pass) -> list[BatchStep]:
     return [
-        BatchStep(share=share, edge=edge, standing=_standing(rollout, index, rollout.batch) if standing is Pass.OPEN else standing)
+        BatchStep(share=share, edge=edge, standing=_standing(rollout, index, rollout.batch) if standing in _AT else standing)
         for index, (share, edge) in enumerate(zip(stage.batches, stage.shares, strict=True))
     ]
 
@@ -94,4 +99,6 @@ def _batches(rollout: Rollout, stage: Stage, standing: Pass) -> list[BatchStep]:
 def _standing(rollout: Rollout, index: int, at: int) -> Pass:
     if rollout.status is Status.DRAFT or index > at:
         return Pass.TO_COME
-    return Pass.DONE if index < at or rollout.status is Status.FINISHED else Pass.OPEN
+    if index < at or rollout.status is Status.FINISHED:
+        return Pass.DONE
+    return Pass.HALTED if rollout.status is Status.HALTED else Pass.OPEN

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of ``surefoot rollout show --follow``: each decision is said once, in its order, until nothing more is to come."""
+
+from datetime import timedelta
+
+import pytest
+
+from surefoot.cli.rollout_show import follow
+from surefoot.model.record import utc_text
+from surefoot.rollout.decide import after, halt, pause, resume, start
+from surefoot.rollout.decision import Advance, Decision
+from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.server.services.catalogue import RolloutStory, StoredDecision
+from tests.server.showroom import BEGIN
+
+FINISHED = Advance(cause="end", reason="Finished: 3 of 3 attempts went well.", is_end=True)
+
+
+class Past:
+    """A rollout of which more is known each time somebody has waited."""
+
+    def __init__(self) -> None:
+        self.rollout = Rollout(plan=Plan(release="lamp 1.0.0"))
+        self.decisions: list[StoredDecision] = []
+        self.to_come: list[Decision] = []
+
+    def look(self) -> RolloutStory:
+        return RolloutStory(
+            rollout_id=1,
+            created_at=utc_text(BEGIN),
+            created_by="ada",
+            rollout=self.rollout,
+            evidence=Evidence(),
+            decisions=self.decisions,
+        )
+
+    def wait(self) -> None:
+        self.decide(self.to_come.pop(0))
+
+    def decide(self, decision: Decision) -> None:
+        number, now = len(self.decisions) + 1, BEGIN + timedelta(seconds=len(self.decisions))
+        stored = StoredDecision(number=number, at=utc_text(now), decision=decision, rollout=self.rollout, evidence=Evidence())
+        self.decisions = [stored, *self.decisions]
+        self.rollout = after(self.rollout, decision, Evidence(), now)
+
+
+@pytest.fixture
+def past() -> Past:
+    past = Past()
+    past.decide(start(past.rollout, "ada"))
+    return past
+
+
+def test_each_decision_is_said_once_until_the_end(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    offer = Advance(cause="offer", reason="Offer it to up to 3 more devices of stage general.", offers=3, warnings=["Mind the gap."])
+    past.to_come = [offer, FINISHED]
+    assert follow(past.look, past.wait).rollout.status is Status.FINISHED
+    assert [line[22:] for line in capsys.readouterr().out.splitlines()] == [
+        "start    Started by ada.",
+        "advance  Offer it to up to 3 more devices of stage general.",
+        "warning  Mind the gap.",
+        "advance  Finished: 3 of 3 attempts went well.",
+    ]
+
+
+def test_a_pause_ends_it_and_so_does_a_halt(past: Past) -> None:
+    past.to_come = [pause(past.rollout, "ada", "lunch"), FINISHED]
+    assert follow(past.look, past.wait).rollout.status is Status.PAUSED
+    past.decide(resume(past.rollout, "ada", ""))
+    past.to_come = [halt(past.rollout, "ada", "it smells"), FINISHED]
+    assert follow(past.look, past.wait).rollout.status is Status.HALTED
+    assert past.to_come == [FINISHED]
+
+
+def test_what_was_not_started_is_not_waited_for() -> None:
+    assert follow(Past().look, pytest.fail).rollout.status is Status.DRAFT
