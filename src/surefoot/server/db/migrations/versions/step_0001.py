@@ -46,6 +46,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
+    op.create_index("device_check_in", "device", ["device_id", "state"])
     op.create_table(
         "manifest",
         sa.Column("product", sa.Text(), nullable=False),
@@ -248,6 +249,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("device_id"),
     )
+    op.create_index("view_check_in", "director_view", ["device_id", "tag", "due_at", "product"])
     op.create_table(
         "attribute_name",
         sa.Column("name", sa.Text(), nullable=False),
