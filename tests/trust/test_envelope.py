@@ -115,6 +115,7 @@ def test_an_envelope_of_another_form_is_refused(change: Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     "data",
     [b"", b"[]", b"null", b"\xff", ENVELOPE + b"\n", b"[" * 100_000, ENVELOPE.replace(b'{"keyid"', b'{"keyid":"00000000","keyid"')],
+    ids=["nothing", "list", "null", "no text", "more behind it", "deep", "a key twice"],
 )
 def test_what_is_no_envelope_is_refused(data: bytes) -> None:
     with pytest.raises(MetadataError):

@@ -155,6 +155,18 @@ def test_a_manifest_that_the_product_signed_is_let_through() -> None:
         offline.sign_manifest(ONE, generate()),
         offline.sign_manifest(structs.replace(ONE, build_id="other"), BLANK.product),
     ],
+    ids=[
+        "nothing",
+        "empty",
+        "three zeros",
+        "no base64",
+        "not ASCII",
+        "without its prefix",
+        "with more behind it",
+        "of another manifest",
+        "by a stranger",
+        "of another build",
+    ],
 )
 def test_a_manifest_that_it_did_not_sign_is_refused(text: str) -> None:
     with pytest.raises(SignatureError, match=r"thermostat 1\.0\.0 for thermostat-v1 release is not signed by the product's key"):
