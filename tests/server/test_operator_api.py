@@ -215,6 +215,12 @@ def test_a_release_that_contradicts_itself_is_refused_whole(
     assert (server.call("GET", "metadata/image/timestamp.json").data, server.call("GET", "releases").data) == before
 
 
+def test_an_index_in_another_spelling_is_refused(server: Running) -> None:
+    request = server.signed("3.0.2", b"image 3.0.2")
+    index = b64encode(b64decode(request["index"]) + b"\n").decode()
+    assert problem(server.call("POST", "releases", {**request, "index": index})) == (400, "bad_format")
+
+
 def test_a_manifest_that_no_longer_fits_the_signed_role_is_refused(server: Running) -> None:
     request = server.signed("3.1.0", b"image 3.1.0")
     changed = edit(request, "manifests", lambda found: found.update(release_counter=9))
