@@ -45,7 +45,7 @@ def test_signing_puts_role_delegation_and_signatures_into_the_bundle(desk: Path,
     assert "Signed thermostat 1.2.3, build 20251124-143022-9f3a1c: 4 image(s)." in capsys.readouterr().out
     bundle = read_bundle(desk / "bundle")
     assert bundle.digest == digest, "the bundle itself is as it was built"
-    assert set(bundle.signed) == {"thermostat.json", "targets.json", "signatures.json"}
+    assert set(bundle.signed) == {"thermostat.json", "targets.json", "signatures.json", "provenance.dsse.json"}
     assert set(json.loads(bundle.signed["signatures.json"])) == set(bundle.manifests)
     delegator = read(bundle.signed["targets.json"], Targets, name="targets.json").signed
     role = verified(bundle.signed["thermostat.json"], Targets, delegator, "thermostat", name="thermostat.json")
@@ -196,6 +196,7 @@ def with_changed_image(desk: Path) -> None:
         (without("thermostat.json"), 2, "bundle is not signed."),
         (without("targets.json"), 2, "bundle is not signed."),
         (without("signatures.json"), 2, "bundle is not signed."),
+        (without("provenance.dsse.json"), 2, "has no signed provenance. Sign the bundle again: 'surefoot release sign "),
         (with_strange_signatures, 2, "signatures.json: Expected `object`"),
         (with_changed_image, 1, "images/"),
         (lose_bundle, 2, "bundle"),

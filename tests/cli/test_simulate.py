@@ -41,7 +41,14 @@ def bundle(tmp_path: Path) -> Path:
     )
     data = to_pretty_json(manifest)
     entry = ManifestEntry(hardware="thermostat-v1", variant="release", file="manifest-thermostat-v1-release.json", hash=digest_of(data))
-    index = ReleaseIndex(product="thermostat", version="1.0.0", build_id=manifest.build_id, manifests=[entry], sbom=digest_of(b"{}"))
+    index = ReleaseIndex(
+        product="thermostat",
+        version="1.0.0",
+        build_id=manifest.build_id,
+        manifests=[entry],
+        sbom=digest_of(b"{}"),
+        provenance=digest_of(b"{}"),
+    )
     folder = tmp_path / "bundle"
     (folder / "images").mkdir(parents=True)
     (folder / "release.json").write_bytes(to_pretty_json(index))

@@ -26,6 +26,7 @@ from surefoot.model.manifest import Manifest, MustMatch, ReleaseIndex, must_matc
 from surefoot.model.record import from_json, to_plain, to_pretty_json
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
+from surefoot.release.provenance import Predicate, read_predicate, require_predicate
 from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
 from surefoot.rollout.plan import Limits, Plan, SimpleGate, Stage
 from surefoot.server.api import operator
@@ -40,6 +41,7 @@ EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks
 KINDS: dict[str, type] = {
     "release": ReleaseIndex,
     "manifest": Manifest,
+    "provenance": Predicate,
     "must-match": MustMatch,
     "order": Order,
     "evidence": Moment,
@@ -75,6 +77,13 @@ def test_the_bundle_names_the_manifest_and_both_repositories_sign_its_block() ->
     block = from_json(EXAMPLES["must-match"].encode(), MustMatch, what="must-match")
     assert index.manifests[0].hash == digest_of(to_pretty_json(manifest))
     assert block == must_match(manifest) == from_json(EXAMPLES["order"].encode(), Order, what="order").must_match
+
+
+def test_the_provenance_is_that_of_the_bundle() -> None:
+    manifest = from_json(EXAMPLES["manifest"].encode(), Manifest, what="manifest")
+    index = from_json(EXAMPLES["release"].encode(), ReleaseIndex, what="release")
+    assert index.provenance == digest_of(EXAMPLES["provenance"].encode())
+    require_predicate(read_predicate(EXAMPLES["provenance"].encode()), index, [manifest])
 
 
 def test_the_recipe_can_be_read_and_has_every_key(tmp_path: Path) -> None:

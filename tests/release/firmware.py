@@ -43,7 +43,7 @@ firmware:
   required: false
 """
 
-SETTINGS = Settings(build_id=BUILD_ID, release_counter=4, environment={"PATH": "/usr/bin:/bin", "HOME": "/"})
+SETTINGS = Settings(build_id=BUILD_ID, release_counter=4, environment={"PATH": "/usr/bin:/bin", "HOME": "/"}, tool_version="0.1.0")
 
 
 def lay_out(folder: Path, recipe: str = RECIPE) -> Path:

@@ -127,7 +127,10 @@ def test_a_failed_build_shows_what_its_command_said(tmp_path: Path) -> None:
 def test_a_command_sees_nothing_but_what_is_written_down(tmp_path: Path) -> None:
     recipe = ONE.replace('(cat app.txt; echo "$HARDWARE $VARIANT $VERSION")', "env -u PWD -u SHLVL -u _ -u OLDPWD")
     noisy = Settings(
-        build_id="x", release_counter=1, environment={**SETTINGS.environment, "SECRET": "1", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"}
+        build_id="x",
+        release_counter=1,
+        environment={**SETTINGS.environment, "SECRET": "1", "LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
+        tool_version="0.1.0",
     )
     build(read_recipe(lay_out(tmp_path / "project", recipe)), tmp_path / "bundle", noisy)
     bundle = read_bundle(tmp_path / "bundle")

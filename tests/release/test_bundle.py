@@ -12,8 +12,9 @@ import pytest
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import DigestError, Error, FormatError, InvalidInput, ManifestError
 from surefoot.model.record import to_pretty_json
-from surefoot.release.bundle import MAX_FILES, Bundle, check_names, read_bundle, verify_bundle
+from surefoot.release.bundle import Bundle, read_bundle, verify_bundle
 from surefoot.release.draft import add_signed
+from surefoot.release.layout import MAX_FILES, check_names
 from tests.release.firmware import RECIPE, built
 
 SMALL = RECIPE.replace("[esp32-v2, esp32-v3]", "[esp32-v2]").replace("[release, debug]", "[release]")
@@ -33,7 +34,7 @@ def test_a_built_bundle_is_good_and_holds_what_the_formats_page_says(tmp_path: P
     bundle = built(tmp_path, name, SMALL)
     verify_bundle(bundle)
     image = next(iter(bundle.manifests.values())).image.hash.removeprefix("sha256:")
-    assert names_of(bundle) == [f"images/{image}", MANIFEST, "release.json", "sbom.cdx.json"]
+    assert names_of(bundle) == [f"images/{image}", MANIFEST, "provenance.json", "release.json", "sbom.cdx.json"]
 
 
 def test_folder_and_archive_are_the_same_bundle(tmp_path: Path) -> None:

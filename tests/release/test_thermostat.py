@@ -23,7 +23,7 @@ from surefoot.release.recipe import read_recipe
 from tests.release.firmware import copy_thermostat
 
 BEHAVIOURS = Path(__file__).parents[2] / "examples" / "thermostat" / "behaviours"
-SETTINGS = Settings(build_id="test", release_counter=1, environment=os.environ)
+SETTINGS = Settings(build_id="test", release_counter=1, environment=os.environ, tool_version="0.1.0")
 AGENT = 'import os, signal; print("agent", os.environ.get("SUREFOOT_SERVER_OVERRIDE", "free"), flush=True); signal.pause()'
 FAILING_AGENT = 'print("agent fails", flush=True); raise SystemExit(3)'
 

@@ -67,8 +67,15 @@ class Office:
             self.repositories.release(wanted)
             self.ledger.put_metadata("image", self.repositories.image, versions(self.repositories.image))
         entry = ManifestEntry(hardware=wanted.target_hardware[0], variant="release", file="m.json", hash=manifest_digest(wanted))
-        index = ReleaseIndex(product=wanted.product, version=version, build_id=wanted.build_id, manifests=[entry], sbom=digest_of(b"sbom"))
-        self.ledger.add_release(PublishedRelease(index=index, digest=digest_of(to_json(index)), manifests=(wanted,)), self.now)
+        index = ReleaseIndex(
+            product=wanted.product,
+            version=version,
+            build_id=wanted.build_id,
+            manifests=[entry],
+            sbom=digest_of(b"sbom"),
+            provenance=digest_of(b"provenance"),
+        )
+        self.ledger.add_release(PublishedRelease(index=index, digest=digest_of(to_json(index)), manifests=(wanted,)), b"{}", self.now)
         self.poll_verb.reload()
         return wanted
 

@@ -26,8 +26,10 @@ from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import Error
 from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex
 from surefoot.model.record import to_json, to_pretty_json
+from surefoot.release.provenance import ExternalParameters, Material, make_predicate, make_statement, read_predicate
 from surefoot.server.app import Addresses, ServerSettings, run
 from surefoot.trust import offline
+from surefoot.trust.envelope import sign_envelope
 from tests.trust.repositories import PRODUCT, Repositories, manifest
 
 HARDWARE = "thermostat-v1"
@@ -147,13 +149,37 @@ def request_for(wanted: Manifest, sbom: bytes, role: bytes, signer: Signer) -> d
     file = f"manifest-{wanted.target_hardware[0]}-{wanted.variant}.json"
     data = to_pretty_json(wanted)
     entry = ManifestEntry(hardware=wanted.target_hardware[0], variant=wanted.variant, file=file, hash=digest_of(data))
-    index = ReleaseIndex(product=wanted.product, version=wanted.version, build_id=wanted.build_id, manifests=[entry], sbom=digest_of(sbom))
+    predicate = predicate_of(wanted)
+    index = ReleaseIndex(
+        product=wanted.product,
+        version=wanted.version,
+        build_id=wanted.build_id,
+        manifests=[entry],
+        sbom=digest_of(sbom),
+        provenance=digest_of(predicate),
+    )
+    statement = make_statement(read_predicate(predicate), index, [wanted])
     return {
         "index": b64encode(to_pretty_json(index)).decode(),
         "manifests": {file: b64encode(data).decode()},
         "role": b64encode(role).decode(),
         "signatures": {file: offline.sign_manifest(wanted, signer)},
+        "provenance": b64encode(sign_envelope(statement, [signer])).decode(),
     }
+
+
+def predicate_of(wanted: Manifest) -> bytes:
+    parameters = ExternalParameters(
+        recipe=digest_of(b"recipe"),
+        product=wanted.product,
+        version=wanted.version,
+        build_id=wanted.build_id,
+        release_counter=wanted.release_counter,
+        hardware=sorted(wanted.target_hardware),
+        variants=[wanted.variant],
+    )
+    materials = [Material(path=part.name, hash=part.hash, component=part.name, version=part.version) for part in wanted.components]
+    return make_predicate(parameters, "0.1.0", materials)
 
 
 def write_data(data: Path, repositories: Repositories) -> None:

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import urllib3
+from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Targets
 
 from surefoot.model.digest import digest_of, hex_of
+from surefoot.model.record import to_pretty_json
 from surefoot.trust import offline
+from surefoot.trust.envelope import sign_envelope
 from surefoot.trust.signer import generate
 from tests.server.running import Running, request_for, running
 from tests.store.test_disk import files_up_to
@@ -181,7 +184,7 @@ def edit(request: dict[str, Any], name: str, change: Callable[[Any], Any]) -> di
 def _edited(data: str, change: Callable[[Any], Any]) -> str:
     plain = json.loads(b64decode(data))
     change(plain)
-    return b64encode(json.dumps(plain).encode()).decode()
+    return b64encode(to_pretty_json(plain)).decode()
 
 
 @pytest.mark.parametrize(
@@ -210,6 +213,12 @@ def test_a_release_that_contradicts_itself_is_refused_whole(
     before = server.call("GET", "metadata/image/timestamp.json").data, server.call("GET", "releases").data
     assert problem(server.call("POST", "releases", request)) == expected
     assert (server.call("GET", "metadata/image/timestamp.json").data, server.call("GET", "releases").data) == before
+
+
+def test_an_index_in_another_spelling_is_refused(server: Running) -> None:
+    request = server.signed("3.0.2", b"image 3.0.2")
+    index = b64encode(b64decode(request["index"]) + b"\n").decode()
+    assert problem(server.call("POST", "releases", {**request, "index": index})) == (400, "bad_format")
 
 
 def test_a_manifest_that_no_longer_fits_the_signed_role_is_refused(server: Running) -> None:
@@ -254,6 +263,41 @@ def test_a_manifest_without_the_products_signature_is_refused_whole(server: Runn
     forged = {**request, "signatures": {} if signature is None else {file: signature}}
     assert problem(server.call("POST", "releases", forged)) == (422, "bad_signature")
     assert server.call("GET", "metadata/image/timestamp.json").data == before
+
+
+def envelope_of(request: dict[str, Any], signer: Signer) -> str:
+    """Return the request's statement in an envelope signed by another key."""
+    payload = b64decode(json.loads(b64decode(request["provenance"]))["payload"])
+    return b64encode(sign_envelope(payload, [signer])).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda _, __: "", (400, "invalid_input")),
+        (lambda _, __: b64encode(b"{}").decode(), (422, "bad_metadata")),
+        (lambda request, _: envelope_of(request, generate()), (422, "bad_signature")),
+        (lambda _, other: other["provenance"], (422, "bad_digest")),
+    ],
+    ids=["none", "no envelope", "by a stranger", "of another release"],
+)
+def test_a_release_without_its_own_signed_provenance_is_refused_whole(
+    server: Running, change: Callable[[dict[str, Any], dict[str, Any]], str], expected: tuple[int, str]
+) -> None:
+    request, other = server.signed("3.5.0", b"image 3.5.0"), server.signed("3.5.1", b"image 3.5.1")
+    before = server.call("GET", "metadata/image/timestamp.json").data
+    answer = server.call("POST", "releases", {**request, "provenance": change(request, other)})
+    assert problem(answer) == expected
+    assert "Sign the bundle again" in answer.json()["hint"]
+    assert server.call("GET", f"releases/{PRODUCT}/3.5.0/provenance").status == 404
+    assert server.call("GET", "metadata/image/timestamp.json").data == before
+
+
+def test_the_provenance_is_given_out_byte_for_byte(server: Running) -> None:
+    request = server.publish("3.6.0", b"image 3.6.0")
+    answer = server.call("GET", f"releases/{PRODUCT}/3.6.0/provenance")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.data == b64decode(request["provenance"])
 
 
 def test_the_release_counter_never_goes_back(tmp_path: Path) -> None:

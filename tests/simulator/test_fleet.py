@@ -161,7 +161,14 @@ def bundle_in(folder: Path) -> Path:
     wanted = manifest("1.0.0", FACTORY)
     data = to_pretty_json(wanted)
     entry = ManifestEntry(hardware=HARDWARE, variant="release", file="m.json", hash=digest_of(data))
-    index = ReleaseIndex(product="thermostat", version="1.0.0", build_id=wanted.build_id, manifests=[entry], sbom=digest_of(b"{}"))
+    index = ReleaseIndex(
+        product="thermostat",
+        version="1.0.0",
+        build_id=wanted.build_id,
+        manifests=[entry],
+        sbom=digest_of(b"{}"),
+        provenance=digest_of(b"{}"),
+    )
     (folder / "images").mkdir(parents=True)
     (folder / "release.json").write_bytes(to_pretty_json(index))
     (folder / "m.json").write_bytes(data)

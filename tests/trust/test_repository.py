@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 from surefoot.model.errors import Error, MetadataError, MetadataRollbackError, SignatureError
 from surefoot.model.manifest import Manifest, must_match
 from surefoot.trust import offline
-from surefoot.trust.metadata import read, sign_with
+from surefoot.trust.metadata import Files, read, sign_with
 from surefoot.trust.repository import listed, publish, refresh, require_signature, versions
 from surefoot.trust.signer import generate
 from surefoot.trust.verify import find_target
@@ -129,12 +129,16 @@ def test_before_anything_is_delegated_nobody_may_release(world: Repositories) ->
 # --- signatures of published manifests --------------------------------------------------------------------------------------
 
 
+def top_of(files: Files) -> Targets:
+    return read(files["targets.json"], Targets, name="targets.json").signed
+
+
 def with_signature(wanted: Manifest, text: str) -> Manifest:
     return structs.replace(wanted, image=structs.replace(wanted.image, signature=text, url="https://server/x"))
 
 
 def test_a_manifest_that_the_product_signed_is_let_through() -> None:
-    require_signature(BLANK.image, with_signature(ONE, offline.sign_manifest(ONE, BLANK.product)))
+    require_signature(top_of(BLANK.image), with_signature(ONE, offline.sign_manifest(ONE, BLANK.product)))
 
 
 @pytest.mark.parametrize(
@@ -145,23 +149,37 @@ def test_a_manifest_that_the_product_signed_is_let_through() -> None:
         "base64:AAAA",
         "base64:!",
         "base64:é",
+        offline.sign_manifest(ONE, BLANK.product).removeprefix("base64:"),
+        offline.sign_manifest(ONE, BLANK.product) + "AAAA",
         offline.sign_manifest(TWO, BLANK.product),
         offline.sign_manifest(ONE, generate()),
         offline.sign_manifest(structs.replace(ONE, build_id="other"), BLANK.product),
     ],
+    ids=[
+        "nothing",
+        "empty",
+        "three zeros",
+        "no base64",
+        "not ASCII",
+        "without its prefix",
+        "with more behind it",
+        "of another manifest",
+        "by a stranger",
+        "of another build",
+    ],
 )
 def test_a_manifest_that_it_did_not_sign_is_refused(text: str) -> None:
-    with pytest.raises(SignatureError, match=r"thermostat 1\.0\.0 is not signed by the product's key"):
-        require_signature(BLANK.image, with_signature(ONE, text))
+    with pytest.raises(SignatureError, match=r"thermostat 1\.0\.0 for thermostat-v1 release is not signed by the product's key"):
+        require_signature(top_of(BLANK.image), with_signature(ONE, text))
 
 
 def test_a_manifest_of_a_product_without_a_role_is_refused() -> None:
     foreign = manifest("1.0.0", b"cold", product="fridge")
     with pytest.raises(SignatureError):
-        require_signature(BLANK.image, with_signature(foreign, offline.sign_manifest(foreign, BLANK.product)))
+        require_signature(top_of(BLANK.image), with_signature(foreign, offline.sign_manifest(foreign, BLANK.product)))
     bare = {**BLANK.image, "targets.json": sign_with(Metadata(Targets(expires=NOW)), BLANK.targets)}
     with pytest.raises(SignatureError):
-        require_signature(bare, with_signature(ONE, offline.sign_manifest(ONE, BLANK.product)))
+        require_signature(top_of(bare), with_signature(ONE, offline.sign_manifest(ONE, BLANK.product)))
 
 
 # --- keeping it fresh -------------------------------------------------------------------------------------------------------

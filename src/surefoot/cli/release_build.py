@@ -8,13 +8,17 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
+from surefoot.cli.release_signatures import require_signed_by_folder, require_signed_by_root
 from surefoot.model.errors import DigestError, FormatError, InvalidInput, RecipeError
 from surefoot.model.manifest import BuildId, Manifest
 from surefoot.model.record import from_plain
 from surefoot.release.build import Settings, build
-from surefoot.release.bundle import SIGNED, Bundle, read_bundle, verify_bundle
+from surefoot.release.bundle import Bundle, read_bundle, verify_bundle
+from surefoot.release.layout import SIGNED
+from surefoot.release.provenance import read_predicate
 from surefoot.release.recipe import RecipeFile, read_recipe
 
 
@@ -33,6 +37,9 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     checker = add_parser("verify", help="check every byte of a bundle", description="Check every byte of a bundle.")
     checker.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or .tar")
     checker.add_argument("--rebuild", type=Path, metavar="RECIPE", help="build this recipe again and compare byte for byte")
+    trusted = checker.add_mutually_exclusive_group()
+    trusted.add_argument("--keys", type=Path, metavar="DIR", help="check its signatures against this folder of keys")
+    trusted.add_argument("--root", type=Path, metavar="FILE", help="check its signatures against this root of the image repository")
     checker.set_defaults(run=_verify)
     viewer = add_parser("show", help="say what a bundle holds", description="Say what a bundle holds.")
     viewer.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or .tar")
@@ -46,6 +53,7 @@ def _build(arguments: argparse.Namespace) -> int:
         build_id=_build_id(arguments.build_id or source.recipe.build_id or _new_build_id()),
         release_counter=_counter(source, previous),
         environment=os.environ,
+        tool_version=version("surefoot"),
     )
     build(source, arguments.output, settings)
     bundle = read_bundle(arguments.output)
@@ -61,6 +69,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     verify_bundle(bundle)
     print(f"Bundle {bundle.digest}")
     print(f"{_title(bundle)}: every file is as {arguments.bundle} says.")
+    _check_signatures(bundle, arguments)
     if arguments.rebuild:
         differing = _rebuild(bundle, arguments.rebuild)
         for name in differing:
@@ -72,6 +81,17 @@ def _verify(arguments: argparse.Namespace) -> int:
             )
         print(f"{arguments.rebuild} builds the same bytes again.")
     return 0
+
+
+def _check_signatures(bundle: Bundle, arguments: argparse.Namespace) -> None:
+    if arguments.keys:
+        require_signed_by_folder(bundle, arguments.keys)
+    elif arguments.root:
+        require_signed_by_root(bundle, arguments.root, datetime.now(UTC))
+    else:
+        print("Signatures were NOT checked: name what you trust with --keys DIR (a folder of keys) or --root FILE (an image root).")
+        return
+    print(f"Signed by the keys of {bundle.index.product}: the role, {len(bundle.manifests)} manifest(s), the provenance.")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -126,6 +146,8 @@ def _rebuild(bundle: Bundle, recipe: Path) -> list[str]:
         build_id=bundle.index.build_id,
         release_counter=source.recipe.release_counter or _any_manifest(bundle).release_counter,
         environment=os.environ,
+        # The proof is about what the sources give; a newer Surefoot may give it too.
+        tool_version=read_predicate(bundle.provenance).build_definition.internal_parameters.tool_version,
     )
     with tempfile.TemporaryDirectory() as folder:
         build(source, Path(folder) / "again", settings)

@@ -9,14 +9,12 @@ from typing import Any
 
 from surefoot.cli.keys_folder import open_keys
 from surefoot.cli.operator import OperatorClient, add_options, client
+from surefoot.cli.release_signatures import ENVELOPE, SIGNATURES, TARGETS, sign
 from surefoot.model.errors import InvalidInput
-from surefoot.model.record import from_json, to_json, to_pretty_json
-from surefoot.release.bundle import INDEX, Bundle, read_bundle, verify_bundle
+from surefoot.model.record import from_json, to_json
+from surefoot.release.bundle import Bundle, read_bundle, verify_bundle
 from surefoot.release.draft import add_signed
-from surefoot.trust.offline import add_release, sign_manifest
-
-TARGETS = "targets.json"
-SIGNATURES = "signatures.json"
+from surefoot.release.layout import INDEX
 
 
 def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -38,15 +36,8 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 def _sign(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle)
     verify_bundle(bundle)
-    keys = open_keys(arguments.keys)
-    product = bundle.index.product
-    signers = keys.signers_for_product(product)
-    role = add_release(keys.metadata(f"{product}.json"), bundle.manifests.values(), signers, datetime.now(UTC))
-    # The folder of keys first: signing again then gives the same role, and never two roles of one version.
-    keys.keep({f"{product}.json": role})
-    signatures = {file: sign_manifest(manifest, signers[0]) for file, manifest in bundle.manifests.items()}
-    add_signed(bundle, {f"{product}.json": role, TARGETS: keys.metadata(TARGETS), SIGNATURES: to_pretty_json(signatures)})
-    print(f"Signed {product} {bundle.index.version}, build {bundle.index.build_id}: {len(signatures)} image(s).")
+    add_signed(bundle, sign(bundle, open_keys(arguments.keys), datetime.now(UTC)))
+    print(f"Signed {bundle.index.product} {bundle.index.version}, build {bundle.index.build_id}: {len(bundle.manifests)} image(s).")
     print(f"Next: surefoot release publish {arguments.bundle}")
     return 0
 
@@ -57,6 +48,11 @@ def _publish(arguments: argparse.Namespace) -> int:
     role = bundle.signed.get(f"{bundle.index.product}.json")
     if role is None or SIGNATURES not in bundle.signed or TARGETS not in bundle.signed:
         raise InvalidInput(f"{arguments.bundle} is not signed.", hint=f"Run 'surefoot release sign {arguments.bundle} --keys DIR' first.")
+    if ENVELOPE not in bundle.signed:
+        raise InvalidInput(
+            f"{arguments.bundle} has no signed provenance.",
+            hint=f"Sign the bundle again: 'surefoot release sign {arguments.bundle} --keys DIR'.",
+        )
     signatures = from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES)
     calls = client(arguments)
     _send_blobs(calls, bundle)
@@ -66,6 +62,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         "role": role,
         "targets": bundle.signed[TARGETS],
         "signatures": signatures,
+        "provenance": bundle.signed[ENVELOPE],
     }
     answer = calls.post("releases", request, dict[str, Any])
     word = "Published" if answer["is_new"] else "Was published already:"

@@ -24,7 +24,7 @@ from surefoot.trust.signer import generate
 
 _ROOT_KEYS = 3
 _TARGETS_KEYS = 2
-_TAKEN = {"director-root", "signatures"}
+_TAKEN = {"director-root", "signatures", "provenance.dsse"}
 _ONLINE = ("image-snapshot", "image-timestamp", "director-targets", "director-snapshot", "director-timestamp")
 
 

@@ -108,6 +108,7 @@ class ReleaseIndex(Record, frozen=True, kw_only=True):
     build_id: BuildId
     manifests: Annotated[list[ManifestEntry], Meta(min_length=1)]
     sbom: Digest
+    provenance: Digest
 
 
 def manifest_digest(manifest: Manifest) -> Digest:

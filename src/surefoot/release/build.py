@@ -23,9 +23,11 @@ from surefoot.model import record
 from surefoot.model.digest import Digest, digest_of, from_hex
 from surefoot.model.errors import FormatError, RecipeError
 from surefoot.model.manifest import Component, Image, Manifest, ReleaseIndex, ReleaseNotes
-from surefoot.release import bundle as bundles
 from surefoot.release.archive import PIECE_BYTES, Member, write_archive
+from surefoot.release.bundle import entry_of
 from surefoot.release.draft import draft_bundle
+from surefoot.release.layout import INDEX, PROVENANCE, SBOM, image_file
+from surefoot.release.provenance import ExternalParameters, Material, make_predicate
 from surefoot.release.recipe import Part, RecipeFile, fill, image_parts
 from surefoot.release.sbom import Ingredient, Subject, make_sbom
 
@@ -41,11 +43,13 @@ class Settings:
         build_id: Name of this build; the only thing that two builds of the same files may differ in.
         release_counter: The security epoch.
         environment: The caller's environment, of which commands see ``PATH`` and ``HOME``.
+        tool_version: The version of Surefoot, for the provenance.
     """
 
     build_id: str
     release_counter: int
     environment: Mapping[str, str]
+    tool_version: str
 
 
 def build(source: RecipeFile, target: Path, settings: Settings) -> None:
@@ -65,13 +69,15 @@ def build(source: RecipeFile, target: Path, settings: Settings) -> None:
         (draft / "images").mkdir()
         manifests: list[Manifest] = []
         ingredients: list[Ingredient] = []
+        materials: list[Material] = []
         for hardware in sorted(source.recipe.hardware):
             for variant in sorted(source.recipe.variants):
                 fit = _Fit(source=source, settings=settings, hardware=hardware, variant=variant)
                 manifest = _build_image(fit, draft)
                 manifests.append(manifest)
                 ingredients += _ingredients(fit, manifest)
-        _write_metadata(draft, source, settings, manifests, ingredients)
+                materials += _materials(fit, manifest)
+        _write_metadata(draft, manifests, _bill(source, settings, ingredients), _predicate(source, settings, materials))
 
 
 def built_at(build_id: str) -> datetime | None:
@@ -135,7 +141,7 @@ def _build_image(fit: _Fit, draft: Path) -> Manifest:
     with image.open("rb") as file:
         digest = digest_of(_pieces(file))
     manifest = _manifest(fit, hashes, Image(size=image.stat().st_size, hash=digest))
-    image.rename(draft / bundles.image_file(digest))
+    image.rename(draft / image_file(digest))
     return manifest
 
 
@@ -256,18 +262,44 @@ def _ingredients(fit: _Fit, manifest: Manifest) -> Iterator[Ingredient]:
         )
 
 
-def _write_metadata(draft: Path, source: RecipeFile, settings: Settings, manifests: list[Manifest], ingredients: list[Ingredient]) -> None:
+def _materials(fit: _Fit, manifest: Manifest) -> Iterator[Material]:
+    hashes = {component.name: component.hash for component in manifest.components}
+    for part in fit.source.recipe.components:
+        yield Material(path=fit.filled(part.path), hash=hashes[part.name], component=part.name, version=part.version)
+
+
+def _bill(source: RecipeFile, settings: Settings, ingredients: list[Ingredient]) -> bytes:
     recipe = source.recipe
     subject = Subject(product=recipe.product, version=recipe.version, build_id=settings.build_id, built_at=built_at(settings.build_id))
-    bill = make_sbom(subject, ingredients)
-    index = ReleaseIndex(
+    return make_sbom(subject, ingredients)
+
+
+def _predicate(source: RecipeFile, settings: Settings, materials: list[Material]) -> bytes:
+    recipe = source.recipe
+    parameters = ExternalParameters(
+        recipe=source.digest,
         product=recipe.product,
         version=recipe.version,
         build_id=settings.build_id,
-        manifests=[bundles.entry_of(manifest) for manifest in manifests],
+        release_counter=settings.release_counter,
+        hardware=sorted(recipe.hardware),
+        variants=sorted(recipe.variants),
+    )
+    return make_predicate(parameters, settings.tool_version, materials)
+
+
+def _write_metadata(draft: Path, manifests: list[Manifest], bill: bytes, predicate: bytes) -> None:
+    any_manifest = manifests[0]
+    index = ReleaseIndex(
+        product=any_manifest.product,
+        version=any_manifest.version,
+        build_id=any_manifest.build_id,
+        manifests=[entry_of(manifest) for manifest in manifests],
         sbom=digest_of(bill),
+        provenance=digest_of(predicate),
     )
     for entry, manifest in zip(index.manifests, manifests, strict=True):
         (draft / entry.file).write_bytes(record.to_pretty_json(manifest))
-    (draft / bundles.SBOM).write_bytes(bill)
-    (draft / bundles.INDEX).write_bytes(record.to_pretty_json(index))
+    (draft / SBOM).write_bytes(bill)
+    (draft / PROVENANCE).write_bytes(predicate)
+    (draft / INDEX).write_bytes(record.to_pretty_json(index))

@@ -1,39 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles: the folder or ``.tar`` that carries a release, written whole and read with suspicion.
 
-- ``release.json`` is the root: it names every manifest and the bill of materials by hash, manifests name images by hash. Its
-  own digest is therefore the bundle's.
+- ``release.json`` is the root: it names every manifest, the bill of materials and the provenance by hash, manifests name
+  images by hash. Its own digest is therefore the bundle's.
 - Every file has one form, so that a changed byte anywhere is noticed: JSON as we write it, archives as ``archive`` writes them.
 - ``signed/`` holds what signing adds; it is no part of the digest and is not judged here.
 - Anything else in a bundle is refused.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from surefoot.model import record
-from surefoot.model.digest import Digest, digest_of, from_hex, hex_of
+from surefoot.model.digest import Digest, digest_of, from_hex
 from surefoot.model.errors import DigestError, FormatError, ManifestError
 from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, as_built
-from surefoot.release import sbom
+from surefoot.release import provenance, sbom
 from surefoot.release.archive import PIECE_BYTES, Member, read_members
+from surefoot.release.layout import INDEX, PROVENANCE, SBOM, SIGNED, check_names, image_file, manifest_file
 from surefoot.release.sbom import Listed
-
-INDEX = "release.json"
-SBOM = "sbom.cdx.json"
-SIGNED = "signed/"
-MAX_METADATA_BYTES = 64 << 20
-"""Longest file of a bundle that is not an image."""
-
-MAX_FILES = 10_000
-
-_KNOWN = re.compile(
-    r"release\.json|sbom\.cdx\.json|manifest-[a-z0-9._-]{3,}\.json|images/[0-9a-f]{64}|signed(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
-)
 
 _SAME = ("release_counter", "data_format", "min_bootloader_version", "requires", "revert_to", "metadata")
 """What all manifests of a release must say alike."""
@@ -62,6 +50,7 @@ class Bundle:
         digest: The digest of ``release.json``, and so of everything but ``signed/``.
         manifests: Every manifest, by the name of its file, in the order of ``release.json``.
         sbom: The bill of materials, as its bytes.
+        provenance: How it was built, as its bytes.
         signed: What signing added, by name without ``signed/``.
     """
 
@@ -71,6 +60,7 @@ class Bundle:
     index: ReleaseIndex
     manifests: Mapping[str, Manifest]
     sbom: bytes
+    provenance: bytes
     signed: Mapping[str, bytes]
 
     def image_pieces(self, manifest: Manifest) -> Iterator[bytes]:
@@ -86,16 +76,6 @@ class Bundle:
         yield from _checked(self.files.pieces(name), manifest, f"{self.path}: {name}")
 
 
-def manifest_file(hardware: str, variant: str) -> str:
-    """Return the name of the manifest of one hardware in one variant."""
-    return f"manifest-{hardware}-{variant}.json"
-
-
-def image_file(digest: Digest) -> str:
-    """Return the name of the image with this digest."""
-    return f"images/{hex_of(digest)}"
-
-
 def entry_of(manifest: Manifest) -> ManifestEntry:
     """Return how ``release.json`` names this manifest."""
     hardware = manifest.target_hardware[0]
@@ -109,7 +89,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         ManifestError: There is no bundle, a file is missing or unknown, or two of them contradict each other.
         FormatError: A file is not of its form.
-        DigestError: A manifest or the bill of materials has been changed.
+        DigestError: A manifest, the bill of materials or the provenance has been changed.
     """
     files = _open_files(path)
     check_names(path, files.sizes())
@@ -123,6 +103,7 @@ def read_bundle(path: Path) -> Bundle:
         index=index,
         manifests=manifests,
         sbom=_read_as(path, files, SBOM, index.sbom),
+        provenance=_read_as(path, files, PROVENANCE, index.provenance),
         signed={name.removeprefix(SIGNED): _read(path, files, name) for name in files.sizes() if name.startswith(SIGNED)},
     )
 
@@ -135,34 +116,16 @@ def verify_bundle(bundle: Bundle) -> None:
         FormatError: The bill of materials is not of its form.
         DigestError: An image has been changed.
     """
-    wanted = {INDEX, SBOM, *bundle.manifests, *(image_file(manifest.image.hash) for manifest in bundle.manifests.values())}
+    wanted = {INDEX, SBOM, PROVENANCE, *bundle.manifests, *(image_file(manifest.image.hash) for manifest in bundle.manifests.values())}
     for name in sorted(set(bundle.files.sizes()) - wanted):
         if not name.startswith(SIGNED):
             raise ManifestError(f"{bundle.path}: nothing names the file {name}.", hint="Build or fetch the bundle again.")
     _compare_manifests(bundle)
     _compare_sbom(bundle)
+    provenance.require_predicate(provenance.read_predicate(bundle.provenance), bundle.index, bundle.manifests.values())
     for manifest in bundle.manifests.values():
         for _ in bundle.image_pieces(manifest):
             pass
-
-
-def check_names(path: Path, sizes: Mapping[str, int]) -> None:
-    """Refuse what does not belong in a bundle.
-
-    Args:
-        path: The bundle, for messages.
-        sizes: The length of every file by its name.
-
-    Raises:
-        ManifestError: A name is unknown, a file too long, or there are too many.
-    """
-    if len(sizes) > MAX_FILES:
-        raise ManifestError(f"{path} has more than {MAX_FILES} files.", hint="Is it a bundle?")
-    for name, size in sizes.items():
-        if _KNOWN.fullmatch(name) is None:
-            raise ManifestError(f"{path}: the file {name!r} does not belong in a bundle.", hint="Remove it, or build the bundle again.")
-        if size > MAX_METADATA_BYTES and not name.startswith("images/"):
-            raise ManifestError(f"{path}: the file {name} is larger than {MAX_METADATA_BYTES} bytes.", hint="Is it a bundle?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from surefoot.model.errors import InvalidInput, StoreError
 from surefoot.release.archive import PIECE_BYTES, Member, write_archive
-from surefoot.release.bundle import SIGNED, Bundle, check_names
+from surefoot.release.bundle import Bundle
+from surefoot.release.layout import SIGNED, check_names
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from surefoot.document import MAX_BYTES, Document, convert, parse
 from surefoot.model import version as versions
-from surefoot.model.digest import Digest
+from surefoot.model.digest import Digest, digest_of
 from surefoot.model.errors import FormatError, RecipeError
 from surefoot.model.manifest import BuildId, Counter, Requires
 from surefoot.model.record import Name, Record, Text
@@ -95,11 +95,13 @@ class RecipeFile:
         path: The file; its folder is where commands run and paths begin.
         recipe: What it says.
         document: Where it says it.
+        digest: The digest of the file.
     """
 
     path: Path
     recipe: Recipe
     document: Document
+    digest: Digest
 
     def error(self, key: str, message: str, *, hint: str = "") -> RecipeError:
         """Return an error that names the place of ``key``, which is written ``components[0].path``."""
@@ -119,7 +121,7 @@ def read_recipe(path: Path) -> RecipeFile:
     except OSError as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.", hint="Name a recipe file.") from error
     document = parse(data, file=str(path))
-    source = RecipeFile(path=path, recipe=convert(document, _File).firmware, document=document)
+    source = RecipeFile(path=path, recipe=convert(document, _File).firmware, document=document, digest=digest_of(data))
     _check_names(source)
     _check_rules(source)
     for index, part in enumerate(source.recipe.components):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
-from securesystemslib.signer import Signer
+from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, MetadataDeserializer
@@ -75,6 +75,19 @@ def verified(data: bytes, kind: type[_S], delegator: Root | Targets, role: str, 
     with refusals(name):
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     return metadata.signed
+
+
+def product_role(targets: Targets, product: str) -> tuple[dict[str, Key], int]:
+    """Return the keys of a product's role by their id, and how many of them must sign.
+
+    Raises:
+        SignatureError: The top-level targets delegate no such product, so nobody may sign for it.
+    """
+    delegations = targets.delegations
+    role = (delegations.roles or {}).get(product) if delegations is not None else None
+    if delegations is None or role is None:
+        raise SignatureError(f"Nobody may release the product '{product}'.", hint=f"Add it with 'surefoot trust add-product {product}'.")
+    return {keyid: delegations.keys[keyid] for keyid in role.keyids if keyid in delegations.keys}, role.threshold
 
 
 def is_half_spent(signed: Signed, life: timedelta, now: datetime) -> bool:

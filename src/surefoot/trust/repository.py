@@ -5,21 +5,21 @@ Roots, targets and product roles come signed by people (``surefoot.trust.offline
 the server's own keys. Everything is a function of bytes; who stores them is the caller's affair.
 """
 
-from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import InvalidInput, MetadataError, MetadataRollbackError, SignatureError
-from surefoot.model.manifest import Manifest, MustMatch, as_built
+from surefoot.model.manifest import Manifest, MustMatch, as_built, must_match, target_path
 from surefoot.model.record import from_plain, to_json
-from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, is_half_spent, read, refusals, sign_with, verified
+from surefoot.trust.envelope import strict_base64
+from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, is_half_spent, product_role, read, refusals, sign_with, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,26 +82,37 @@ def publish(files: Files, product: str, role: bytes, signers: OnlineSigners, now
     return changed | {"timestamp.json": _next_timestamp({**files, **changed}, signers, now)}
 
 
-def require_signature(files: Files, manifest: Manifest) -> None:
+def require_signature(targets: Targets, manifest: Manifest) -> None:
     """Check ``image.signature`` of a published manifest against the product's key (see ``offline.sign_manifest``).
+
+    Args:
+        targets: The top-level targets, verified by the caller, which delegate the product.
+        manifest: The manifest with its signature filled in.
 
     Raises:
         SignatureError: It is missing, malformed, or not by a key of the product.
     """
-    targets = read(files["targets.json"], Targets, name="targets.json").signed
-    roles = (targets.delegations.roles if targets.delegations is not None else None) or {}
-    role = roles.get(manifest.product)
-    try:
-        signature = b64decode(manifest.image.signature.removeprefix("base64:"), validate=True).hex()
-    except ValueError:
-        signature = ""
-    for keyid in role.keyids if role is not None else []:
-        with suppress(UnverifiedSignatureError, VerificationError):
-            targets.get_key(keyid).verify_signature(Signature(keyid, signature), to_json(as_built(manifest)))
+    keys, _ = product_role(targets, manifest.product)
+    signature = _signature_of(manifest)
+    for keyid, key in keys.items():
+        with suppress(UnverifiedSignatureError):
+            key.verify_signature(Signature(keyid, signature), to_json(as_built(manifest)))
             return
     raise SignatureError(
-        f"The manifest of {manifest.product} {manifest.version} is not signed by the product's key.", hint="Sign it again."
+        f"The manifest of {manifest.product} {manifest.version} for {', '.join(manifest.target_hardware)} {manifest.variant} "
+        "is not signed by the product's key.",
+        hint="Sign it again.",
     )
+
+
+def unlisted(role: Mapping[str, Listed], manifests: Iterable[Manifest]) -> list[str]:
+    """Return the path of every image that a role does not list just as its manifest says it, one for each hardware it fits."""
+    paths = [
+        (target_path(manifest.product, manifest.version, hardware, manifest.variant), manifest)
+        for manifest in manifests
+        for hardware in manifest.target_hardware
+    ]
+    return [path for path, manifest in paths if not _says(role.get(path), manifest)]
 
 
 def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
@@ -128,6 +139,19 @@ def listed(role: bytes) -> dict[str, Listed]:
         MetadataError: An entry has no readable must-match block or no SHA-256 hash.
     """
     return {path: _listed(target) for path, target in read(role, Targets, name="product role").signed.targets.items()}
+
+
+def _signature_of(manifest: Manifest) -> str:
+    text = manifest.image.signature
+    try:
+        return strict_base64(text.removeprefix("base64:")).hex() if text.startswith("base64:") else ""
+    except ValueError:
+        return ""
+
+
+def _says(entry: Listed | None, manifest: Manifest) -> bool:
+    image = manifest.image
+    return entry is not None and (entry.size, entry.hash, entry.must_match) == (image.size, image.hash, must_match(manifest))
 
 
 def _version(name: str, data: bytes) -> int:
@@ -160,8 +184,7 @@ def _delegator(files: Files, product: str) -> tuple[Root | Targets, str]:
     if product == "targets":
         return read(files["root.json"], Root, name="root.json").signed, product
     targets = read(files["targets.json"], Targets, name="targets.json").signed
-    if targets.delegations is None or product not in (targets.delegations.roles or {}):
-        raise SignatureError(f"Nobody may release the product '{product}'.", hint=f"Add it with 'surefoot trust add-product {product}'.")
+    product_role(targets, product)
     return targets, product
 
 

@@ -26,7 +26,7 @@ from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import Error, FormatError, UnknownError
-from surefoot.model.manifest import BuildId
+from surefoot.model.manifest import BuildId, Manifest
 from surefoot.model.record import Name, to_json
 from surefoot.model.version import SemVer
 from surefoot.model.wire import EnrolmentOffer
@@ -174,6 +174,27 @@ async def show_release(product: FromPath[str], version: FromPath[str], parts: Na
     if release is None:
         raise UnknownError(f"There is no release {product} {version}.", hint="See 'surefoot release list'.")
     return ReleaseStory(hash=release.digest, index=release.index, manifests=list(release.manifests))
+
+
+@get("/releases/{product:str}/{version:str}/manifests/{hardware:str}/{variant:str}")
+async def get_manifest(
+    product: FromPath[str], version: FromPath[str], hardware: FromPath[str], variant: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> Manifest:
+    """Return the published manifest of one hardware in one variant, with ``image.url`` and ``image.signature``."""
+    release = parts.reads.release(product, version)
+    for manifest in release.manifests if release is not None else ():
+        if hardware in manifest.target_hardware and manifest.variant == variant:
+            return manifest
+    raise UnknownError(f"There is no release {product} {version} for {hardware} {variant}.", hint="See 'surefoot release list'.")
+
+
+@get("/releases/{product:str}/{version:str}/provenance", media_type=MediaType.JSON)
+async def get_provenance(product: FromPath[str], version: FromPath[str], parts: NamedDependency[OperatorParts]) -> Response[bytes]:
+    """Return the provenance of a release in its signed envelope, byte for byte."""
+    found = parts.reads.provenance(product, version)
+    if found is None:
+        raise UnknownError(f"There is no release {product} {version}.", hint="See 'surefoot release list'.")
+    return Response(found, media_type=MediaType.JSON)
 
 
 @get("/metadata/{repository:str}/{name:str}", media_type=MediaType.JSON)
@@ -333,6 +354,8 @@ def _litestar(parts: OperatorParts) -> Litestar:
         post_release,
         list_releases,
         show_release,
+        get_manifest,
+        get_provenance,
         get_metadata,
         post_token,
         post_user,

@@ -126,6 +126,11 @@ class SqliteLedger:
             manifests=tuple(from_json(body, Manifest, what="stored manifest") for (body,) in manifests),
         )
 
+    def provenance(self, product: str, version: str) -> bytes | None:
+        """Return the signed envelope of a published release's provenance."""
+        row = self._row("SELECT provenance FROM release WHERE product = ? AND version = ?", product, version)
+        return None if row is None else bytes(row[0])
+
     def products_with(self, version: str) -> list[str]:
         """Return the products that have this version, sorted."""
         return [product for (product,) in self._connection.execute("SELECT product FROM release WHERE version = ? ORDER BY 1", (version,))]
@@ -164,13 +169,13 @@ class SqliteLedger:
         values = {"now": _seconds(now), "hash": hashed, "device": device_id, "hardware": hardware}
         return self._connection.execute(_SPEND, values).rowcount == 1
 
-    def add_release(self, release: PublishedRelease, now: datetime) -> None:
-        """Store a release with its manifests."""
+    def add_release(self, release: PublishedRelease, provenance: bytes, now: datetime) -> None:
+        """Store a release with its manifests and the signed envelope of its provenance."""
         index = release.index
         counter = max(manifest.release_counter for manifest in release.manifests)
         self._connection.execute(
-            "INSERT INTO release (product, version, digest, release_counter, published_at, body) VALUES (?, ?, ?, ?, ?, ?)",
-            (index.product, index.version, release.digest, counter, _seconds(now), to_json(index)),
+            "INSERT INTO release (product, version, digest, release_counter, published_at, body, provenance) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (index.product, index.version, release.digest, counter, _seconds(now), to_json(index), provenance),
         )
         self._connection.executemany(
             "INSERT INTO manifest (product, version, position, body) VALUES (?, ?, ?, ?)",

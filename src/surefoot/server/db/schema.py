@@ -85,6 +85,7 @@ release = Table(
     Column("release_counter", Integer, nullable=False),
     Column("published_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("provenance", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -146,6 +146,10 @@ class Reads(Protocol):
         """Return a published release."""
         ...
 
+    def provenance(self, product: str, version: str) -> bytes | None:
+        """Return the signed envelope of a published release's provenance."""
+        ...
+
     def token_name(self, hashed: bytes) -> str | None:
         """Return the name of the API token with this hash."""
         ...
@@ -207,8 +211,8 @@ class Ledger(Reads, Protocol):
         """Use a token up in one atomic step; false when it is not there, used, expired, or for another."""
         ...
 
-    def add_release(self, release: PublishedRelease, now: datetime) -> None:
-        """Store a release with its manifests."""
+    def add_release(self, release: PublishedRelease, provenance: bytes, now: datetime) -> None:
+        """Store a release with its manifests and the signed envelope of its provenance."""
         ...
 
     def last_counter(self, product: str) -> int:

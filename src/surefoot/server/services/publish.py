@@ -2,7 +2,8 @@
 """Publish: take a signed release in, whole or not at all.
 
 What must agree before anything is stored: the index names each manifest by hash, each manifest names an image that lies in the
-blob store with that size, and the signed product role lists each image with the same must-match block. The same release again
+blob store with that size, the signed product role lists each image with the same must-match
+block, and the product's keys signed each manifest and the provenance of exactly these files. The same release again
 changes nothing; another build of a published version is a conflict.
 """
 
@@ -11,16 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec import structs
+from tuf.api.metadata import Targets
 
 from surefoot.model.digest import Digest, digest_of
-from surefoot.model.errors import ConflictError, InvalidInput, ManifestError, UnknownError
-from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, must_match, target_path
-from surefoot.model.record import Record, from_json
+from surefoot.model.errors import ConflictError, FormatError, InvalidInput, ManifestError, UnknownError
+from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex
+from surefoot.model.record import Record, from_json, to_pretty_json
+from surefoot.release.provenance import require_statement
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
 from surefoot.server.services.views import artifact_url
 from surefoot.store.blobs import BlobStore
+from surefoot.trust.envelope import open_envelope
+from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
-from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, versions
+from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
 from surefoot.trust.repository import refresh as refresh_files
 
@@ -34,6 +39,7 @@ class PublishRequest(Record, frozen=True, kw_only=True):
         role: The product role that lists the images, signed.
         targets: The top-level targets role, signed, when it delegates anew; else left out.
         signatures: ``image.signature`` to fill in, by manifest file; each by a key of the product.
+        provenance: The statement of how the files came to be, in an envelope signed by the product's keys.
     """
 
     index: bytes
@@ -41,6 +47,7 @@ class PublishRequest(Record, frozen=True, kw_only=True):
     role: bytes
     targets: bytes = b""
     signatures: dict[str, str] = {}
+    provenance: bytes = b""
 
 
 class PublishAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -72,7 +79,8 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
 
     Raises:
         InvalidInput: Index, manifests, blobs and role do not agree; the message says which and where.
-        TrustError: The role is not signed as its delegation asks, or goes back; or a manifest is not signed by the product.
+        TrustError: The role is not signed as its delegation asks, or goes back; or a manifest or the provenance is not
+            signed by the product, or the provenance is of other files.
         ConflictError: Another build of this version is published, or the release counter goes back.
     """
     release = _release(request, shelf)
@@ -108,11 +116,10 @@ def _publish(
     _require_counter(ledger, release)
     changed = _delegate(files, request.targets, signers, now)
     changed |= _take_role({**files, **changed}, release, request.role, signers, now)
-    for manifest in release.manifests:
-        require_signature({**files, **changed}, manifest)
+    _require_signatures(release, request.provenance, {**files, **changed}["targets.json"])
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
-        ledger.add_release(release, now)
+        ledger.add_release(release, request.provenance, now)
     ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
     return answer
 
@@ -137,7 +144,11 @@ def _take_role(
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:
+    if not request.provenance:
+        raise InvalidInput("The release comes without its signed provenance.", hint="Sign the bundle again, and publish it again.")
     index = from_json(request.index, ReleaseIndex, what="release.json")
+    if to_pretty_json(index) != request.index:
+        raise FormatError("release.json is not written as surefoot writes it.", hint="Build the release again.")
     if index.product in RESERVED or index.product.endswith(".root"):
         raise ManifestError(f"release.json: '{index.product}' cannot be the name of a product.", hint="Choose another name.")
     unnamed = request.manifests.keys() - {entry.file for entry in index.manifests}
@@ -174,27 +185,21 @@ def _require_blob(blobs: BlobStore, digest: Digest, size: int | None, what: str)
 
 
 def _require_listed(release: PublishedRelease, role: Mapping[str, Listed]) -> None:
-    for path, manifest in _images(release):
-        if not _says(role.get(path), manifest):
-            raise InvalidInput(f"The signed role does not list {path} as the manifest says it.", hint="Sign the release again.")
+    for path in unlisted(role, release.manifests):
+        raise InvalidInput(f"The signed role does not list {path} as the manifest says it.", hint="Sign the release again.")
 
 
 def _is_listed(release: PublishedRelease, role: Mapping[str, Listed]) -> bool:
-    return all(_says(role.get(path), manifest) for path, manifest in _images(release))
+    return not unlisted(role, release.manifests)
 
 
-def _images(release: PublishedRelease) -> list[tuple[str, Manifest]]:
-    """Return each image of a release with its path, one for each hardware it fits."""
-    return [
-        (target_path(manifest.product, manifest.version, hardware, manifest.variant), manifest)
-        for manifest in release.manifests
-        for hardware in manifest.target_hardware
-    ]
-
-
-def _says(entry: Listed | None, manifest: Manifest) -> bool:
-    image = manifest.image
-    return entry is not None and (entry.size, entry.hash, entry.must_match) == (image.size, image.hash, must_match(manifest))
+def _require_signatures(release: PublishedRelease, provenance: bytes, targets: bytes) -> None:
+    """Check what the product's keys signed besides the role: each manifest, and how all files came to be."""
+    delegator = read(targets, Targets, name="targets.json").signed
+    for manifest in release.manifests:
+        require_signature(delegator, manifest)
+    statement = open_envelope(provenance, delegator, release.index.product)
+    require_statement(statement, release.index, release.manifests)
 
 
 def _require_counter(ledger: Ledger, release: PublishedRelease) -> None:

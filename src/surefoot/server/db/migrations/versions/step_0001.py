@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("release_counter", sa.Integer(), nullable=False),
         sa.Column("published_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("provenance", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("product", "version"),
         sqlite_with_rowid=False,
     )
