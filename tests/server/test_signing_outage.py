@@ -4,10 +4,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
@@ -16,8 +16,8 @@ from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.event import EventType
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.ca import DeviceCa, open_authorities
-from surefoot.server.services.poll import Poll, PollSettings
-from surefoot.server.services.ports import Peer
+from surefoot.server.services.poll import Changed, Poll, PollSettings
+from surefoot.server.services.ports import Ledger, Peer
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.director import DirectorSigners
@@ -30,6 +30,8 @@ from tests.server.running import Clock as WallClock
 from tests.server.running import running, write_data
 from tests.trust.repositories import Repositories
 from tests.trust.tokens import PIN, new_token
+
+_T = TypeVar("_T")
 
 
 class Power:
@@ -168,6 +170,35 @@ def test_a_key_that_does_not_sign_is_not_asked_at_every_poll(site: Site) -> None
     site.office.pass_time(seconds=31)
     site.poll()
     assert site.power.tries == 3 + 2
+
+
+def test_polls_that_wait_together_ask_a_dead_key_once(site: Site) -> None:
+    site.poll()
+    site.power.is_on = False
+    site.office.pass_time(hours=13)
+    waiting: list[tuple[Callable[[Ledger], Any], asyncio.Future[Any]]] = []
+    are_all_waiting = asyncio.Event()
+
+    def write(job: Callable[[Ledger], _T]) -> asyncio.Future[_T]:
+        waiting.append((job, asyncio.get_running_loop().create_future()))
+        if len(waiting) == 20:
+            are_all_waiting.set()
+        return waiting[-1][1]
+
+    async def all_at_once() -> list[Changed]:
+        settings = PollSettings(interval_s=300, device_url="https://server:8443")
+        verb = Poll(reads=site.office.ledger, write=write, signers=site.director, settings=settings)
+        polls = [asyncio.ensure_future(verb.answer(DEVICE, "", site.office.now)) for _ in range(20)]
+        await are_all_waiting.wait()
+        for job, answer in waiting:
+            try:
+                answer.set_result(job(site.office.ledger))
+            except SignerUnavailableError as error:
+                answer.set_exception(error)
+        return await asyncio.gather(*polls)
+
+    assert len(asyncio.run(all_at_once())) == 20
+    assert site.power.tries == 3 + 1
 
 
 def test_a_device_whose_view_still_holds_gets_its_order(site: Site) -> None:

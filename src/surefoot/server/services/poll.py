@@ -18,7 +18,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.record import to_json
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
-from surefoot.server.services.ports import CheckIn, Reads, StoredView, Write
+from surefoot.server.services.ports import CheckIn, Ledger, Reads, StoredView, Write
 from surefoot.server.services.views import Outage, artifact_url, renew, still_holds
 from surefoot.trust.director import DirectorSigners, View
 
@@ -111,19 +111,30 @@ class Poll:
         return outage
 
     async def _renewed(self, device_id: DeviceId, stored: StoredView | None, now: datetime) -> StoredView:
+        try:
+            self._require_rested(now)
+            return await self._write(lambda ledger: self._sign(ledger, device_id, now))
+        except SignerUnavailableError:
+            if stored is None or not still_holds(self._reads, stored, now):
+                raise
+            return stored
+
+    def _sign(self, ledger: Ledger, device_id: DeviceId, now: datetime) -> StoredView:
+        """Sign in the writer; of the jobs that waited together, only the first meets a key that does not sign."""
+        self._require_rested(now)
+        try:
+            renewed = renew(ledger, device_id, self._signers, now)
+        except SignerUnavailableError as error:
+            since = now if self._outage is None else self._outage.since
+            self._outage, self._is_outage_told = Outage(since=since, latest=now, error=error), False
+            raise
+        self._outage = None
+        return renewed
+
+    def _require_rested(self, now: datetime) -> None:
         outage = self._outage
-        if outage is None or now >= outage.latest + _SIGN_AGAIN:
-            try:
-                renewed = await self._write(lambda ledger: renew(ledger, device_id, self._signers, now))
-            except SignerUnavailableError as error:
-                outage = Outage(since=now if outage is None else outage.since, latest=now, error=error)
-                self._outage, self._is_outage_told = outage, False
-            else:
-                self._outage = None
-                return renewed
-        if stored is None or not still_holds(self._reads, stored, now):
+        if outage is not None and now < outage.latest + _SIGN_AGAIN:
             raise SignerUnavailableError(outage.error.message, hint=outage.error.hint)
-        return stored
 
     def next_poll_s(self, device_id: DeviceId) -> int:
         """Return the seconds until this device's next poll: the interval, moved by up to a tenth by the device's own hash."""
