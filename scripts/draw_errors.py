@@ -46,6 +46,8 @@ _WHAT_TO_DO = {
     "transient": "Wait and try again.",
     "transport": "Look whether the server runs and is reachable. Devices try again by themselves.",
     "store": "Look at the disk of the server's data folder: is it full, is it writable? Nothing was stored by halves.",
+    "signer_unavailable": "Look at the token or key service that holds the key: is it plugged in, reachable, is the PIN right? Nothing "
+    "was signed; the server tries again by itself, and devices keep running what they run. See [keys](keys.md).",
     "corrupt_download": "Nothing: the device throws the bytes away and downloads again, three tries in all.",
     "download_refused": "Look whether the image is still ordered for the device and in the server's store; order again.",
     "conflict": "Look at the present state; somebody or something changed it first, or it is as wanted already.",

@@ -50,7 +50,15 @@ class Office:
         self.poll_verb = Poll(reads=self.ledger, write=self.do, signers=self.repositories.director, settings=settings)
 
     async def do(self, job: Callable[[Ledger], _T]) -> _T:
-        return job(self.ledger)
+        """Keep the writer's promise: a job that raises leaves no trace."""
+        self.connection.execute("SAVEPOINT job")
+        try:
+            return job(self.ledger)
+        except BaseException:
+            self.connection.execute("ROLLBACK TO job")
+            raise
+        finally:
+            self.connection.execute("RELEASE job")
 
     def pass_time(self, **duration: float) -> None:
         self.now += timedelta(**duration)
@@ -79,7 +87,7 @@ class Office:
         self.poll_verb.reload()
         return wanted
 
-    def order(self, version: str, device_id: DeviceId = DEVICE, **more: str) -> Attempt:
+    def order(self, version: str, device_id: DeviceId = DEVICE, **more: str | int) -> Attempt:
         request = msgspec.convert({"version": version, **more}, OrderRequest)
         return asyncio.run(order(device_id, request, by="ann", write=self.do, signers=self.repositories.director, now=self.now))
 

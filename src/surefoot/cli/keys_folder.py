@@ -5,26 +5,35 @@ It lies on no server. The metadata in it is what the next signature builds on, s
 signing something old or foreign.
 """
 
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import Role, Root, Targets
 
+from surefoot.cli.key_secrets import KeySecrets
 from surefoot.model.errors import InvalidInput
+from surefoot.trust import key_file
+from surefoot.trust.keyring import signers_in
 from surefoot.trust.metadata import read
-from surefoot.trust.signer import choose, generate, load
+from surefoot.trust.secret import Secrets
+from surefoot.trust.signer import choose, generate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeysFolder:
-    """Keys as ``<name>-<n>.pem`` (0600), metadata in ``metadata/``."""
+    """Keys as ``<name>-<n>.pem`` (0600) or ``.uri``, metadata in ``metadata/``.
+
+    Attributes:
+        path: The folder.
+        secrets: Asked for the passphrases and PINs of its keys.
+    """
 
     path: Path
+    secrets: Secrets = field(default_factory=lambda: KeySecrets(may_ask=True))
 
     def make(self, name: str, count: int) -> list[CryptoSigner]:
         """Make and write that many new keys.
@@ -75,10 +84,7 @@ class KeysFolder:
         return self._chosen(targets.get_delegated_role(product), delegations.keys, product)
 
     def _chosen(self, role: Role, keys: Mapping[str, Key], name: str) -> list[Signer]:
-        return choose(self._signers(), role, dict(keys), name=name)
-
-    def _signers(self) -> Iterable[Signer]:
-        return (load(path) for path in sorted(self.path.glob("*.pem")))
+        return choose(signers_in(self.path, self.secrets, role.keyids), role, dict(keys), name=name)
 
 
 def open_keys(path: Path) -> KeysFolder:
@@ -111,19 +117,4 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that does not exist yet, durably, with exactly these permissions.
-
-    Raises:
-        InvalidInput: It exists, or cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
+write_new = key_file.write_new

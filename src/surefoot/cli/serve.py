@@ -5,6 +5,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from surefoot.cli.key_secrets import KeySecrets
 from surefoot.server.app import Addresses, ServerSettings, serve
 
 _DEFAULTS = ServerSettings(data=Path())
@@ -34,6 +35,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         enrol_port=arguments.enrol_port,
         operator_port=arguments.operator_port,
         poll_interval_s=arguments.poll_interval,
+        secrets=KeySecrets(may_ask=False),
     )
     serve(settings, lambda addresses: _say_ready(addresses, settings.data))
     return 0

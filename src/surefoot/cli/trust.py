@@ -14,6 +14,7 @@ import msgspec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 
+from surefoot.cli import trust_key
 from surefoot.cli.keys_folder import KeysFolder, new_folder, open_keys, write_new
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status = verbs.add_parser("status", help="show roles, keys, thresholds, versions and expiry")
     status.add_argument("--keys", type=Path, required=True)
     status.set_defaults(run=_status)
+    trust_key.add_verbs(verbs.add_parser)
 
 
 def _product(text: str) -> str:

@@ -167,6 +167,12 @@ class StoreError(TransientError):
     code = "store"
 
 
+class SignerUnavailableError(TransientError):
+    """A key that signs cannot be used now: its token or key service went away, or refuses."""
+
+    code = "signer_unavailable"
+
+
 class CorruptDownloadError(TransientError):
     """A download ended with other bytes than were signed; what was written is discarded."""
 

@@ -25,9 +25,10 @@ from typing import Any, TypeVar
 import uvicorn
 import uvloop
 from sqlalchemy import NullPool, create_engine
+from tuf.api.metadata import Root
 
 from surefoot.fleet.enroll import token_hash
-from surefoot.model.errors import Error, InvalidInput, StoreError
+from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, StoreError
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
@@ -44,18 +45,19 @@ from surefoot.server.services.advance import Census, advance_all
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
-from surefoot.server.services.publish import Shelf, refresh
+from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.rollouts import Verb, steer
+from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
 from surefoot.server.ui.listener import OperatorListener
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
-from surefoot.trust.director import DirectorSigners
-from surefoot.trust.repository import OnlineSigners
-from surefoot.trust.signer import load
+from surefoot.trust.keyring import read_ring
+from surefoot.trust.metadata import read
+from surefoot.trust.secret import NO_SECRETS, Secrets
 
 _LOG = logging.getLogger("surefoot.server")
 _T = TypeVar("_T")
@@ -78,6 +80,7 @@ class ServerSettings:
         enrol_port: Server TLS.
         operator_port: On 127.0.0.1, no TLS.
         poll_interval_s: Seconds between two polls of a device.
+        secrets: Asked for the passphrases and PINs of its keys.
     """
 
     data: Path
@@ -87,6 +90,7 @@ class ServerSettings:
     enrol_port: int = 8444
     operator_port: int = 8080
     poll_interval_s: int = 300
+    secrets: Secrets = NO_SECRETS
 
 
 class Addresses(Record, frozen=True, kw_only=True):
@@ -167,7 +171,8 @@ def _assemble(
     migrate(database)
     reads = SqliteLedger(stack.enter_context(closing(connect(database))))
     writer = _writer(stack.enter_context(closing(connect(database))), settings.data / "admin.token", found, clock())
-    director, online = _signers(settings.data / "keys")
+    ring = read_ring(settings.data / "keys", settings.secrets)
+    director, online = ring.director(_root(reads, "director")), ring.image(_root(reads, "image"))
     poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
     poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
     shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
@@ -327,8 +332,13 @@ async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
         if await refresh(parts.shelf.signers, parts.writer, now):
             parts.poll.reload()
         write_folder(data / "metadata", parts.reads.metadata("image").files)
+    except SignerUnavailableError as error:
+        _LOG.error("%s", image_alarm(parts.reads.metadata("image").files, error, now))
     except Error as error:
         _LOG.error("%s", error)  # the sentence says it; a trace would hide it
+    outage = parts.poll.take_outage()
+    if outage is not None:
+        _LOG.error("%s", director_alarm(outage))
 
 
 async def _is_set_within(stop: asyncio.Event, seconds: float) -> bool:
@@ -381,13 +391,9 @@ def _addresses(settings: ServerSettings, sockets: Sequence[socket.socket]) -> Ad
     )
 
 
-def _signers(keys: Path) -> tuple[DirectorSigners, OnlineSigners]:
-    director = DirectorSigners(
-        targets=load(keys / "director-targets.pem"),
-        snapshot=load(keys / "director-snapshot.pem"),
-        timestamp=load(keys / "director-timestamp.pem"),
-    )
-    return director, OnlineSigners(snapshot=load(keys / "image-snapshot.pem"), timestamp=load(keys / "image-timestamp.pem"))
+def _root(reads: SqliteLedger, repository: str) -> Root:
+    data = reads.metadata(repository, ("root.json",)).files["root.json"]
+    return read(data, Root, name=f"{repository} root.json").signed
 
 
 def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:

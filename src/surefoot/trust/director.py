@@ -14,7 +14,7 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, 
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, hex_of
 from surefoot.model.record import to_plain, utc_text
-from surefoot.trust.metadata import DEVICE_FIELD, DIRECTOR_LIFE, ISSUED_FIELD, expiry, sign_with
+from surefoot.trust.metadata import DEVICE_FIELD, DIRECTOR_LIFE, ISSUED_FIELD, expiry, read, sign_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +132,12 @@ def refresh_view(view: View, directed: Directed | None, signers: DirectorSigners
         renew_at=view.renew_at,
         refresh_at=min(now + DIRECTOR_LIFE["timestamp"] / 2, view.renew_at),
     )
+
+
+def expires_at(view: View) -> datetime:
+    """Return from when on a device believes the view no more."""
+    timestamp = read(view.timestamp, Timestamp, name="timestamp.json").signed
+    return min(timestamp.expires, view.renew_at + DIRECTOR_LIFE["targets"] / 2)
 
 
 def _entries(directed: Directed | None) -> dict[str, TargetFile]:

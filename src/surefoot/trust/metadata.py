@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
-from securesystemslib.signer import Key, Signer
+from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, MetadataDeserializer
 from tuf.api.serialization.json import JSONSerializer
 
-from surefoot.model.errors import MetadataError, SignatureError
+from surefoot.model.errors import Error, MetadataError, SignatureError, SignerUnavailableError
 
 Files = Mapping[str, bytes]
 """Metadata files by name: un-versioned where they are stored (``snapshot.json``), versioned on the wire (``7.snapshot.json``)."""
@@ -101,11 +101,30 @@ def expiry(role: str, now: datetime, life: Mapping[str, timedelta] = IMAGE_LIFE)
 
 
 def sign_with(metadata: Metadata[_S], signers: Iterable[Signer]) -> bytes:
-    """Sign a file anew by these signers alone and return its bytes."""
+    """Sign a file anew by these signers alone and return its bytes; ``SignerUnavailableError`` as for ``sign_bytes``."""
+    payload = metadata.signed_bytes
+    signatures = [sign_bytes(payload, signer, what=metadata.signed.type) for signer in signers]
     metadata.signatures.clear()
-    for signer in signers:
-        metadata.sign(signer, append=True)
+    metadata.signatures.update({signature.keyid: signature for signature in signatures})
     return metadata.to_bytes(_WRITER)
+
+
+def sign_bytes(payload: bytes, signer: Signer, *, what: str) -> Signature:
+    """Return a signature; ``what`` is signed, for messages.
+
+    Raises:
+        SignerUnavailableError: The token or key service that holds the key does not sign.
+    """
+    try:
+        return signer.sign(payload)
+    except Error as error:
+        raise SignerUnavailableError(
+            f"The {what} key {signer.public_key.keyid} cannot sign now: {error.message}", hint=error.hint
+        ) from error
+    except Exception as error:  # each key service has errors of its own, which its signer lets through
+        raise SignerUnavailableError(
+            f"The {what} key {signer.public_key.keyid} cannot sign now ({type(error).__name__}).", hint="Look at its key service."
+        ) from error
 
 
 @contextmanager

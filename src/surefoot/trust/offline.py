@@ -16,7 +16,7 @@ from surefoot.model.digest import hex_of
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.manifest import Manifest, as_built, must_match, target_path
 from surefoot.model.record import to_json, to_plain
-from surefoot.trust.metadata import IMAGE_LIFE, expiry, is_half_spent, read, sign_with
+from surefoot.trust.metadata import IMAGE_LIFE, expiry, is_half_spent, read, sign_bytes, sign_with
 
 ROOT_THRESHOLD = 2
 RESERVED = frozenset({"root", "targets", "snapshot", "timestamp"})
@@ -95,7 +95,7 @@ def sign_manifest(manifest: Manifest, signer: Signer) -> str:
 
     It covers the manifest as built, in sorted compact JSON: everything but ``image.url`` and ``image.signature``.
     """
-    return "base64:" + b64encode(bytes.fromhex(signer.sign(to_json(as_built(manifest))).signature)).decode()
+    return "base64:" + b64encode(bytes.fromhex(sign_bytes(to_json(as_built(manifest)), signer, what="product").signature)).decode()
 
 
 def _entry(manifest: Manifest, hardware: str) -> TargetFile:

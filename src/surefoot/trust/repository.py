@@ -127,6 +127,13 @@ def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, by
     return changed
 
 
+def overdue(files: Files, now: datetime) -> dict[str, datetime]:
+    """Return when the repository's own files expire, by name: those that should have been signed again by now (half their life)."""
+    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json").signed
+    timestamp = read(files["timestamp.json"], Timestamp, name="timestamp.json").signed
+    return {signed.type: signed.expires for signed in (snapshot, timestamp) if is_half_spent(signed, IMAGE_LIFE[signed.type], now)}
+
+
 def versions(files: Files) -> dict[str, int]:
     """Return the version of every file by un-versioned name."""
     return {name: _version(name, data) for name, data in files.items()}

@@ -18,7 +18,19 @@ from surefoot.model.errors import DeniedError, Error, FormatError, UnknownError
 from surefoot.model.event import EventBatch
 from surefoot.model.record import from_json, to_json
 from surefoot.model.wire import NEXT_POLL_HEADER, RenewalRequest
-from surefoot.server.api.http import JSON, MethodError, RangeError, Receive, Scope, Send, header, read_body, send_answer, send_problem
+from surefoot.server.api.http import (
+    JSON,
+    Header,
+    MethodError,
+    RangeError,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_answer,
+    send_problem,
+)
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import CheckIn, DeviceCertificates, Peer, Reads, Write
 from surefoot.server.services.renew import renew
@@ -117,10 +129,12 @@ class DeviceApi:
         etag = header(scope, b"if-none-match").removeprefix("W/").strip('"')
         next_poll = (_NEXT_POLL, str(self.poll.next_poll_s(row.device_id)).encode())
         if self.poll.is_idle(row, etag, now_s):
-            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", _quoted(etag)), next_poll]})
-            await send({"type": "http.response.body", "body": b""})
+            await _not_modified(send, etag, next_poll)
             return
         changed = await self.poll.answer(row.device_id, etag, now)
+        if changed.etag == etag:
+            await _not_modified(send, etag, next_poll)
+            return
         await send_answer(send, 200, changed.body, [JSON, (b"etag", _quoted(changed.etag)), next_poll])
 
     async def _events(self, scope: Scope, receive: Receive, send: Send, row: CheckIn, now: datetime) -> None:
@@ -181,6 +195,11 @@ def _may_call(row: CheckIn, peer: Peer, now_s: int) -> bool:
 def _require(method: str, *allowed: str) -> None:
     if method not in allowed:
         raise MethodError(f"{method} means nothing here.", hint=f"Use {' or '.join(allowed)}.")
+
+
+async def _not_modified(send: Send, etag: str, next_poll: Header) -> None:
+    await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", _quoted(etag)), next_poll]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _quoted(etag: str) -> bytes:

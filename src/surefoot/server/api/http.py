@@ -16,6 +16,9 @@ Header = tuple[bytes, bytes]
 PROBLEM_TYPE = "application/problem+json"
 JSON = (b"content-type", b"application/json")
 
+RETRY_AFTER_S = b"30"
+"""What an answer 503 says in ``Retry-After`` (RFC 9110 §10.2.3), in seconds."""
+
 _MOST_DIGITS = 18
 
 
@@ -99,6 +102,8 @@ async def send_problem(send: Send, error: Error) -> None:
     """Answer with a problem."""
     problem = problem_of(error)
     headers = [(b"content-type", PROBLEM_TYPE.encode())]
+    if isinstance(error, TransientError):
+        headers.append((b"retry-after", RETRY_AFTER_S))
     if problem.status == 401:  # noqa: PLR2004  # HTTP's own number
         headers.append((b"www-authenticate", b"Bearer"))
     await send_answer(send, problem.status, to_json(problem), headers)

@@ -6,23 +6,26 @@
   bar, and ``<root>:<timestamp>:<snapshot>:<targets>:<product>:<its role>`` of the image repository. It is opaque to the
   device, and a hint to us: one that cannot be read means that the device holds nothing.
 - Files of the image repository are sent only when the view orders something.
+- While a key cannot sign, a view that is due and still holds is served as it is; signing is tried again once in a while, not at each poll.
 """
 
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from surefoot.model.assignment import DeviceId
+from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.record import to_json
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
-from surefoot.server.services.ports import CheckIn, Reads, Write
-from surefoot.server.services.views import artifact_url, renew
+from surefoot.server.services.ports import CheckIn, Ledger, Reads, StoredView, Write
+from surefoot.server.services.views import Outage, artifact_url, renew, still_holds
 from surefoot.trust.director import DirectorSigners, View
 
 _JITTER_STEPS = 2_000
 _SHARED = ("root", "timestamp", "snapshot", "targets")
 _TOO_LONG = 16
+_SIGN_AGAIN = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class Changed:
 
 
 class Poll:
-    """The verb, with what it keeps in memory: the newest versions of both repositories' shared files."""
+    """The verb, with what it keeps in memory: the newest versions of both repositories' shared files, and whether keys sign."""
 
     def __init__(self, *, reads: Reads, write: Write, signers: DirectorSigners, settings: PollSettings) -> None:
         """Read the versions; ``reload`` after every change of a repository."""
@@ -57,6 +60,8 @@ class Poll:
         self._settings = settings
         self._director_root = ""
         self._image_tags: dict[str, str] = {}
+        self._outage: Outage | None = None
+        self._is_outage_told = True
         self.reload()
 
     def reload(self) -> None:
@@ -78,11 +83,12 @@ class Poll:
         """Return all that the device lacks, signing its view first where that is due.
 
         Raises:
+            SignerUnavailableError: No view that still holds is there, and none can be signed at present.
             StoreError: The new view could not be stored.
         """
         stored = self._reads.view(device_id)
         if stored is None or now >= stored.due_at:
-            stored = await self._write(lambda ledger: renew(ledger, device_id, self._signers, now))
+            stored = await self._renewed(device_id, stored, now)
         director, _, image = etag.partition("|")
         director_tag, director_files = _director_part(self._reads, stored.view, director)
         image_tag, image_files = image, dict[str, bytes]()
@@ -97,6 +103,38 @@ class Poll:
             artifacts=hints,
         )
         return Changed(etag=f"{director_tag}|{image_tag}", body=to_json(answer))
+
+    def take_outage(self) -> Outage | None:
+        """Return the present outage if signing has failed since this was last asked."""
+        outage = None if self._is_outage_told else self._outage
+        self._is_outage_told = True
+        return outage
+
+    async def _renewed(self, device_id: DeviceId, stored: StoredView | None, now: datetime) -> StoredView:
+        try:
+            self._require_rested(now)
+            return await self._write(lambda ledger: self._sign(ledger, device_id, now))
+        except SignerUnavailableError:
+            if stored is None or not still_holds(self._reads, stored, now):
+                raise
+            return stored
+
+    def _sign(self, ledger: Ledger, device_id: DeviceId, now: datetime) -> StoredView:
+        """Sign in the writer; of the jobs that waited together, only the first meets a key that does not sign."""
+        self._require_rested(now)
+        try:
+            renewed = renew(ledger, device_id, self._signers, now)
+        except SignerUnavailableError as error:
+            since = now if self._outage is None else self._outage.since
+            self._outage, self._is_outage_told = Outage(since=since, latest=now, error=error), False
+            raise
+        self._outage = None
+        return renewed
+
+    def _require_rested(self, now: datetime) -> None:
+        outage = self._outage
+        if outage is not None and now < outage.latest + _SIGN_AGAIN:
+            raise SignerUnavailableError(outage.error.message, hint=outage.error.hint)
 
     def next_poll_s(self, device_id: DeviceId) -> int:
         """Return the seconds until this device's next poll: the interval, moved by up to a tenth by the device's own hash."""

@@ -27,7 +27,6 @@ from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
 from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
-from surefoot.trust.repository import refresh as refresh_files
 
 
 class PublishRequest(Record, frozen=True, kw_only=True):
@@ -86,17 +85,6 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
     release = _release(request, shelf)
     _require_listed(release, listed(request.role))
     return await write(lambda ledger: _publish(ledger, release, request, shelf.signers, by=by, now=now))
-
-
-async def refresh(signers: OnlineSigners, write: Write, now: datetime) -> bool:
-    """Sign the image repository's own files again where half their life is gone; say whether any was due."""
-
-    def job(ledger: Ledger) -> bool:
-        changed = refresh_files(ledger.metadata("image").files, signers, now)
-        ledger.put_metadata("image", changed, versions(changed))
-        return bool(changed)
-
-    return await write(job)
 
 
 def _publish(

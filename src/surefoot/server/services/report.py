@@ -17,7 +17,7 @@ from surefoot.model.event import Acknowledgement, DeploymentEvent, EventBatch, P
 from surefoot.model.record import utc_text
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Write
-from surefoot.server.services.views import direct, settle
+from surefoot.server.services.views import settle, stand_down
 from surefoot.trust.director import DirectorSigners
 
 
@@ -65,6 +65,6 @@ def _advance(ledger: Ledger, before: Attempt, after: Attempt, signers: DirectorS
     if stored is None or stored.attempt is None or stored.attempt.assignment_id != after.assignment_id:
         return
     if after.outcome is not None:
-        direct(ledger, after.device_id, None, signers, now)
+        stand_down(ledger, after.device_id, signers, now)
     elif after.is_started and not before.is_started:
         settle(ledger, stored, after)

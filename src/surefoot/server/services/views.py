@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device's signed view, made and kept in step with the attempt it orders; what poll, report and order share."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
@@ -8,12 +9,27 @@ from msgspec import structs
 from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, hex_of
-from surefoot.model.errors import UnknownError
+from surefoot.model.errors import SignerUnavailableError, UnknownError
 from surefoot.model.manifest import must_match
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads, StoredView
-from surefoot.trust.director import Directed, DirectorSigners, View, refresh_view, sign_view
+from surefoot.trust.director import Directed, DirectorSigners, View, expires_at, refresh_view, sign_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A time in which the director's keys do not sign.
+
+    Attributes:
+        since: The first failure.
+        latest: The latest one.
+        error: What it said.
+    """
+
+    since: datetime
+    latest: datetime
+    error: SignerUnavailableError
 
 
 def direct(ledger: Ledger, device_id: DeviceId, attempt: Attempt | None, signers: DirectorSigners, now: datetime) -> StoredView:
@@ -38,6 +54,25 @@ def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: da
         keep(ledger, attempt, renewed)
         return direct(ledger, device_id, renewed, signers, now)
     return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt)
+
+
+def stand_down(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: datetime) -> None:
+    """Sign "stay as you are"; while no key signs, leave that to the device's next poll, since what it reported must be stored."""
+    try:
+        direct(ledger, device_id, None, signers, now)
+    except SignerUnavailableError:
+        ledger.call_again(device_id)
+
+
+def still_holds(reads: Reads, stored: StoredView, now: datetime) -> bool:
+    """Say whether a view that is due may be served once more: a device would believe it, and what it orders is still wanted."""
+    if now >= expires_at(stored.view):
+        return False
+    attempt = stored.attempt
+    if attempt is None:
+        return True
+    is_in_time = attempt.is_started or now < parse_utc(attempt.start_before)
+    return is_in_time and _id(reads.open_attempt(attempt.device_id)) == attempt.assignment_id
 
 
 def settle(ledger: Ledger, stored: StoredView, attempt: Attempt) -> None:
