@@ -18,7 +18,7 @@ from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.tuf_http import HttpFolder
 from surefoot.agent.tuf_workflow import TufClient
 from surefoot.cli.tuf_client import main
-from surefoot.model.errors import ExpiredError
+from surefoot.model.errors import DigestError, ExpiredError, MetadataError
 from surefoot.trust.signer import generate
 from tests.interop.programs import SOURCES
 from tests.interop.tuf_repository import Published, served
@@ -400,6 +400,54 @@ def test_wrong_bytes_are_refused_and_leave_nothing_but_what_was_there(client: Cl
     repository.serve(target, sent)
     assert client.download("file") == 1
     assert client.targets() == {"other": b"other"}
+
+
+def test_a_target_whose_name_looks_like_a_draft_of_another_stays(client: Client, repository: Published) -> None:
+    repository.add("targets", "file.new", b"one")
+    repository.add("targets", "file", b"two")
+    repository.announce()
+    assert client.download("file.new", "file") == 0
+    assert client.targets() == {"file.new": b"one", "file": b"two"}
+
+
+@dataclass(slots=True)
+class Endless:
+    """A folder whose files never end, once it has given those that do."""
+
+    files: dict[str, bytes]
+    given: int = 0
+
+    def open(self, name: str) -> Iterator[bytes] | None:
+        if name == "2.root.json":
+            return None
+        return iter([self.files[name]]) if name in self.files else self._pieces()
+
+    def _pieces(self) -> Iterator[bytes]:
+        while self.given < 10_000_000:
+            self.given += 1_000
+            yield b" " * 1_000
+
+
+@pytest.mark.parametrize(("name", "cap"), [("timestamp.json", 16 * 1024), ("1.snapshot.json", None), ("1.targets.json", None)])
+def test_an_endless_file_is_read_to_its_cap_or_signed_length_alone(tmp_path: Path, name: str, cap: int | None) -> None:
+    repository = Published(with_hashes=True)
+    files = {path.removeprefix("metadata/"): content for path, content in repository.files.items()}
+    (tmp_path / "root.json").write_bytes(files["1.root.json"])
+    endless = Endless({each: content for each, content in files.items() if each != name})
+    with pytest.raises(MetadataError, match="has more than"):
+        TufClient(endless, PosixStorage(tmp_path), repository.expires - timedelta(days=1)).refresh()
+    assert endless.given <= (cap or len(files[name])) + 1_000
+
+
+def test_an_endless_target_is_read_to_its_signed_length_alone(client: Client, repository: Published, tmp_path: Path) -> None:
+    target = repository.add("targets", "file", b"content")
+    repository.announce()
+    endless, place = Endless({}), tmp_path / "place"
+    place.mkdir()
+    with pytest.raises(DigestError, match="more than the 7 bytes"):
+        client.refresh_at(repository.expires - timedelta(days=1)).download(target, endless, PosixStorage(place))
+    assert endless.given == 1_000
+    assert list(place.iterdir()) == []
 
 
 def test_a_target_that_is_listed_but_not_there_is_refused(client: Client, repository: Published) -> None:

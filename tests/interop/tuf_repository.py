@@ -45,6 +45,11 @@ class Published(Repository):
         if role not in self._newest:
             fresh: Metadata[Any] = Metadata(TOP.get(role, Targets)())
             fresh.signed.version = 0
+            # A new snapshot and timestamp already name version 1 of what they list, without its hashes.
+            if role == "snapshot":
+                fresh.signed.meta = {}
+            if role == "timestamp":
+                fresh.signed.snapshot_meta = self.snapshot_info
             return fresh
         return deepcopy(self._newest[role])
 

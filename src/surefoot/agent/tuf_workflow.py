@@ -14,7 +14,6 @@ public conformance suite. The checks are those of ``surefoot.trust.verify``; wha
 import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote
@@ -88,8 +87,8 @@ class TufClient:
             TrustError: A role on the way does not verify.
             TransportError: The repository does not answer.
         """
-        top = {"targets": self._trusted.targets["targets"]}
-        return search(replace(self._trusted, targets=top), path, self._with_targets)[1]
+        # What the search trusts ends with it: another path may reach the same role through another parent.
+        return search(self._trusted, path, self._with_targets)[1]
 
     def download(self, target: TargetFile, source: Folder, place: Storage) -> None:
         """Bring a target into ``place`` under its URL-encoded path, unless it already lies there.
