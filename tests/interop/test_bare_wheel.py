@@ -17,6 +17,7 @@ import pytest
 
 from tests.interop.bare import LOCK, locked
 from tests.interop.programs import SOURCES, Programs
+from tests.interop.tuf_repository import Published, served
 
 DEVICE = "w-1"
 PRODUCT = "thermostat"
@@ -92,6 +93,20 @@ def test_it_runs_from_the_wheel_and_not_from_the_sources(bare: Bare) -> None:
 @pytest.mark.parametrize(("command", "extra"), [("serve", "server"), ("release", "release")])
 def test_a_command_of_an_extra_says_which_to_install(bare: Bare, command: str, extra: str) -> None:
     assert f"Install surefoot[{extra}]." in bare.surefoot(command, status=2)
+
+
+def test_the_conformance_adapter_is_a_program_of_the_bare_install(bare: Bare) -> None:
+    programs = bare.programs
+    repository = Published()
+    program = (programs.at("venv/bin/surefoot-tuf-client"),)
+    root = programs.folder / "first-root.json"
+    root.write_bytes(repository.files["metadata/1.root.json"])
+    place = ("--metadata-dir", programs.at("tuf"))
+    with served(repository) as url:
+        programs.run(*place, "init", str(root), by=program, without=_HIDDEN)
+        programs.run("--metadata-url", url + "/metadata", *place, "refresh", by=program, without=_HIDDEN)
+        programs.run("--metadata-url", url + "/elsewhere", *place, "refresh", by=program, without=_HIDDEN, status=1)
+    assert (programs.folder / "tuf" / "targets.json").read_bytes() == repository.files["metadata/1.targets.json"]
 
 
 def test_a_board_is_updated_by_the_bare_install(bare: Bare) -> None:

@@ -140,7 +140,8 @@ class HttpsServer:
         except HTTPError as error:
             raise TransportError(f"{url} did not answer: {error}.") from error
         start, total = _range(answer)
-        return Response(status=answer.status, start=start, total=total, chunks=self._chunks(answer, url), close=answer.close)
+        chunks = stream(answer, url, self._patience, self._clock)
+        return Response(status=answer.status, start=start, total=total, chunks=chunks, close=answer.close)
 
     def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
         url = self._base_url + path
@@ -167,24 +168,30 @@ class HttpsServer:
                 raise TransportError(f"{url} took longer than {self._patience.answer_s:g} s to answer.")
         return bytes(content)
 
-    def _chunks(self, answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
-        arrived, waited_s = 0, 0.0
-        while True:
-            begun_s = self._clock.monotonic()
-            try:
-                piece = answer.read1(_CHUNK_BYTES, decode_content=False)
-            except HTTPError as error:
-                raise TransportError(f"{url} broke off: {error}.") from error
-            if not piece:
-                return
-            # What the device itself does with a piece does not count against the server.
-            waited_s += self._clock.monotonic() - begun_s
-            arrived += len(piece)
-            yield piece
-            if arrived >= MIN_PROGRESS_BYTES:
-                arrived, waited_s = 0, 0.0
-            elif waited_s > self._patience.answer_s:
-                raise TransportError(f"{url} is too slow: {arrived} bytes in {waited_s:.0f} s.")
+
+def stream(answer: urllib3.BaseHTTPResponse, url: str, patience: Patience, clock: Clock) -> Iterator[bytes]:
+    """Give a body piece by piece as it was sent.
+
+    Raises:
+        TransportError: The connection broke, or ``MIN_PROGRESS_BYTES`` took longer than ``patience.answer_s``.
+    """
+    arrived, waited_s = 0, 0.0
+    while True:
+        begun_s = clock.monotonic()
+        try:
+            piece = answer.read1(_CHUNK_BYTES, decode_content=False)
+        except HTTPError as error:
+            raise TransportError(f"{url} broke off: {error}.") from error
+        if not piece:
+            return
+        # What the device itself does with a piece does not count against the server.
+        waited_s += clock.monotonic() - begun_s
+        arrived += len(piece)
+        yield piece
+        if arrived >= MIN_PROGRESS_BYTES:
+            arrived, waited_s = 0, 0.0
+        elif waited_s > patience.answer_s:
+            raise TransportError(f"{url} is too slow: {arrived} bytes in {waited_s:.0f} s.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

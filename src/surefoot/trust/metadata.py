@@ -34,7 +34,9 @@ DEVICE_FIELD = "device_id"
 ISSUED_FIELD = "issued_at"
 """Field of the director's timestamp from which a device learns that time has passed."""
 
-_CAPS = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
+MAX_BYTES = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
+"""How large a file of each kind may be; larger ones are refused before they are parsed."""
+
 _TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
 _KEY_ID = re.compile(r"[0-9a-f]{8,64}")
 _HEX = re.compile(r"([0-9a-f]{2})*")
@@ -54,7 +56,7 @@ def read(data: bytes, kind: type[_S], *, name: str) -> Metadata[_S]:
     Raises:
         MetadataError: Too large, not strict JSON, or not metadata of that kind.
     """
-    cap = _CAPS[_TYPES[kind]]
+    cap = MAX_BYTES[_TYPES[kind]]
     if len(data) > cap:
         raise MetadataError(f"{name} has {len(data)} bytes; at most {cap} are read.")
     with refusals(name):

@@ -15,13 +15,13 @@ The order of checks; the first that fails ends the round and nothing of it becom
 Whether *this device may run it now* (hardware, versions, time) is decided by ``surefoot.agent.admission``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
 
-from tuf.api.metadata import Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, from_hex
@@ -39,7 +39,9 @@ from surefoot.model.manifest import MustMatch, target_path
 from surefoot.model.record import from_plain, parse_utc, to_json
 from surefoot.trust.metadata import DEVICE_FIELD, ISSUED_FIELD, Files, read, refusals, verified
 
-_MAX_ROOTS = 256
+MAX_ROOTS = 256
+"""How many new roots are followed in one round; the next round goes on from there."""
+
 _MAX_DELEGATIONS = 32
 
 _Kept = TypeVar("_Kept", Timestamp, Snapshot)
@@ -144,7 +146,7 @@ def refresh(trusted: Trusted, fetched: Files, now: datetime) -> Trusted:
     Raises:
         TrustError: Some file is missing, unsigned, expired, older than trusted, or for another device.
     """
-    for _ in range(_MAX_ROOTS):
+    for _ in range(MAX_ROOTS):
         following = fetched.get(f"{trusted.root.version + 1}.root.json")
         if following is None:
             break
@@ -165,9 +167,18 @@ def update_root(trusted: Trusted, data: bytes) -> Trusted:
     return _drop_disowned(replace(trusted, files={**trusted.files, "root.json": data}, root=root))
 
 
+def settle_root(trusted: Trusted, now: datetime) -> None:
+    """Refuse to go on from an expired root; those on the way to it may be expired (TUF 5.3.10).
+
+    Raises:
+        ExpiredError: The trusted root is past its expiry.
+    """
+    _require_unexpired(trusted.root, "root.json", now)
+
+
 def update_timestamp(trusted: Trusted, data: bytes, now: datetime) -> Trusted:
     """Trust a timestamp that is signed, unexpired and not older than the trusted one (TUF 5.4)."""
-    _require_unexpired(trusted.root, "root.json", now)
+    settle_root(trusted, now)
     timestamp = verified(data, Timestamp, trusted.root, "timestamp", name="timestamp.json")
     _require_device(timestamp, trusted.device_id, "timestamp.json")
     if trusted.timestamp is not None:
@@ -197,13 +208,23 @@ def update_snapshot(trusted: Trusted, data: bytes, now: datetime) -> Trusted:
     return replace(trusted, files={**trusted.files, "snapshot.json": data}, snapshot=snapshot)
 
 
-def update_targets(trusted: Trusted, fetched: Files, role: str, parent: str, now: datetime) -> Trusted:
-    """Trust the targets file of ``role`` as the snapshot names it and ``parent`` delegates it (TUF 5.6)."""
+def listed(trusted: Trusted, name: str) -> MetaFile:
+    """Return what the trusted snapshot says of the targets file ``name``.
+
+    Raises:
+        MetadataError: It says nothing of it.
+    """
     assert trusted.snapshot is not None  # noqa: S101  # the caller's order of steps
-    name = f"{role}.json"
     meta = trusted.snapshot.meta.get(name)
     if meta is None:
         raise MetadataError(f"snapshot.json does not list {name}.")
+    return meta
+
+
+def update_targets(trusted: Trusted, fetched: Files, role: str, parent: str, now: datetime) -> Trusted:
+    """Trust the targets file of ``role`` as the snapshot names it and ``parent`` delegates it (TUF 5.6)."""
+    name = f"{role}.json"
+    meta = listed(trusted, name)
     data = _pick(trusted, fetched, name, meta.version)
     with refusals(name):
         meta.verify_length_and_hashes(data)
@@ -217,7 +238,22 @@ def update_targets(trusted: Trusted, fetched: Files, role: str, parent: str, now
 
 
 def find_target(trusted: Trusted, fetched: Files, path: str, now: datetime) -> tuple[Trusted, TargetFile]:
+    """Search the delegations for ``path`` in files that are all there.
+
+    Raises:
+        NotInImageRepositoryError: No role that may speak for the path lists it.
+        TrustError: A role on the way does not verify.
+    """
+    return search(trusted, path, lambda so_far, role, parent: update_targets(so_far, fetched, role, parent, now))
+
+
+def search(trusted: Trusted, path: str, take: Callable[[Trusted, str, str], Trusted]) -> tuple[Trusted, TargetFile]:
     """Walk the delegations to the first role that lists ``path`` and may speak for it (TUF 5.6.7).
+
+    Args:
+        trusted: A repository refreshed up to its top-level targets.
+        path: What is wanted.
+        take: ``update_targets`` with its files: (trusted so far, role, parent) to what is trusted with that role.
 
     Raises:
         NotInImageRepositoryError: No role that may speak for the path lists it.
@@ -231,7 +267,7 @@ def find_target(trusted: Trusted, fetched: Files, path: str, now: datetime) -> t
             continue
         seen.add(role)
         if role not in trusted.targets:
-            trusted = update_targets(trusted, fetched, role, parent, now)
+            trusted = take(trusted, role, parent)
         targets = trusted.targets[role]
         if path in targets.targets:
             return trusted, targets.targets[path]
