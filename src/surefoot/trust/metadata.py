@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TUF metadata as bytes: read strictly, written compactly, with the life of each role (TUF specification 1.0).
 
-- Read: a size cap before parsing, no duplicate keys, no floats, nothing behind the end, signatures in lower-case
-  hexadecimal, one expected type.
+- Read: a size cap before parsing, no duplicate keys, no numbers but integers below 2^53, nothing behind the end, nothing
+  unsigned but the signatures, those in lower-case hexadecimal, one expected type.
 - Written: compact JSON; the signature covers the canonical form, so white space never matters to it.
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
@@ -36,6 +36,8 @@ ISSUED_FIELD = "issued_at"
 
 _CAPS = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, "targets": 512 * 1024}
 _TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
+_COUNTS = frozenset({"version", "threshold", "length"})
+_MOST_DIGITS = 16
 _KEY_ID = re.compile(r"[0-9a-f]{8,64}")
 _HEX = re.compile(r"([0-9a-f]{2})*")
 _WRITER = JSONSerializer(compact=True)
@@ -110,17 +112,24 @@ class _StrictReader(MetadataDeserializer):
     def deserialize(self, raw_data: bytes) -> Metadata[Any]:
         try:
             plain = json.loads(
-                raw_data.decode("utf-8"), object_pairs_hook=_distinct, parse_float=_refuse_number, parse_constant=_refuse_number
+                raw_data.decode("utf-8"),
+                object_pairs_hook=_distinct,
+                parse_int=_integer,
+                parse_float=_refuse_number,
+                parse_constant=_refuse_number,
             )
-            _require_strict_signatures(plain["signatures"])
+            _require_strict_envelope(plain)
             return Metadata.from_dict(plain)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
 
 
-def _require_strict_signatures(signatures: list[dict[str, str]]) -> None:
+def _require_strict_envelope(envelope: dict[str, Any]) -> None:
+    # Whatever else stood here nobody signed, and it would be kept: nested deep enough, a later start could not read it again.
+    if envelope.keys() != {"signatures", "signed"} or any(entry.keys() != {"keyid", "sig"} for entry in envelope["signatures"]):
+        raise ValueError("it carries more, or less, than what is signed and its signatures")
     # A decoder that takes upper case as well would let one signature have many spellings.
-    for signature in signatures:
+    for signature in envelope["signatures"]:
         if _KEY_ID.fullmatch(signature["keyid"]) is None or _HEX.fullmatch(signature["sig"]) is None:
             raise ValueError("a signature or key id is not lower-case hexadecimal")
 
@@ -129,7 +138,17 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key stands twice in one object")
+    # Python takes true for 1.
+    if any(isinstance(value.get(name), bool) for name in _COUNTS):
+        raise ValueError("a count is true or false")
     return value
+
+
+def _integer(text: str) -> int:
+    # Beyond 2^53 readers differ in what a number is (RFC 8259 section 6).
+    if len(text) > _MOST_DIGITS or abs(int(text)) >= 2**53:
+        raise ValueError(f"{text[:_MOST_DIGITS]} is too large a number")
+    return int(text)
 
 
 def _refuse_number(text: str) -> NoReturn:

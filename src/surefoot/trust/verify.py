@@ -15,13 +15,14 @@ The order of checks; the first that fails ends the round and nothing of it becom
 Whether *this device may run it now* (hardware, versions, time) is decided by ``surefoot.agent.admission``.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
 
-from tuf.api.metadata import Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, from_hex
@@ -41,6 +42,8 @@ from surefoot.trust.metadata import DEVICE_FIELD, ISSUED_FIELD, Files, read, ref
 
 _MAX_ROOTS = 256
 _MAX_DELEGATIONS = 32
+_STRONG = frozenset({"sha256", "sha512"})
+_VARIANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 _Kept = TypeVar("_Kept", Timestamp, Snapshot)
 
@@ -183,8 +186,7 @@ def update_snapshot(trusted: Trusted, data: bytes, now: datetime) -> Trusted:
     """Trust the snapshot that the timestamp names; no file may disappear from it or go back (TUF 5.5)."""
     assert trusted.timestamp is not None  # noqa: S101  # the caller's order of steps
     meta = trusted.timestamp.snapshot_meta
-    with refusals("snapshot.json"):
-        meta.verify_length_and_hashes(data)
+    _require_named(meta, data, "snapshot.json")
     snapshot = verified(data, Snapshot, trusted.root, "snapshot", name="snapshot.json")
     _require_device(snapshot, trusted.device_id, "snapshot.json")
     if snapshot.version != meta.version:
@@ -205,8 +207,7 @@ def update_targets(trusted: Trusted, fetched: Files, role: str, parent: str, now
     if meta is None:
         raise MetadataError(f"snapshot.json does not list {name}.")
     data = _pick(trusted, fetched, name, meta.version)
-    with refusals(name):
-        meta.verify_length_and_hashes(data)
+    _require_named(meta, data, name)
     delegator = trusted.root if parent == "root" else trusted.targets[parent]
     targets = verified(data, Targets, delegator, role, name=name)
     _require_device(targets, trusted.device_id, name)
@@ -296,6 +297,14 @@ def _require_not_older(name: str, offered: int, known: int) -> None:
         raise MetadataRollbackError(f"{name} {offered} is older than {known}, which is already trusted.")
 
 
+def _require_named(meta: MetaFile, data: bytes, name: str) -> None:
+    # A weak hash that its signer chose would let two files pass for one.
+    if meta.hashes is not None and not meta.hashes.keys() <= _STRONG:
+        raise MetadataError(f"{name} is named by a hash other than SHA-256 or SHA-512.")
+    with refusals(name):
+        meta.verify_length_and_hashes(data)
+
+
 def _require_device(signed: Signed, device_id: DeviceId | None, name: str) -> None:
     if device_id is not None and signed.unrecognized_fields.get(DEVICE_FIELD) != device_id:
         raise WrongDeviceError(f"The director's {name} was made for another device.")
@@ -351,7 +360,7 @@ def _ordered(entry: TargetFile) -> Ordered:
     except FormatError as error:
         raise MetadataError(error.message) from error
     block = order.must_match
-    beginnings = tuple(target_path(block.product, block.version, hardware, "") for hardware in block.target_hardware)
-    if not entry.path.startswith(beginnings):
+    beginnings = [target_path(block.product, block.version, hardware, "") for hardware in block.target_hardware]
+    if not any(entry.path.startswith(begun) and _VARIANT.fullmatch(entry.path.removeprefix(begun)) for begun in beginnings):
         raise MismatchError(f"The path {entry.path} is not one that its must-match block gives.")
     return ordered
