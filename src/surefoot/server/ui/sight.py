@@ -111,6 +111,7 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
         "device": story.device,
         "attributes": story.attributes,
         "groups": story.groups,
+        "divergences": story.divergences,
         "attempts": story.assignments,
         "events": story.events,
     }
