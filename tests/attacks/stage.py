@@ -25,7 +25,7 @@ from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase
 from surefoot.agent.storage import read_file
 from surefoot.agent.transport import Polled
-from surefoot.model.digest import Digest, digest_of
+from surefoot.model.digest import Digest, digest_of, hex_of
 from surefoot.model.event import Acknowledgement, DeploymentEvent, DeviceReport, EventBatch, Position
 from surefoot.model.manifest import Manifest
 from surefoot.model.slot import Installed, SlotName, SlotState
@@ -35,7 +35,7 @@ from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import Damage, SimulatedFlash
 from surefoot.trust.metadata import Files, sign_with
 from surefoot.trust.repository import refresh
-from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
+from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for, wire_names
 
 IMAGE_BYTES = 24 * 1024
 CAPACITY = 64 * 1024
@@ -219,6 +219,20 @@ class Stage:
         )
         return offering(files, *self.releases.values())
 
+    def republished(self, name: str, data: bytes) -> dict[str, bytes]:
+        """Return the image repository's files on the wire with one file changed, as somebody who has its online keys makes them.
+
+        Nothing is asked of the file: unlike the honest publisher, the thief lists whatever there is.
+        """
+        it = self.repositories
+        meta = {"version": json.loads(data)["signed"]["version"]}
+        files = {**it.image, name: data}
+        files["snapshot.json"] = edited(
+            files["snapshot.json"], [it.online.snapshot], lambda s: (raise_version(s), s["meta"].update({name: meta}))
+        )
+        files["timestamp.json"] = pointing(files["timestamp.json"], [it.online.timestamp], files["snapshot.json"])
+        return wire_names(files)
+
     def update(self, version: str, **facts: Any) -> Release:  # noqa: ANN401  # fields of Manifest
         """Release ``version`` honestly, order it, and assert that the board comes to run it and says so."""
         wanted = self.release(version, **facts)
@@ -392,6 +406,21 @@ def forged(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     plain = json.loads(data)
     change(plain)
     return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def raise_version(signed: dict[str, Any]) -> None:
+    """Make the content of a file its next version."""
+    signed["version"] += 1
+
+
+def pointing(timestamp: bytes, signers: Sequence[Signer], snapshot: bytes) -> bytes:
+    """Return the next version of a timestamp, over whatever this snapshot is."""
+    meta = {
+        "version": json.loads(snapshot)["signed"]["version"],
+        "length": len(snapshot),
+        "hashes": {"sha256": hex_of(digest_of(snapshot))},
+    }
+    return edited(timestamp, signers, lambda signed: (raise_version(signed), signed["meta"].update({"snapshot.json": meta})))
 
 
 def next_root(root: bytes, signers: Sequence[Signer], change: Callable[[Root], object] = lambda _: None) -> bytes:
