@@ -51,6 +51,7 @@ from surefoot.agent.signals import (
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
+from surefoot.model.assignment import AssignmentId
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
@@ -153,7 +154,7 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     )
     wanted = event.order.must_match
     return after, (
-        *_checked(attempt, offered=wanted.version, build_id=wanted.build_id),
+        *_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id),
         _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
         _next_part(attempt, policy),
     )
@@ -164,10 +165,7 @@ def _reject(state: State, event: Rejected, policy: Policy) -> Step:
     after, _ = _nothing(state, nothing, policy)
     if event.assignment_id == state.finished:
         return after, (Wait(seconds=event.next_poll_s),)
-    data = {"refused": event.code, "detail": event.message}
-    news = tuple(
-        Emit(type=kind, assignment_id=event.assignment_id, data=data) for kind in (EventType.CHECK_STARTED, EventType.CHECK_COMPLETED)
-    )
+    news = _checked(event.assignment_id, refused=event.code, detail=event.message)
     return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id), (*news, Report())
 
 
@@ -396,8 +394,7 @@ def _emit(attempt: Attempt, kind: EventType, **data: object) -> Emit:
     return Emit(type=kind, assignment_id=attempt.order.assignment_id, data=data)
 
 
-def _checked(attempt: Attempt | None, **data: object) -> tuple[Emit, Emit]:
-    assignment_id = None if attempt is None else attempt.order.assignment_id
+def _checked(assignment_id: AssignmentId | None, **data: object) -> tuple[Emit, Emit]:
     return (
         Emit(type=EventType.CHECK_STARTED, assignment_id=assignment_id, data={}),
         Emit(type=EventType.CHECK_COMPLETED, assignment_id=assignment_id, data=data),

@@ -3,6 +3,8 @@
 
 - Read: a size cap before parsing, no duplicate keys, no numbers but integers below 2^53, nothing behind the end, nothing
   unsigned but the signatures, those in lower-case hexadecimal, one expected type.
+- A threshold counts distinct keys. A key id is only a name: it need not be the key's hash, and two of them may not make one
+  key count twice.
 - Written: compact JSON; the signature covers the canonical form, so white space never matters to it.
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
@@ -14,8 +16,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
-from securesystemslib.signer import Signer
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.signer import Key, Signer
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, MetadataDeserializer
 from tuf.api.serialization.json import JSONSerializer
@@ -75,7 +78,11 @@ def verified(data: bytes, kind: type[_S], delegator: Root | Targets, role: str, 
     """
     metadata = read(data, kind, name=name)
     with refusals(name):
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        # A threshold counts keys, whatever they are called: one that stands under two ids is still in one hand.
+        keys = {_material(key) for key in result.signed.values()}
+    if len(keys) < result.threshold:
+        raise SignatureError(f"{name}: {role} was signed by {len(keys)} of the {result.threshold} keys it needs.")
     return metadata.signed
 
 
@@ -102,8 +109,6 @@ def refusals(name: str) -> Iterator[None]:
     """Turn what ``tuf`` raises about the file ``name`` into a ``TrustError``."""
     try:
         yield
-    except UnsignedMetadataError as error:
-        raise SignatureError(f"{name}: {error}.") from error
     except (DeserializationError, RepositoryError, ValueError) as error:
         raise MetadataError(f"{name}: {str(error)[:200]}.") from error
 
@@ -122,6 +127,14 @@ class _StrictReader(MetadataDeserializer):
             return Metadata.from_dict(plain)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
+
+
+def _material(key: Key) -> bytes:
+    """Return what makes a key itself, in the one form that does not depend on how it was written."""
+    public: str = key.keyval["public"]
+    if key.keytype == "ed25519":
+        return bytes.fromhex(public)
+    return load_pem_public_key(public.encode()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _require_strict_envelope(envelope: dict[str, Any]) -> None:
