@@ -9,6 +9,7 @@
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -124,7 +125,12 @@ class _StrictReader(MetadataDeserializer):
                 parse_constant=_refuse_number,
             )
             _require_strict_envelope(plain)
-            return Metadata.from_dict(plain)
+            signed = copy.deepcopy(plain["signed"])
+            metadata = Metadata[Any].from_dict(plain)
+            # The signature is verified over what was understood; a time in other words would be another file under it.
+            if metadata.signed.to_dict() != signed:
+                raise ValueError("it is not written as it was signed")
+            return metadata
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
 
