@@ -227,9 +227,7 @@ class Stage:
         it = self.repositories
         meta = {"version": json.loads(data)["signed"]["version"]}
         files = {**it.image, name: data}
-        files["snapshot.json"] = edited(
-            files["snapshot.json"], [it.online.snapshot], lambda s: (raise_version(s), s["meta"].update({name: meta}))
-        )
+        files["snapshot.json"] = successor(files["snapshot.json"], [it.online.snapshot], lambda signed: signed["meta"].update({name: meta}))
         files["timestamp.json"] = pointing(files["timestamp.json"], [it.online.timestamp], files["snapshot.json"])
         return wire_names(files)
 
@@ -408,9 +406,14 @@ def forged(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     return json.dumps(plain, separators=(",", ":")).encode()
 
 
-def raise_version(signed: dict[str, Any]) -> None:
-    """Make the content of a file its next version."""
-    signed["version"] += 1
+def successor(data: bytes, signers: Sequence[Signer], change: Callable[[dict[str, Any]], object] = lambda _: None) -> bytes:
+    """Return the next version of metadata, changed, signed by these keys."""
+
+    def raised(signed: dict[str, Any]) -> None:
+        signed["version"] += 1
+        change(signed)
+
+    return edited(data, signers, raised)
 
 
 def pointing(timestamp: bytes, signers: Sequence[Signer], snapshot: bytes) -> bytes:
@@ -420,7 +423,7 @@ def pointing(timestamp: bytes, signers: Sequence[Signer], snapshot: bytes) -> by
         "length": len(snapshot),
         "hashes": {"sha256": hex_of(digest_of(snapshot))},
     }
-    return edited(timestamp, signers, lambda signed: (raise_version(signed), signed["meta"].update({"snapshot.json": meta})))
+    return successor(timestamp, signers, lambda signed: signed["meta"].update({"snapshot.json": meta}))
 
 
 def next_root(root: bytes, signers: Sequence[Signer], change: Callable[[Root], object] = lambda _: None) -> bytes:

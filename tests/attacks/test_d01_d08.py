@@ -2,7 +2,7 @@
 """Attacks D01 to D08 on the device: foreign software, stolen keys, orders of others, images for other boards."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from surefoot.model.wire import PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, image
 from surefoot.simulator.flash import Damage
 from surefoot.trust.signer import generate
-from tests.attacks.stage import IMAGE_BYTES, Release, Stage, edited, forged, raise_version, sending
+from tests.attacks.stage import IMAGE_BYTES, Release, Stage, edited, forged, sending, successor
 from tests.trust.repositories import DEVICE, PRODUCT, order_for
 
 Change = Callable[[dict[str, Any]], object]
@@ -45,7 +45,7 @@ def by_the_director(stage: Stage, change: Change) -> PollAnswer:
 def by_the_product_key(stage: Stage, change: Change) -> PollAnswer:
     """Return an answer whose product role was changed by somebody who has the product's key, and the server's online keys."""
     it = stage.repositories
-    role = edited(it.image[f"{PRODUCT}.json"], [it.product], lambda signed: (raise_version(signed), change(signed)))
+    role = successor(it.image[f"{PRODUCT}.json"], [it.product], change)
     return stage.answer(image=stage.republished(f"{PRODUCT}.json", role))
 
 

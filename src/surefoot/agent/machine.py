@@ -52,6 +52,7 @@ from surefoot.agent.signals import (
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
 from surefoot.model.assignment import AssignmentId
+from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
@@ -118,7 +119,11 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     )
 
 
-def _stay(state: State, event: Unchanged, _policy: Policy) -> Step:
+def _stay(state: State, event: Unchanged, policy: Policy) -> Step:
+    if not state.fresh_until or event.now >= parse_utc(state.fresh_until):
+        # "Nothing new" is not signed: who says so for ever would keep every update away (freeze attack). Ask for everything.
+        message = f"The server says that nothing changed, but what the director signed last expired at {state.fresh_until or 'no time'}."
+        return _refuse(structs.replace(state, etag=""), Refused(now=event.now, code=ExpiredError.code, message=message), policy)
     return structs.replace(state, phase=Phase.IDLE, failures=0), (Wait(seconds=event.next_poll_s),)
 
 
@@ -134,13 +139,13 @@ def _check_failed(state: State, event: CheckFailed | Failed, policy: Policy) -> 
 
 
 def _nothing(state: State, event: Nothing, _policy: Policy) -> Step:
-    after = structs.replace(state, phase=Phase.IDLE, failures=0, refused="", etag=event.etag, time_floor=event.time_floor)
+    after = structs.replace(_up_to_date(state, event), phase=Phase.IDLE)
     return after, (Wait(seconds=event.next_poll_s),)
 
 
 def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     if event.order.assignment_id == state.finished:
-        return _nothing(state, Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s), policy)
+        return structs.replace(_up_to_date(state, event), phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
     attempt = Attempt(
         order=event.order,
         size=event.size,
@@ -149,9 +154,7 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
         urls=event.urls,
         started_at=utc_text(event.now),
     )
-    after = structs.replace(
-        state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None, failures=0, refused="", etag=event.etag, time_floor=event.time_floor
-    )
+    after = structs.replace(_up_to_date(state, event), phase=Phase.DOWNLOADING, attempt=attempt, fallback=None)
     wanted = event.order.must_match
     return after, (
         *_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id),
@@ -160,11 +163,10 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     )
 
 
-def _reject(state: State, event: Rejected, policy: Policy) -> Step:
-    nothing = Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s)
-    after, _ = _nothing(state, nothing, policy)
+def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
+    after = _up_to_date(state, event)
     if event.assignment_id == state.finished:
-        return after, (Wait(seconds=event.next_poll_s),)
+        return structs.replace(after, phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
     news = _checked(event.assignment_id, refused=event.code, detail=event.message)
     return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id), (*news, Report())
 
@@ -378,6 +380,11 @@ RULES = (
 )
 
 _ROWS = {(rule.phase, rule.event): rule for rule in RULES}
+
+
+def _up_to_date(state: State, event: Nothing | Accepted | Rejected) -> State:
+    """Remember what a verified answer says of the time and of itself."""
+    return structs.replace(state, failures=0, refused="", etag=event.etag, time_floor=event.time_floor, fresh_until=event.fresh_until)
 
 
 def _in(state: State, phase: Phase) -> State:

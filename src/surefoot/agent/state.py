@@ -67,6 +67,7 @@ class State(Record, frozen=True, kw_only=True):
         fallback: The verified release in the other slot, if there is one.
         release_counter: The highest release counter ever committed; survives rollbacks.
         time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
+        fresh_until: When what the director signed last expires, RFC 3339 UTC; empty when nothing was ever verified.
         attempt: The order being carried out.
         finished: The last attempt that ended.
         etag: What the server last answered, to be named at the next poll.
@@ -80,6 +81,7 @@ class State(Record, frozen=True, kw_only=True):
     fallback: Installed | None = None
     release_counter: int
     time_floor: str
+    fresh_until: str = ""
     attempt: Attempt | None = None
     finished: AssignmentId | None = None
     etag: str = ""

@@ -72,12 +72,14 @@ class Verdict:
         image: Verified image repository files by un-versioned name; those given when nothing was ordered.
         ordered: The one image to run, or ``None`` for "stay as you are".
         issued_at: When the director's timestamp was made: time has reached this point.
+        fresh_until: When the first of the director's files expires: until then "nothing new" may be believed.
     """
 
     director: Files
     image: Files
     ordered: Ordered | None
     issued_at: datetime
+    fresh_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +119,12 @@ def verify(*, director: Files, image: Files, fetched_director: Files, fetched_im
     """
     directed = refresh(load(director, device_id=device_id), fetched_director, now)
     entry = _only_entry(directed, device_id)
-    issued_at = _issued_at(directed)
+    issued_at, fresh_until = _issued_at(directed), _fresh_until(directed)
     if entry is None:
-        return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at)
+        return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at, fresh_until=fresh_until)
     imaged, listed = find_target(refresh(load(image), fetched_image, now), fetched_image, entry.path, now)
-    return Verdict(director=directed.files, image=imaged.files, ordered=_agreed(entry, listed, device_id), issued_at=issued_at)
+    ordered = _agreed(entry, listed, device_id)
+    return Verdict(director=directed.files, image=imaged.files, ordered=ordered, issued_at=issued_at, fresh_until=fresh_until)
 
 
 def load(files: Files, *, device_id: DeviceId | None = None) -> Trusted:
@@ -329,6 +332,11 @@ def _issued_at(directed: Trusted) -> datetime:
         raise MetadataError("The director's timestamp.json was issued after its own expiry.")
     # The device's time floor grows with this: an online key must not lift it past what people signed.
     return min(issued_at, directed.root.expires)
+
+
+def _fresh_until(directed: Trusted) -> datetime:
+    kept = (directed.root, directed.timestamp, directed.snapshot, directed.targets["targets"])
+    return min(signed.expires for signed in kept if signed is not None)
 
 
 def _agreed(entry: TargetFile, listed: TargetFile, device_id: DeviceId) -> Ordered:
