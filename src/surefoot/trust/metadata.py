@@ -127,9 +127,7 @@ class _StrictReader(MetadataDeserializer):
             _require_strict_envelope(plain)
             signed = copy.deepcopy(plain["signed"])
             metadata = Metadata[Any].from_dict(plain)
-            # The signature is verified over what was understood; a time in other words would be another file under it.
-            if metadata.signed.to_dict() != signed:
-                raise ValueError("it is not written as it was signed")
+            _require_as_written(metadata.signed, signed)
             return metadata
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
@@ -151,6 +149,12 @@ def _require_strict_envelope(envelope: dict[str, Any]) -> None:
     for signature in envelope["signatures"]:
         if _KEY_ID.fullmatch(signature["keyid"]) is None or _HEX.fullmatch(signature["sig"]) is None:
             raise ValueError("a signature or key id is not lower-case hexadecimal")
+
+
+def _require_as_written(understood: Signed, written: dict[str, Any]) -> None:
+    # The signature is verified over what was understood; a time in other letters would be another file under it.
+    if understood.to_dict() != written:
+        raise ValueError("it is not written as it was signed")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
