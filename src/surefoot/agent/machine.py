@@ -52,10 +52,14 @@ from surefoot.agent.signals import (
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
 from surefoot.model.assignment import AssignmentId
+from surefoot.model.digest import Digest
 from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
+
+_OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
+"""Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
 
 Step = tuple[State, tuple[Effect, ...]]
 
@@ -111,7 +115,8 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     # The bootloader gave up a committed release: what runs now is what was kept in the other slot.
     assert state.fallback is not None  # noqa: S101  # the only caller has looked
     data = {"reason": "bootloader_fallback", "from": state.running.version, "to": state.fallback.version}
-    after = structs.replace(state, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
+    spoiled = _spoiled(state, state.running.hash)
+    after = structs.replace(spoiled, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
     return after, (
         Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
         Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data),
@@ -445,7 +450,12 @@ def _back_by_bootloader(state: State) -> Step:
     return after, (_emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=attempt.reason, by="bootloader"), *effects)
 
 
+def _spoiled(state: State, image: Digest) -> State:
+    return structs.replace(state, failed=image, failed_trials=state.failed_trials + 1 if state.failed == image else 1)
+
+
 def _rolled_back(state: State) -> Step:
     attempt = _attempt(state)
-    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    before = _spoiled(state, attempt.hash) if attempt.reason in _OF_THE_IMAGE else state
+    after = structs.replace(before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
     return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())

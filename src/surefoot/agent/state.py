@@ -73,6 +73,8 @@ class State(Record, frozen=True, kw_only=True):
         etag: What the server last answered, to be named at the next poll.
         failures: Checks or effects that failed in a row.
         refused: The refusal last reported, so that it is reported once.
+        failed: The image that last turned out bad here, if any did.
+        failed_trials: How often in a row that one did, so that nobody can have a board boot it for ever.
     """
 
     phase: Phase = Phase.IDLE
@@ -87,6 +89,8 @@ class State(Record, frozen=True, kw_only=True):
     etag: str = ""
     failures: int = 0
     refused: str = ""
+    failed: Digest | None = None
+    failed_trials: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
