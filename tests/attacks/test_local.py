@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -136,7 +136,10 @@ def test_d28_a_state_folder_that_everybody_may_write_is_refused(
 
 def sockets_of(pid: int) -> set[int]:
     """Return the inodes of all sockets that a process has open."""
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink() and os.path.lexists(link)]
+    links: list[str] = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            links.append(str(link.readlink()))
     return {int(link[len("socket:[") : -1]) for link in links if link.startswith("socket:[")}
 
 
