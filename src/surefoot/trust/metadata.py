@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.exceptions import FormatError
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
@@ -118,9 +120,18 @@ class _StrictReader(MetadataDeserializer):
                 raw_data.decode("utf-8"), object_pairs_hook=_distinct, parse_float=_refuse_number, parse_constant=_refuse_number
             )
             _require_strict_signatures(plain["signatures"])
-            return Metadata.from_dict(plain)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            written = encode_canonical(plain["signed"])
+            metadata: Metadata[Any] = Metadata.from_dict(plain)
+            _require_canonical(written, metadata)
+            return metadata
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
+
+
+def _require_canonical(written: str | None, metadata: Metadata[Any]) -> None:
+    # What is verified is what was read: no spelling that a parser puts right (a small t in a date) may pass.
+    if written is None or written.encode() != metadata.signed_bytes:
+        raise ValueError("it is not in its one canonical form")
 
 
 def _material(key: Key) -> bytes:
