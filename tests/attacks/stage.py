@@ -309,6 +309,7 @@ class Stage:
         *,
         images: Mapping[str, Sending] | None = None,
         is_verified: bool = False,
+        is_outage: bool = False,
         polls: int = 4,
         recovers: bool = True,
     ) -> DeploymentEvent:
@@ -325,6 +326,7 @@ class Stage:
             images: What the server sends for images.
             is_verified: The metadata is genuine, and only the order or the image is refused: then the trusted folder does
                 move on, exactly to the files of the answer, and not further.
+            is_outage: There is no answer at all, and so nothing that could be refused for good: a restart tells it anew.
             polls: How often the attack is repeated.
             recovers: Whether to end with an honest update, which must succeed.
 
@@ -346,7 +348,7 @@ class Stage:
         assert replace(after, trusted=before.trusted) == before
         self.restart()
         self.poll(polls)
-        assert self.server.refusals()[already:] == [code], "a restart of the agent reported it again"
+        assert self.server.refusals()[already:] == [code] * (2 if is_outage else 1), "a restart of the agent reported it again"
         assert self.server.reports[-1].hash == before.found
         self.server.images = honest
         if recovers:

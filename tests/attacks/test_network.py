@@ -14,9 +14,11 @@ from surefoot.model.digest import digest_of
 from surefoot.model.errors import CorruptDownloadError, TransportError
 from surefoot.model.event import EventBatch
 from surefoot.model.slot import SlotName
+from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
 from tests.agent.loopback import Authority, Loopback, authority, http, loopback
 from tests.attacks.stage import IMAGE_BYTES, Stage
+from tests.trust.repositories import NOW
 
 REDIRECTS = ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
 
@@ -71,7 +73,7 @@ def test_d27_an_image_that_has_moved_is_not_fetched_from_there(
     origin: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str
 ) -> None:
     origin.will_answer(http(status, Location=elsewhere.url + "/image"))
-    downloader = Downloader(agent, SlotFiles(SimulatedFlash(), {SlotName.B: "b"}, 100))
+    downloader = Downloader(agent, SlotFiles(SimulatedFlash(), {SlotName.B: "b"}, 100), VirtualClock(NOW))
     with pytest.raises(TransportError, match=f"status {status[:3]}"):
         downloader.step(target(origin.url), 0, 5)
     assert (len(origin.requests), elsewhere.requests) == (1, [])
@@ -92,7 +94,7 @@ def test_d27_garbage_of_a_dead_origin_that_was_taken_over_stays_out_of_the_slot(
     flash = SimulatedFlash()
     slots = SlotFiles(flash, {SlotName.B: "b"}, 100)
     with pytest.raises((CorruptDownloadError, TransportError)):
-        Downloader(agent, slots).step(target(origin.url), 0, 5)
+        Downloader(agent, slots, VirtualClock(NOW)).step(target(origin.url), 0, 5)
     assert slots.writer(SlotName.B).size() == 0
 
 

@@ -3,8 +3,10 @@
 
 import asyncio
 import gzip
+import json
 import logging
 import socket
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from surefoot.cli.main import main
 from surefoot.model.digest import Digest, digest_of, hex_of
 from surefoot.server.api.http import TooLargeError
 from surefoot.server.api.operator import _fill
@@ -207,3 +210,28 @@ def test_s16_the_same_publication_twice_changes_nothing_and_another_of_its_versi
     assert server.call("POST", "releases", other).status == 400
     shown = server.call("GET", "releases/thermostat/3.0.0").json()
     assert shown["hash"] == again.json()["hash"]
+
+
+# --- D22 on the server's side: names become folders and files here --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a\0b", "CON", "a" * 300, "r\u0435lease", "", "."])
+@pytest.mark.parametrize("field", ["product", "version", "build_id"])
+def test_d22_a_release_with_a_strange_name_is_not_published(server: Running, field: str, name: str) -> None:
+    if field == "build_id" and name == "CON":
+        name = "C:\\CON"  # a build id may have capitals, and is part of no path
+    request = server.signed("4.0.0", b"the fourth")
+    index = {**json.loads(b64decode(request["index"])), field: name}
+    before = sorted(path for path in server.data.rglob("*") if "surefoot.db" not in path.name)
+    answer = server.call("POST", "releases", {**request, "index": b64encode(json.dumps(index).encode()).decode()})
+    assert code_of(answer) == (400, "bad_format")
+    assert sorted(path for path in server.data.rglob("*") if "surefoot.db" not in path.name) == before
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "CON", "a" * 300, "r\u0435lease", "", ".", "root", "a/b"])
+def test_d22_a_product_with_a_strange_name_gets_no_key(tmp_path: Path, name: str) -> None:
+    words = ["--keys", str(tmp_path / "keys")]
+    assert main(["trust", "init", *words, "--data", str(tmp_path / "data"), "--product", "thermostat"]) == 0
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["trust", "add-product", name, *words]) == 2
+    assert sorted(tmp_path.rglob("*")) == before

@@ -166,7 +166,7 @@ class Runner:
         self.state = self.parts.journal.state
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
-        self.downloader = Downloader(self.parts.server, self.parts.slots)
+        self.downloader = Downloader(self.parts.server, self.parts.slots, self.parts.clock)
 
     def run(self) -> None:
         """Run until the board stops.
@@ -323,7 +323,8 @@ class Runner:
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
             target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
-            received = self.downloader.step(target, attempt.received, effect.until)
+            left = parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s) - self._now()
+            received = self.downloader.step(target, attempt.received, effect.until, within_s=left.total_seconds())
         except InterruptedDownloadError as error:
             _LOG.info("download interrupted at %d of %d bytes: %s", error.received, attempt.size, error.message)
             return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)

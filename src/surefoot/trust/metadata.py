@@ -9,7 +9,6 @@
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
 
-import copy
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.exceptions import FormatError
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
@@ -125,12 +126,18 @@ class _StrictReader(MetadataDeserializer):
                 parse_constant=_refuse_number,
             )
             _require_strict_envelope(plain)
-            signed = copy.deepcopy(plain["signed"])
-            metadata = Metadata[Any].from_dict(plain)
-            _require_as_written(metadata.signed, signed)
+            written = encode_canonical(plain["signed"])
+            metadata: Metadata[Any] = Metadata.from_dict(plain)
+            _require_canonical(written, metadata)
             return metadata
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
+
+
+def _require_canonical(written: str | None, metadata: Metadata[Any]) -> None:
+    # What is verified is what was read: no spelling that a parser puts right (a small t in a date) may pass.
+    if written is None or written.encode() != metadata.signed_bytes:
+        raise ValueError("it is not in its one canonical form")
 
 
 def _material(key: Key) -> bytes:
@@ -149,12 +156,6 @@ def _require_strict_envelope(envelope: dict[str, Any]) -> None:
     for signature in envelope["signatures"]:
         if _KEY_ID.fullmatch(signature["keyid"]) is None or _HEX.fullmatch(signature["sig"]) is None:
             raise ValueError("a signature or key id is not lower-case hexadecimal")
-
-
-def _require_as_written(understood: Signed, written: dict[str, Any]) -> None:
-    # The signature is verified over what was understood; a time in other letters would be another file under it.
-    if understood.to_dict() != written:
-        raise ValueError("it is not written as it was signed")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ The order of checks; the first that fails ends the round and nothing of it becom
 2. Director timestamp: signature, for this device, version not lower than the trusted one, unexpired.
 3. Director snapshot: length and hash as the timestamp says, signature, for this device, no file missing or going back.
 4. Director targets: version as the snapshot says, signature, unexpired, no delegations, for this device, at most one entry,
-   and that entry for this device.
+   and that entry for this device. All four files must still be valid when the timestamp says that it was issued: the device's
+   time floor grows with that instant, and an online key must not lift it past what people signed.
 5. Nothing ordered: done. An empty signed list is an order too.
 6. Image repository: the same checks from its root to the delegated role that may speak for the path.
 7. Both say the same of the image: path, length, hashes and must-match block, in canonical form.
@@ -120,6 +121,10 @@ def verify(*, director: Files, image: Files, fetched_director: Files, fetched_im
     directed = refresh(load(director, device_id=device_id), fetched_director, now)
     entry = _only_entry(directed, device_id)
     issued_at, fresh_until = _issued_at(directed), _fresh_until(directed)
+    # A board without a clock has just learnt the time; what had expired by then is as good as expired now.
+    now = max(now, issued_at)
+    if now >= fresh_until:
+        raise ExpiredError(f"A file of the director expired at {fresh_until:%Y-%m-%d %H:%M:%S} UTC, before its timestamp.json was issued.")
     if entry is None:
         return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at, fresh_until=fresh_until)
     imaged, listed = find_target(refresh(load(image), fetched_image, now), fetched_image, entry.path, now)
@@ -330,8 +335,7 @@ def _issued_at(directed: Trusted) -> datetime:
         raise MetadataError("The director's timestamp.json does not say when it was issued.") from error
     if issued_at > directed.timestamp.expires:
         raise MetadataError("The director's timestamp.json was issued after its own expiry.")
-    # The device's time floor grows with this: an online key must not lift it past what people signed.
-    return min(issued_at, directed.root.expires)
+    return issued_at
 
 
 def _fresh_until(directed: Trusted) -> datetime:
