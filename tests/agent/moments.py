@@ -33,6 +33,7 @@ from surefoot.model.wire import PollAnswer, PollMetadata
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 FLOOR = utc_text(NOW)
+FRESH = utc_text(NOW + timedelta(hours=24))
 POLICY = Policy()
 A, B = SlotName.A, SlotName.B
 SIZE = 1000
@@ -82,7 +83,7 @@ def attempt(**changes: object) -> Attempt:
 
 
 def state(phase: Phase = Phase.IDLE, **changes: object) -> State:
-    facts: dict[str, Any] = {"slot": A, "running": release("1.0.0"), "release_counter": 1, "time_floor": FLOOR}
+    facts: dict[str, Any] = {"slot": A, "running": release("1.0.0"), "release_counter": 1, "time_floor": FLOOR, "fresh_until": FRESH}
     return State(phase=phase, **(facts | changes))
 
 
@@ -104,14 +105,28 @@ def booted(slot: SlotName = A, *, primary: SlotName | None = None, other: SlotSt
 
 
 def accepted(assignment: int = 1, **changes: object) -> Accepted:
-    facts: dict[str, Any] = {"now": NOW, "etag": "2", "time_floor": FLOOR, "next_poll_s": 300, "order": order(assignment)}
+    facts: dict[str, Any] = {
+        "now": NOW,
+        "etag": "2",
+        "time_floor": FLOOR,
+        "fresh_until": FRESH,
+        "next_poll_s": 300,
+        "order": order(assignment),
+    }
     facts |= {"size": SIZE, "hash": WANTED, "urls": ["https://server/x"]}
     return Accepted(**(facts | changes))
 
 
 def rejected(assignment: int = 1, code: str = "no_space") -> Rejected:
     return Rejected(
-        now=NOW, etag="2", time_floor=FLOOR, next_poll_s=300, assignment_id=AssignmentId(assignment), code=code, message="It is too large."
+        now=NOW,
+        etag="2",
+        time_floor=FLOOR,
+        fresh_until=FRESH,
+        next_poll_s=300,
+        assignment_id=AssignmentId(assignment),
+        code=code,
+        message="It is too large.",
     )
 
 
@@ -124,7 +139,7 @@ WOKE = Woke(now=NOW)
 UNCHANGED = Unchanged(now=NOW, next_poll_s=300)
 ANSWERED = Answered(now=NOW, answer=ANSWER, etag="2")
 CHECK_FAILED = CheckFailed(now=NOW, code="transport", message="Nobody answers.")
-NOTHING = Nothing(now=NOW, etag="2", time_floor=FLOOR, next_poll_s=300)
+NOTHING = Nothing(now=NOW, etag="2", time_floor=FLOOR, fresh_until=FRESH, next_poll_s=300)
 REFUSED = Refused(now=NOW, code="bad_signature", message="It is not signed.")
 CORRUPT = Corrupt(now=NOW, code="corrupt_download", message="Other bytes.")
 ACTIVATED = Activated(now=NOW)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError, Response
+from surefoot.agent.download import MIN_PROGRESS_BYTES, PATIENCE_S, Downloader, DownloadTarget, InterruptedDownloadError, Response
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.storage import read_file
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError
 from surefoot.model.slot import SlotName
+from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 
 B = SlotName.B
@@ -75,6 +76,23 @@ class Peer:
             raise TransportError("The connection was reset.")
 
 
+@dataclass(slots=True)
+class SlowPeer:
+    """A server that sends the image at some rate, one small piece a time."""
+
+    clock: VirtualClock
+    bytes_per_s: float
+    chunk: int = 100
+
+    def open(self, url: str, offset: int) -> Response:  # noqa: ARG002  # the port's
+        return Response(status=206, start=offset, total=len(IMAGE), chunks=self._chunks(offset), close=lambda: None)
+
+    def _chunks(self, start: int) -> Iterator[bytes]:
+        for begin in range(start, len(IMAGE), self.chunk):
+            self.clock.sleep(self.chunk / self.bytes_per_s)
+            yield IMAGE[begin : begin + self.chunk]
+
+
 class DeadPeer:
     def open(self, url: str, offset: int) -> Response:
         raise TransportError(f"{url} cannot be reached from {offset}.")
@@ -94,7 +112,7 @@ def in_tenths(downloader: Downloader, received: int = 0) -> Iterator[int]:
 def test_an_image_arrives_in_steps_over_one_connection() -> None:
     flash, peer = SimulatedFlash(), Peer()
     slots = slots_on(flash)
-    assert len(list(in_tenths(Downloader(peer, slots)))) == 10
+    assert len(list(in_tenths(Downloader(peer, slots, VirtualClock())))) == 10
     assert peer.asked == [(URL, 0)]
     assert peer.connections == 0
     slots.verify(B, TARGET.size, TARGET.hash)
@@ -102,7 +120,7 @@ def test_an_image_arrives_in_steps_over_one_connection() -> None:
 
 def test_what_a_step_returns_is_durable() -> None:
     flash = SimulatedFlash()
-    downloader = Downloader(Peer(), slots_on(flash))
+    downloader = Downloader(Peer(), slots_on(flash), VirtualClock())
     received = downloader.step(TARGET, 0, 10_001)
     assert received == 10_001
     assert read_file(flash.power_cycle(Damage.LOST), SLOT) == IMAGE[:10_001]
@@ -110,51 +128,51 @@ def test_what_a_step_returns_is_durable() -> None:
 
 def test_bytes_are_written_in_whole_blocks() -> None:
     flash = SimulatedFlash()
-    Downloader(Peer(chunk=777), slots_on(flash)).step(TARGET, 0, TARGET.size)
+    Downloader(Peer(chunk=777), slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size)
     writes = [line.split("+")[1] for line in flash.log if " write " in line]
     assert writes == ["4096"] * (TARGET.size // 4096) + [str(TARGET.size % 4096)]
 
 
 def test_another_process_goes_on_where_the_first_stopped() -> None:
     flash, peer = SimulatedFlash(), Peer()
-    received = Downloader(peer, slots_on(flash)).step(TARGET, 0, 20_000)
-    assert Downloader(peer, slots_on(flash)).step(TARGET, received, TARGET.size) == TARGET.size
+    received = Downloader(peer, slots_on(flash), VirtualClock()).step(TARGET, 0, 20_000)
+    assert Downloader(peer, slots_on(flash), VirtualClock()).step(TARGET, received, TARGET.size) == TARGET.size
     assert [offset for _, offset in peer.asked] == [0, 20_000]
     assert read_file(flash, SLOT) == IMAGE
 
 
 def test_a_finished_download_is_checked_again_without_asking_anybody() -> None:
     flash = SimulatedFlash()
-    Downloader(Peer(), slots_on(flash)).step(TARGET, 0, TARGET.size)
-    assert Downloader(DeadPeer(), slots_on(flash)).step(TARGET, TARGET.size, TARGET.size) == TARGET.size
+    Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size)
+    assert Downloader(DeadPeer(), slots_on(flash), VirtualClock()).step(TARGET, TARGET.size, TARGET.size) == TARGET.size
 
 
 def test_a_changed_prefix_is_found_at_the_end_and_discarded() -> None:
     flash = SimulatedFlash()
-    received = Downloader(Peer(), slots_on(flash)).step(TARGET, 0, 20_000)
+    received = Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, 0, 20_000)
     flash.open(SLOT).write_at(5, b"!")
     with pytest.raises(CorruptDownloadError, match="and not the signed"):
-        Downloader(Peer(), slots_on(flash)).step(TARGET, received, TARGET.size)
+        Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, received, TARGET.size)
     assert read_file(flash, SLOT) == b""
 
 
 def test_a_prefix_that_is_gone_is_corrupt() -> None:
     flash = SimulatedFlash()
     with pytest.raises(CorruptDownloadError, match="lost bytes"):
-        Downloader(Peer(), slots_on(flash)).step(TARGET, 20_000, TARGET.size)
+        Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, 20_000, TARGET.size)
 
 
 def test_what_an_earlier_larger_image_left_is_cut_off() -> None:
     flash = SimulatedFlash()
     flash.open(SLOT, create=True).write_at(0, b"old" * 100_000)
-    Downloader(Peer(), slots_on(flash)).step(TARGET, 0, TARGET.size)
+    Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size)
     assert read_file(flash, SLOT) == IMAGE
 
 
 def test_a_broken_connection_names_what_is_durable() -> None:
     flash = SimulatedFlash()
     peer = Peer(breaks_after=[12_345])
-    downloader = Downloader(peer, slots_on(flash))
+    downloader = Downloader(peer, slots_on(flash), VirtualClock())
     with pytest.raises(InterruptedDownloadError) as caught:
         downloader.step(TARGET, 0, TARGET.size)
     assert caught.value.received == 12_345
@@ -164,19 +182,19 @@ def test_a_broken_connection_names_what_is_durable() -> None:
 
 def test_an_unreachable_peer_is_an_interruption_without_progress() -> None:
     with pytest.raises(InterruptedDownloadError, match="cannot be reached") as caught:
-        Downloader(DeadPeer(), slots_on(SimulatedFlash())).step(TARGET, 0, 5000)
+        Downloader(DeadPeer(), slots_on(SimulatedFlash()), VirtualClock()).step(TARGET, 0, 5000)
     assert (caught.value.received, caught.value.code) == (0, "transport")
 
 
 def test_no_url_is_a_refusal() -> None:
     target = DownloadTarget(urls=(), size=5, hash=digest_of(b"hello"), slot=B)
     with pytest.raises(RefusedDownloadError, match="no place"):
-        Downloader(Peer(), slots_on(SimulatedFlash())).step(target, 0, 5)
+        Downloader(Peer(), slots_on(SimulatedFlash()), VirtualClock()).step(target, 0, 5)
 
 
 def test_each_new_connection_tries_the_next_url() -> None:
     peer = Peer(breaks_after=[10, 10, 10])
-    downloader = Downloader(peer, slots_on(SimulatedFlash()))
+    downloader = Downloader(peer, slots_on(SimulatedFlash()), VirtualClock())
     target = DownloadTarget(urls=("one", "two"), size=TARGET.size, hash=TARGET.hash, slot=B)
     for received in (0, 10, 20):
         with pytest.raises(InterruptedDownloadError):
@@ -187,7 +205,7 @@ def test_each_new_connection_tries_the_next_url() -> None:
 def test_a_peer_that_ignores_ranges_is_listened_to_from_the_start() -> None:
     flash = SimulatedFlash()
     peer = Peer(ignores_ranges=True, breaks_after=[12_345])
-    downloader = Downloader(peer, slots_on(flash))
+    downloader = Downloader(peer, slots_on(flash), VirtualClock())
     with pytest.raises(InterruptedDownloadError):
         downloader.step(TARGET, 0, TARGET.size)
     assert downloader.step(TARGET, 12_345, TARGET.size) == TARGET.size
@@ -197,20 +215,20 @@ def test_a_peer_that_ignores_ranges_is_listened_to_from_the_start() -> None:
 @pytest.mark.parametrize("status", [204, 302, 408, 429, 500])
 def test_another_status_is_an_interruption(status: int) -> None:
     with pytest.raises(InterruptedDownloadError, match=f"status {status}"):
-        Downloader(Peer(status=status), slots_on(SimulatedFlash())).step(TARGET, 0, 5000)
+        Downloader(Peer(status=status), slots_on(SimulatedFlash()), VirtualClock()).step(TARGET, 0, 5000)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 416])
 def test_a_peer_that_will_not_give_the_image_refuses_it(status: int) -> None:
     with pytest.raises(RefusedDownloadError, match=f"status {status}"):
-        Downloader(Peer(status=status), slots_on(SimulatedFlash())).step(TARGET, 0, 5000)
+        Downloader(Peer(status=status), slots_on(SimulatedFlash()), VirtualClock()).step(TARGET, 0, 5000)
 
 
 def test_another_range_than_asked_for_is_an_interruption() -> None:
     flash = SimulatedFlash()
-    received = Downloader(Peer(), slots_on(flash)).step(TARGET, 0, 20_000)
+    received = Downloader(Peer(), slots_on(flash), VirtualClock()).step(TARGET, 0, 20_000)
     with pytest.raises(InterruptedDownloadError, match="from 19990 and not from 20000"):
-        Downloader(Peer(shift=10), slots_on(flash)).step(TARGET, received, TARGET.size)
+        Downloader(Peer(shift=10), slots_on(flash), VirtualClock()).step(TARGET, received, TARGET.size)
     assert read_file(flash, SLOT) == IMAGE[:20_000]
 
 
@@ -220,7 +238,7 @@ def test_other_bytes_are_discarded(body: bytes, *, states_total: bool) -> None:
     flash = SimulatedFlash()
     peer = Peer(body=body, states_total=states_total)
     with pytest.raises(CorruptDownloadError):
-        Downloader(peer, slots_on(flash)).step(TARGET, 0, TARGET.size)
+        Downloader(peer, slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size)
     assert read_file(flash, SLOT) == b""
     assert peer.connections == 0
 
@@ -231,7 +249,7 @@ def test_no_byte_past_the_size_is_written(chunk: int) -> None:
     image = IMAGE[:10_000]
     target = DownloadTarget(urls=(URL,), size=len(image), hash=digest_of(image), slot=B)
     with pytest.raises(CorruptDownloadError, match="more than 10000 bytes"):
-        Downloader(Peer(states_total=False, chunk=chunk), slots_on(flash)).step(target, 0, len(image))
+        Downloader(Peer(states_total=False, chunk=chunk), slots_on(flash), VirtualClock()).step(target, 0, len(image))
     written = [line.rsplit(" ", 1)[1].split("+") for line in flash.log if " write " in line]
     assert max(int(offset) + int(size) for offset, size in written) == 10_000
 
@@ -239,7 +257,7 @@ def test_no_byte_past_the_size_is_written(chunk: int) -> None:
 def test_a_body_that_ends_early_is_first_an_interruption_and_then_corrupt() -> None:
     flash = SimulatedFlash()
     peer = Peer(ends_after=[5000, 0], states_total=False)
-    downloader = Downloader(peer, slots_on(flash))
+    downloader = Downloader(peer, slots_on(flash), VirtualClock())
     with pytest.raises(InterruptedDownloadError, match="ended before the image") as caught:
         downloader.step(TARGET, 0, TARGET.size)
     assert caught.value.received == 5000
@@ -252,26 +270,26 @@ def test_trouble_after_the_last_byte_does_not_matter() -> None:
     flash = SimulatedFlash()
     body = IMAGE + b"never sent"
     peer = Peer(body=body, states_total=False, breaks_after=[len(IMAGE)])
-    assert Downloader(peer, slots_on(flash)).step(TARGET, 0, TARGET.size) == TARGET.size
+    assert Downloader(peer, slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size) == TARGET.size
 
 
 def test_an_image_larger_than_the_slot_is_refused_before_anything_is_written() -> None:
     flash = SimulatedFlash()
     with pytest.raises(SpaceError, match=f"{len(IMAGE)} bytes, slot b holds 1000"):
-        Downloader(Peer(), slots_on(flash, capacity_bytes=1000)).step(TARGET, 0, TARGET.size)
+        Downloader(Peer(), slots_on(flash, capacity_bytes=1000), VirtualClock()).step(TARGET, 0, TARGET.size)
     assert flash.operations == 0
 
 
 def test_a_full_disk_ends_the_download_and_the_connection() -> None:
     flash, peer = SimulatedFlash(capacity_bytes=20_000), Peer()
     with pytest.raises(SpaceError):
-        Downloader(peer, slots_on(flash)).step(TARGET, 0, TARGET.size)
+        Downloader(peer, slots_on(flash), VirtualClock()).step(TARGET, 0, TARGET.size)
     assert peer.connections == 0
 
 
 def test_discarding_empties_the_slot_and_starts_anew() -> None:
     flash, peer = SimulatedFlash(), Peer()
-    downloader = Downloader(peer, slots_on(flash))
+    downloader = Downloader(peer, slots_on(flash), VirtualClock())
     downloader.step(TARGET, 0, 20_000)
     downloader.discard(B)
     assert read_file(flash.power_cycle(Damage.LOST), SLOT) == b""
@@ -280,7 +298,7 @@ def test_discarding_empties_the_slot_and_starts_anew() -> None:
 
 def test_another_image_replaces_the_one_under_way() -> None:
     flash, peer = SimulatedFlash(), Peer(states_total=False)
-    downloader = Downloader(peer, slots_on(flash))
+    downloader = Downloader(peer, slots_on(flash), VirtualClock())
     downloader.step(TARGET, 0, 20_000)
     small = DownloadTarget(urls=(URL,), size=100, hash=digest_of(IMAGE[:100]), slot=B)
     peer.body = IMAGE[:100]
@@ -292,7 +310,7 @@ def test_another_image_replaces_the_one_under_way() -> None:
 def test_an_empty_image_is_an_empty_slot() -> None:
     flash = SimulatedFlash()
     target = DownloadTarget(urls=(), size=0, hash=digest_of(b""), slot=B)
-    assert Downloader(DeadPeer(), slots_on(flash)).step(target, 0, 0) == 0
+    assert Downloader(DeadPeer(), slots_on(flash), VirtualClock()).step(target, 0, 0) == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -308,7 +326,7 @@ def test_any_chunks_breaks_and_steps_end_in_the_image(
 ) -> None:
     flash = SimulatedFlash()
     peer = Peer(chunk=chunk, breaks_after=breaks, ignores_ranges=ignores_ranges, states_total=states_total)
-    downloader, received = Downloader(peer, slots_on(flash)), 0
+    downloader, received = Downloader(peer, slots_on(flash), VirtualClock()), 0
     while received < TARGET.size:
         before = received
         try:
@@ -323,14 +341,54 @@ def test_any_chunks_breaks_and_steps_end_in_the_image(
 @pytest.mark.parametrize("damage", Damage)
 def test_a_cut_at_every_operation_is_resumed_from_the_last_step(damage: Damage) -> None:
     whole = SimulatedFlash()
-    list(in_tenths(Downloader(Peer(), slots_on(whole))))
+    list(in_tenths(Downloader(Peer(), slots_on(whole), VirtualClock())))
     for cut_at in range(1, whole.operations + 1):
         flash = SimulatedFlash()
         flash.cut_at, flash.cut_in_half = cut_at, cut_at % 2 == 0
         received = 0
         with suppress(PowerCut):
-            for received in in_tenths(Downloader(Peer(), slots_on(flash))):  # noqa: B007  # the last one is wanted
+            for received in in_tenths(Downloader(Peer(), slots_on(flash), VirtualClock())):  # noqa: B007  # the last one is wanted
                 pass
         after = flash.power_cycle(damage, seed=cut_at)
-        list(in_tenths(Downloader(Peer(), slots_on(after)), received))
+        list(in_tenths(Downloader(Peer(), slots_on(after), VirtualClock()), received))
         assert read_file(after, SLOT) == IMAGE, after.log
+
+
+# --- peers that are slow ----------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_drips_is_left_and_what_came_is_kept() -> None:
+    flash, clock = SimulatedFlash(), VirtualClock()
+    with pytest.raises(InterruptedDownloadError, match=r"too slow: 1[0-9]{2} bytes") as raised:
+        Downloader(SlowPeer(clock, bytes_per_s=1, chunk=1), slots_on(flash), clock).step(TARGET, 0, TARGET.size)
+    assert raised.value.received == int(clock.monotonic()) == PATIENCE_S + 1
+    assert read_file(flash, SLOT) == IMAGE[: raised.value.received]
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "is_enough"), [(MIN_PROGRESS_BYTES / PATIENCE_S * 1.02, True), (MIN_PROGRESS_BYTES / PATIENCE_S * 0.98, False)]
+)
+def test_a_peer_need_only_be_so_fast(bytes_per_s: float, *, is_enough: bool) -> None:
+    clock = VirtualClock()
+    downloader = Downloader(SlowPeer(clock, bytes_per_s), slots_on(SimulatedFlash()), clock)
+    if is_enough:
+        assert downloader.step(TARGET, 0, TARGET.size) == TARGET.size
+        return
+    with pytest.raises(InterruptedDownloadError, match="too slow"):
+        downloader.step(TARGET, 0, TARGET.size)
+
+
+def test_what_the_device_does_with_the_bytes_is_not_the_peers_fault() -> None:
+    clock = VirtualClock()
+    received, downloader = 0, Downloader(Peer(), slots_on(SimulatedFlash()), clock)
+    while received < TARGET.size:
+        received = downloader.step(TARGET, received, received + 10_000)
+        clock.sleep(1000)
+
+
+def test_a_step_ends_when_its_time_is_over_however_fast_the_peer_is() -> None:
+    clock = VirtualClock()
+    downloader = Downloader(SlowPeer(clock, bytes_per_s=1000), slots_on(SimulatedFlash()), clock)
+    with pytest.raises(InterruptedDownloadError, match="time for the image is over") as raised:
+        downloader.step(TARGET, 0, TARGET.size, within_s=10)
+    assert 10_000 <= raised.value.received <= 10_200

@@ -34,7 +34,7 @@ from surefoot.agent.signals import (
 )
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.model.event import EventType
-from surefoot.model.record import from_json, to_json
+from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.model.slot import SlotState
 from tests.agent.moments import (
     ACTIVATED,
@@ -409,3 +409,15 @@ def test_every_event_of_an_attempt_names_it(example: tuple[State, Event, Phase])
     for effect in effects:
         if isinstance(effect, Emit) and before.attempt is not None:
             assert effect.assignment_id == order().assignment_id
+
+
+def test_nothing_new_is_believed_only_while_what_the_director_signed_is_fresh() -> None:
+    fresh = state(P.CHECKING, etag="7")
+    assert step(fresh, UNCHANGED, POLICY) == (anew(fresh, P.IDLE), (Wait(seconds=300),))
+    for frozen in (structs.replace(fresh, fresh_until=utc_text(NOW)), structs.replace(fresh, fresh_until="")):
+        after, effects = step(frozen, UNCHANGED, POLICY)
+        assert (after.etag, after.refused) == ("", "expired"), "the next poll asks for everything"
+        assert [effect.data.get("refused") for effect in effects if isinstance(effect, Emit)] == [None, "expired"]
+        again, effects = step(anew(after, P.CHECKING), UNCHANGED, POLICY)
+        assert effects == (Wait(seconds=2),), "it is told once"
+        assert kept(again) == kept(after), "and written once"

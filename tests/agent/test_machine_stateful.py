@@ -45,7 +45,7 @@ from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json
 from surefoot.model.slot import SlotName, SlotState
-from tests.agent.moments import ANSWER, FLOOR, NOW, A, B, accepted, interrupted, order, probed, rejected, release, state
+from tests.agent.moments import ANSWER, FLOOR, FRESH, NOW, A, B, accepted, interrupted, order, probed, rejected, release, state
 
 POLICY = Policy(settle_s=2, trial_s=20, max_boots=3)
 TRIES = 3
@@ -280,7 +280,7 @@ class BoardAndServer(RuleBasedStateMachine):
             case "board", _:
                 return self._failed("no_space")
             case _, None:
-                return Nothing(now=self.now, etag=etag, time_floor=FLOOR, next_poll_s=300)
+                return Nothing(now=self.now, etag=etag, time_floor=FLOOR, fresh_until=FRESH, next_poll_s=300)
             case "late", (assignment, _):
                 return replace(rejected(assignment), now=self.now, etag=etag)
             case _, (assignment, digest):

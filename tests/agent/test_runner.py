@@ -31,6 +31,7 @@ from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import Behaviour, Rebooting, SketchedProgram, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
+from surefoot.trust.repository import refresh
 from tests.powerfail.pocket import CAPACITY, FACTORY, IMAGE_BYTES, Plan, PocketServer, PocketWorld
 from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
 
@@ -294,6 +295,7 @@ def test_an_order_that_is_void_by_the_directors_own_time_is_rejected_without_a_c
     wanted = manifest("1.1.0", content)
     repositories.release(wanted)
     repositories.now = NOW + timedelta(hours=25)
+    repositories.image |= refresh(repositories.image, repositories.online, repositories.now)
     repositories.order(wanted, order=order_for(DEVICE, wanted, 1, NOW))
     it = story(Plan(repositories=repositories, wanted=wanted, content=content), start=EPOCH)
     it.run()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib.signer import CryptoSigner, Key, Signature
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from surefoot.model.errors import MetadataError, SignatureError, TrustError
@@ -143,3 +144,46 @@ def test_a_file_expires_in_whole_seconds_and_is_half_spent_in_the_middle(role: s
         signed = Targets(expires=until)
         assert not is_half_spent(signed, life[role], NOW + life[role] / 2 - timedelta(seconds=1))
         assert is_half_spent(signed, life[role], NOW + life[role] / 2)
+
+
+@pytest.mark.parametrize("spelling", [str.lower, lambda text: text.replace("-0", "-"), lambda text: text.replace("T0", "T")])
+def test_a_date_that_only_a_kind_parser_would_take_is_refused(spelling: Callable[[str], str]) -> None:
+    soon = sign_with(Metadata(Timestamp(expires=NOW.replace(month=1, day=5, hour=4))), [generate()])
+    read(soon, Timestamp, name="x")
+    kind = edited(soon, lambda plain: plain["signed"].update(expires=spelling(plain["signed"]["expires"])))
+    with pytest.raises(MetadataError):
+        read(kind, Timestamp, name="x")
+
+
+def twice(data: bytes, key: Key, alias: str, role: str) -> bytes:
+    """Return a root that lists a key of a role under another name as well, written in another way."""
+
+    def list_again(plain: dict[str, Any]) -> None:
+        entry = key.to_dict()
+        entry["keyval"] = {"public": "\n" + entry["keyval"]["public"].rstrip()}
+        plain["signed"]["keys"][alias] = entry
+        plain["signed"]["roles"][role]["keyids"].append(alias)
+
+    return edited(data, list_again)
+
+
+def test_one_key_under_two_ids_counts_once() -> None:
+    one, other = WORLD.targets
+    root = read(twice(ROOT, one.public_key, "0123456789abcdef", "targets"), Root, name="root.json").signed
+    metadata = read(WORLD.image["targets.json"], Targets, name="targets.json")
+    signature = one.sign(metadata.signed_bytes)
+    metadata.signatures = {one.public_key.keyid: signature, "0123456789abcdef": Signature("0123456789abcdef", signature.signature)}
+    with pytest.raises(SignatureError, match="1 of the 2 keys"):
+        verified(metadata.to_bytes(), Targets, root, "targets", name="targets.json")
+    metadata.signatures[other.public_key.keyid] = other.sign(metadata.signed_bytes)
+    assert verified(metadata.to_bytes(), Targets, root, "targets", name="targets.json").version == 1
+
+
+def test_keys_of_the_other_kind_are_counted_too() -> None:
+    keys = [CryptoSigner.generate_ed25519() for _ in range(2)]
+    root = Root()
+    for signer in keys:
+        root.add_key(signer.public_key, "timestamp")
+    root.roles["timestamp"].threshold = 2
+    data = sign_with(Metadata(Timestamp()), keys)
+    assert verified(data, Timestamp, root, "timestamp", name="timestamp.json").version == 1

@@ -258,14 +258,31 @@ def test_one_timestamp_version_with_two_contents_is_refused(world: World) -> Non
         world.device.meets({**world.director_answer(), "timestamp.json": other}, world.image_answer())
 
 
-def test_an_online_key_cannot_lift_the_clock_past_what_people_signed(world: World) -> None:
-    def far_ahead(signed: dict[str, Any]) -> None:
-        signed.update(issued_at="2099-01-01T00:00:00Z", expires="2099-01-02T00:00:00Z")
+@pytest.mark.parametrize(
+    ("issued_at", "is_believed"), [("2026-11-30T07:59:59Z", True), ("2026-11-30T08:00:00Z", False), ("2099-01-01T00:00:00Z", False)]
+)
+def test_an_online_key_cannot_lift_the_clock_past_what_the_director_signed_besides(
+    world: World, issued_at: str, *, is_believed: bool
+) -> None:
+    def ahead(signed: dict[str, Any]) -> None:
+        signed.update(issued_at=issued_at, expires="2099-01-02T00:00:00Z")
 
-    view = world.views[DEVICE]
-    lifted = edited(view.timestamp, [world.director.timestamp], far_ahead)
-    verdict = world.device.meets({**world.director_answer(), "timestamp.json": lifted}, world.image_answer())
-    assert verdict.issued_at == NOW + timedelta(days=365)
+    world.order(None)
+    lifted = edited(world.views[DEVICE].timestamp, [world.director.timestamp], ahead)
+    answer = {**world.director_answer(), "timestamp.json": lifted}
+    if is_believed:
+        verdict = world.device.meets(answer, {})
+        assert (verdict.issued_at, verdict.fresh_until) == (NOW + timedelta(days=7, seconds=-1), NOW + timedelta(days=7))
+        return
+    with pytest.raises(ExpiredError, match="before its timestamp"):
+        world.device.meets(answer, {})
+
+
+def test_what_the_image_repository_let_expire_before_the_director_spoke_is_refused_without_a_clock(world: World) -> None:
+    old = world.image_answer()
+    world.views[DEVICE] = refresh_view(world.views[DEVICE], None, world.director, NOW + timedelta(hours=25))
+    with pytest.raises(ExpiredError):
+        world.device.meets(world.director_answer(), old, NOW)
 
 
 @pytest.mark.parametrize("issued_at", ["2026-11-25T00:00:00Z", "9999-12-31T23:59:59-23:00", "yesterday"])

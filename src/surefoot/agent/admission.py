@@ -9,6 +9,7 @@ from datetime import datetime
 
 from surefoot.agent.state import State
 from surefoot.model.errors import (
+    FailedHereError,
     InvalidInput,
     MetadataError,
     OrderVoidError,
@@ -20,6 +21,8 @@ from surefoot.model.manifest import MustMatch
 from surefoot.model.record import parse_utc
 from surefoot.model.version import is_in_range, may_revert, parse
 from surefoot.trust.verify import Ordered
+
+_MAX_TRIALS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
     Raises:
         WrongHardwareError: Made for other hardware, or needs a newer bootloader.
         VersionRegressionError: Version, release counter or data format forbid going there from here.
+        FailedHereError: The image failed its trial here too often to be tried again.
         OrderVoidError: It should have been started earlier.
         SpaceError: The image is larger than a slot.
         MetadataError: A rule of the release cannot be read; doubt holds.
@@ -50,6 +54,8 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
     try:
         _require_fit(ordered.must_match, board)
         _require_version(ordered.must_match, state)
+        if state.failed == ordered.hash and state.failed_trials >= _MAX_TRIALS:
+            raise FailedHereError(f"This device fell back from the image {state.failed_trials} times.")
         if now > parse_utc(ordered.order.start_before):
             raise OrderVoidError(f"The order was to be started before {ordered.order.start_before}.")
         if ordered.size > board.slot_capacity_bytes:

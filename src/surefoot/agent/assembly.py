@@ -8,6 +8,7 @@ Layout below the storage root: ``boot.json`` (bootloader), ``slots/a.img`` and `
 import logging
 import os
 import secrets
+import stat
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -92,10 +93,17 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
 
 
 def storage_root(config: Config, folder: Path) -> Path:
-    """Return the folder of everything that a board keeps; ``InvalidInput`` when there is none."""
+    """Return the folder of everything that a board keeps.
+
+    Raises:
+        InvalidInput: There is none, or everybody may write there: then what the agent remembers is anybody's to forge.
+    """
     root = folder / config.storage.root
     if not root.is_dir():
         raise InvalidInput(f"The storage root {root} is not a folder.", hint="Make it, or name another in agent.toml.")
+    for path in (root, root / DATA):
+        if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
+            raise InvalidInput(f"Everybody may write in {path}.", hint=f"Run 'chmod o-w {path}'.")
     return root
 
 

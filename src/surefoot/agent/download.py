@@ -4,16 +4,19 @@
 - What a step returns, or an interruption names as received, is durable; nothing else counts.
 - Bytes are hashed as they are written. Those written by another process are hashed again from the slot.
 - No byte past the signed size is written, and a peer that sends one is refused.
+- Who sends less than ``MIN_PROGRESS_BYTES`` in ``PATIENCE_S`` is left, and so is anybody once the attempt's time is over.
 - Bytes that turn out wrong are discarded before the error is raised.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
+from surefoot.agent.clock import Clock
 from surefoot.agent.storage import File
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError
@@ -21,6 +24,10 @@ from surefoot.model.slot import SlotName
 
 BLOCK = 4096
 """Bytes are written in multiples of this, but for the last of a step."""
+
+MIN_PROGRESS_BYTES = 64 * 1024
+PATIENCE_S = 120.0
+"""How long a peer may be waited for in all until that many bytes are here; what the device does with them does not count."""
 
 _REHASH_BYTES = 64 * 1024
 _LATER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -100,26 +107,28 @@ class DownloadTarget:
 class Downloader:
     """Streams one image at a time; the connection stays open between steps."""
 
-    def __init__(self, source: ByteSource, slots: Slots) -> None:
-        """Fetch from ``source`` into ``slots``."""
+    def __init__(self, source: ByteSource, slots: Slots, clock: Clock) -> None:
+        """Fetch from ``source`` into ``slots``; ``clock`` says who is too slow."""
         self._source = source
         self._slots = slots
+        self._clock = clock
         self._attempts = 0
         self._session: _Session | None = None
 
-    def step(self, target: DownloadTarget, received: int, until: int) -> int:
+    def step(self, target: DownloadTarget, received: int, until: int, *, within_s: float = math.inf) -> int:
         """Download the bytes from ``received`` up to ``until``; durable on return.
 
         Args:
             target: What to download; another one than last time ends the open connection.
             received: What the step before returned or named; 0 to start anew.
             until: Where to stop; the size of the image if it is less.
+            within_s: How long it may take in all, in seconds.
 
         Returns:
             How many bytes from the start are durable. When this is the size, their digest is the signed one.
 
         Raises:
-            InterruptedDownloadError: Connection trouble; it names what is durable.
+            InterruptedDownloadError: Connection trouble, or a peer that is too slow; it names what is durable.
             RefusedDownloadError: The peer will not give the image, or nobody says where it is.
             CorruptDownloadError: The bytes are not the signed ones, or the peer has fewer or more; the slot is empty now.
             SpaceError: The image is larger than the slot, or the disk is full.
@@ -128,6 +137,7 @@ class Downloader:
             message = f"The image has {target.size} bytes, slot {target.slot} holds {self._slots.capacity_bytes}."
             raise SpaceError(message, hint="Order a release that fits this device.")
         session = self._resume(target, received)
+        session.pace.until_s = self._clock.monotonic() + within_s
         # Whatever goes wrong, the next step reads the slot again and believes nothing this process remembers.
         with ExitStack() as on_failure:
             on_failure.callback(session.close)
@@ -152,7 +162,7 @@ class Downloader:
             return session
         if session is not None:
             session.close()
-        session = _Session(target, self._slots.writer(target.slot))
+        session = _Session(target, self._slots.writer(target.slot), _Pace(self._clock))
         if not session.reread(received):
             self.discard(target.slot)
             raise CorruptDownloadError(f"Slot {target.slot} lost bytes that were downloaded.", hint=_AGAIN)
@@ -187,11 +197,40 @@ class Downloader:
 _AGAIN = "It is downloaded again from the start."
 
 
+class _Pace:
+    """How fast a peer sends, and until when it may; ``until_s`` is an instant of the monotonic clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.until_s = math.inf
+        self._clock = clock
+        self._arrived = 0
+        self._waited_s = 0.0
+
+    def restart(self) -> None:
+        """Begin anew with another connection."""
+        self._arrived, self._waited_s = 0, 0.0
+
+    def wait(self, chunks: Iterator[bytes], url: str) -> bytes | None:
+        """Return the next piece, ``None`` at the end; ``TransportError`` when those before it came too slowly."""
+        begun_s = self._clock.monotonic()
+        if self._waited_s > PATIENCE_S:
+            raise TransportError(f"{url} is too slow: {self._arrived} bytes in {self._waited_s:.0f} s.")
+        if begun_s > self.until_s:
+            raise TransportError(f"The time for the image is over, and {url} has not sent it.")
+        chunk = next(chunks, None)
+        self._waited_s += self._clock.monotonic() - begun_s
+        self._arrived += len(chunk or b"")
+        if self._arrived >= MIN_PROGRESS_BYTES:
+            self.restart()
+        return chunk
+
+
 class _Session:
     """One image on its way into one slot; ``position`` bytes of it are hashed and written."""
 
-    def __init__(self, target: DownloadTarget, file: File) -> None:
+    def __init__(self, target: DownloadTarget, file: File, pace: _Pace) -> None:
         self.target = target
+        self.pace = pace
         self.position = 0
         self.response: Response | None = None
         self._file = file
@@ -216,6 +255,7 @@ class _Session:
     def attach(self, url: str, response: Response) -> None:
         """Take the answer of ``url``, if it is one to the question asked."""
         self._url, self.response, self._has_progress = url, response, False
+        self.pace.restart()
         if 400 <= response.status < 500 and response.status not in _LATER:  # noqa: PLR2004  # the client errors of RFC 9110
             raise RefusedDownloadError(f"{url} answered with status {response.status}.", hint=_AGAIN)
         if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
@@ -258,7 +298,8 @@ class _Session:
             self.response = None
 
     def _next_chunk(self) -> bytes:
-        for chunk in () if self.response is None else self.response.chunks:
+        chunks: Iterator[bytes] = iter(()) if self.response is None else self.response.chunks
+        while (chunk := self.pace.wait(chunks, self._url)) is not None:
             new = chunk[self._skip :]
             self._skip -= len(chunk) - len(new)
             if new:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slots as files, and the order in which a bootloader is told of an installation.
 
-- One descriptor per slot is shared by whoever writes and whoever checks: what is verified is what was written.
+- A slot is verified in the file that lies under its name when it is verified, where the bootloader will look for it, and not
+  in the one that was written: the two may be others by then.
 - A slot is made bad before its first byte changes, and on trial only after its bytes are verified and durable.
 - A slot becomes primary after it is on trial, and another one becomes primary before it is bad: at no step does the
   bootloader find a primary that it cannot start.
@@ -20,7 +21,7 @@ _PIECE_BYTES = 64 * 1024
 
 
 class SlotFiles:
-    """The files behind the slots, each opened once and kept open.
+    """The files behind the slots, each kept open until it is verified.
 
     Attributes:
         capacity_bytes: How large an image may be.
@@ -49,6 +50,8 @@ class SlotFiles:
         Raises:
             DigestError: Its length or its bytes are others.
         """
+        if slot in self._files:
+            self._files.pop(slot).close()
         found_bytes = self.writer(slot).size()
         if found_bytes != size:
             raise DigestError(f"Slot {slot} holds {found_bytes} bytes and not the {size} that were signed.", hint=_AGAIN)

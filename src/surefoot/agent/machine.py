@@ -51,9 +51,15 @@ from surefoot.agent.signals import (
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
+from surefoot.model.assignment import AssignmentId
+from surefoot.model.digest import Digest
+from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
+
+_OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
+"""Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
 
 Step = tuple[State, tuple[Effect, ...]]
 
@@ -109,7 +115,8 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     # The bootloader gave up a committed release: what runs now is what was kept in the other slot.
     assert state.fallback is not None  # noqa: S101  # the only caller has looked
     data = {"reason": "bootloader_fallback", "from": state.running.version, "to": state.fallback.version}
-    after = structs.replace(state, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
+    spoiled = _spoiled(state, state.running.hash)
+    after = structs.replace(spoiled, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
     return after, (
         Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
         Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data),
@@ -117,7 +124,11 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     )
 
 
-def _stay(state: State, event: Unchanged, _policy: Policy) -> Step:
+def _stay(state: State, event: Unchanged, policy: Policy) -> Step:
+    if not state.fresh_until or event.now >= parse_utc(state.fresh_until):
+        # "Nothing new" is not signed: who says so for ever would keep every update away (freeze attack). Ask for everything.
+        message = f"The server says that nothing changed, but what the director signed last expired at {state.fresh_until or 'no time'}."
+        return _refuse(structs.replace(state, etag=""), Refused(now=event.now, code=ExpiredError.code, message=message), policy)
     return structs.replace(state, phase=Phase.IDLE, failures=0), (Wait(seconds=event.next_poll_s),)
 
 
@@ -133,13 +144,13 @@ def _check_failed(state: State, event: CheckFailed | Failed, policy: Policy) -> 
 
 
 def _nothing(state: State, event: Nothing, _policy: Policy) -> Step:
-    after = structs.replace(state, phase=Phase.IDLE, failures=0, refused="", etag=event.etag, time_floor=event.time_floor)
+    after = structs.replace(_up_to_date(state, event), phase=Phase.IDLE)
     return after, (Wait(seconds=event.next_poll_s),)
 
 
 def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     if event.order.assignment_id == state.finished:
-        return _nothing(state, Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s), policy)
+        return structs.replace(_up_to_date(state, event), phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
     attempt = Attempt(
         order=event.order,
         size=event.size,
@@ -148,26 +159,20 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
         urls=event.urls,
         started_at=utc_text(event.now),
     )
-    after = structs.replace(
-        state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None, failures=0, refused="", etag=event.etag, time_floor=event.time_floor
-    )
+    after = structs.replace(_up_to_date(state, event), phase=Phase.DOWNLOADING, attempt=attempt, fallback=None)
     wanted = event.order.must_match
     return after, (
-        *_checked(attempt, offered=wanted.version, build_id=wanted.build_id),
+        *_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id),
         _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
         _next_part(attempt, policy),
     )
 
 
-def _reject(state: State, event: Rejected, policy: Policy) -> Step:
-    nothing = Nothing(now=event.now, etag=event.etag, time_floor=event.time_floor, next_poll_s=event.next_poll_s)
-    after, _ = _nothing(state, nothing, policy)
+def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
+    after = _up_to_date(state, event)
     if event.assignment_id == state.finished:
-        return after, (Wait(seconds=event.next_poll_s),)
-    data = {"refused": event.code, "detail": event.message}
-    news = tuple(
-        Emit(type=kind, assignment_id=event.assignment_id, data=data) for kind in (EventType.CHECK_STARTED, EventType.CHECK_COMPLETED)
-    )
+        return structs.replace(after, phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
+    news = _checked(event.assignment_id, refused=event.code, detail=event.message)
     return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id), (*news, Report())
 
 
@@ -382,6 +387,11 @@ RULES = (
 _ROWS = {(rule.phase, rule.event): rule for rule in RULES}
 
 
+def _up_to_date(state: State, event: Nothing | Accepted | Rejected) -> State:
+    """Remember what a verified answer says of the time and of itself."""
+    return structs.replace(state, failures=0, refused="", etag=event.etag, time_floor=event.time_floor, fresh_until=event.fresh_until)
+
+
 def _in(state: State, phase: Phase) -> State:
     return structs.replace(state, phase=phase)
 
@@ -396,8 +406,7 @@ def _emit(attempt: Attempt, kind: EventType, **data: object) -> Emit:
     return Emit(type=kind, assignment_id=attempt.order.assignment_id, data=data)
 
 
-def _checked(attempt: Attempt | None, **data: object) -> tuple[Emit, Emit]:
-    assignment_id = None if attempt is None else attempt.order.assignment_id
+def _checked(assignment_id: AssignmentId | None, **data: object) -> tuple[Emit, Emit]:
     return (
         Emit(type=EventType.CHECK_STARTED, assignment_id=assignment_id, data={}),
         Emit(type=EventType.CHECK_COMPLETED, assignment_id=assignment_id, data=data),
@@ -441,7 +450,12 @@ def _back_by_bootloader(state: State) -> Step:
     return after, (_emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=attempt.reason, by="bootloader"), *effects)
 
 
+def _spoiled(state: State, image: Digest) -> State:
+    return structs.replace(state, failed=image, failed_trials=state.failed_trials + 1 if state.failed == image else 1)
+
+
 def _rolled_back(state: State) -> Step:
     attempt = _attempt(state)
-    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    before = _spoiled(state, attempt.hash) if attempt.reason in _OF_THE_IMAGE else state
+    after = structs.replace(before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
     return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())

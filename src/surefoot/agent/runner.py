@@ -8,7 +8,7 @@ board. Before anything is done the new state is durable, and everything done may
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from surefoot.agent import install
@@ -155,6 +155,8 @@ class Runner:
     running: Running = field(init=False)
     started_s: float = field(init=False)
     is_reported: bool = field(default=False, init=False)
+    _floor: str = field(default="", init=False)
+    _floor_s: float = field(default=0.0, init=False)
     downloader: Downloader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -164,7 +166,7 @@ class Runner:
         self.state = self.parts.journal.state
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
-        self.downloader = Downloader(self.parts.server, self.parts.slots)
+        self.downloader = Downloader(self.parts.server, self.parts.slots, self.parts.clock)
 
     def run(self) -> None:
         """Run until the board stops.
@@ -285,10 +287,11 @@ class Runner:
         # A board without a clock has learnt just now how late it is; the order is judged and begun by that.
         now = max(now, verdict.issued_at)
         floor = utc_text(max(verdict.issued_at, parse_utc(self.state.time_floor)))
+        fresh_until = utc_text(verdict.fresh_until)
         next_poll_s = effect.answer.next_poll_s
         ordered = verdict.ordered
         if ordered is None:
-            return Nothing(now=now, etag=effect.etag, time_floor=floor, next_poll_s=next_poll_s)
+            return Nothing(now=now, etag=effect.etag, time_floor=floor, fresh_until=fresh_until, next_poll_s=next_poll_s)
         try:
             admit(ordered, self.parts.board, self.state, now)
         except Error as error:
@@ -296,6 +299,7 @@ class Runner:
                 now=now,
                 etag=effect.etag,
                 time_floor=floor,
+                fresh_until=fresh_until,
                 next_poll_s=next_poll_s,
                 assignment_id=ordered.order.assignment_id,
                 code=error.code,
@@ -305,6 +309,7 @@ class Runner:
             now=now,
             etag=effect.etag,
             time_floor=floor,
+            fresh_until=fresh_until,
             next_poll_s=next_poll_s,
             order=ordered.order,
             size=ordered.size,
@@ -318,7 +323,8 @@ class Runner:
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
             target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
-            received = self.downloader.step(target, attempt.received, effect.until)
+            left = parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s) - self._now()
+            received = self.downloader.step(target, attempt.received, effect.until, within_s=left.total_seconds())
         except InterruptedDownloadError as error:
             _LOG.info("download interrupted at %d of %d bytes: %s", error.received, attempt.size, error.message)
             return Interrupted(now=self._now(), received=error.received, code=error.code, message=error.message)
@@ -427,7 +433,11 @@ class Runner:
         )
 
     def _now(self) -> datetime:
-        return max(self.parts.clock.now(), parse_utc(self.state.time_floor))
+        # A board whose clock is behind counts on from the floor by itself: else time would stand still, and nothing ever expire.
+        now_s = self.parts.clock.monotonic()
+        if self.state.time_floor != self._floor:
+            self._floor, self._floor_s = self.state.time_floor, now_s
+        return max(self.parts.clock.now(), parse_utc(self._floor) + timedelta(seconds=now_s - self._floor_s))
 
     def _look(self) -> Running:
         installed = in_slot(self.state, self.slot)

@@ -76,6 +76,7 @@ class Nothing:
     now: datetime
     etag: str
     time_floor: str
+    fresh_until: str
     next_poll_s: int
 
 
@@ -86,6 +87,7 @@ class Accepted:
     now: datetime
     etag: str
     time_floor: str
+    fresh_until: str
     next_poll_s: int
     order: Order
     size: int
@@ -100,6 +102,7 @@ class Rejected:
     now: datetime
     etag: str
     time_floor: str
+    fresh_until: str
     next_poll_s: int
     assignment_id: AssignmentId
     code: str

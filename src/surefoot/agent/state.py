@@ -67,11 +67,14 @@ class State(Record, frozen=True, kw_only=True):
         fallback: The verified release in the other slot, if there is one.
         release_counter: The highest release counter ever committed; survives rollbacks.
         time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
+        fresh_until: When what the director signed last expires, RFC 3339 UTC; empty when nothing was ever verified.
         attempt: The order being carried out.
         finished: The last attempt that ended.
         etag: What the server last answered, to be named at the next poll.
         failures: Checks or effects that failed in a row.
         refused: The refusal last reported, so that it is reported once.
+        failed: The image that last turned out bad here, if any did.
+        failed_trials: How often in a row that one did, so that nobody can have a board boot it for ever.
     """
 
     phase: Phase = Phase.IDLE
@@ -80,11 +83,14 @@ class State(Record, frozen=True, kw_only=True):
     fallback: Installed | None = None
     release_counter: int
     time_floor: str
+    fresh_until: str = ""
     attempt: Attempt | None = None
     finished: AssignmentId | None = None
     etag: str = ""
     failures: int = 0
     refused: str = ""
+    failed: Digest | None = None
+    failed_trials: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,17 @@ Signatures decide, never the origin: what arrives here is believed by nobody. Re
 size and in time, and every failure to get one is a ``TransportError``.
 """
 
+import http.client
+import io
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -25,8 +28,10 @@ from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.record import from_json, to_json
 from surefoot.model.wire import NEXT_POLL_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-MIN_PROGRESS_BYTES = 64 * 1024
 DEFAULT_POLL_S = 300
 
 _CHUNK_BYTES = 64 * 1024
@@ -75,7 +80,7 @@ class Patience:
     Attributes:
         connect_s: For a connection.
         wait_s: Without a single byte.
-        answer_s: For the body of an answer, and for each ``MIN_PROGRESS_BYTES`` of an image: who drips holds nobody up.
+        answer_s: For a whole answer, and for the head and each piece of an image: who drips holds nobody up.
     """
 
     connect_s: float = 10
@@ -101,12 +106,12 @@ class HttpsServer:
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
         self._patience = patience or Patience()
-        self._clock = clock or SystemClock()
-        self._pool = _connect(credentials, self._patience)
+        self._deadline = _Deadline(clock or SystemClock())
+        self._pool = _connect(credentials, self._patience, self._deadline)
 
     def reload(self) -> None:
         """Use the credentials as they now lie on disk; connections made with the old ones are closed."""
-        fresh = _connect(self._credentials, self._patience)
+        fresh = _connect(self._credentials, self._patience, self._deadline)
         self._pool.clear()
         self._pool = fresh
 
@@ -135,6 +140,7 @@ class HttpsServer:
         if not url.startswith(("https://", "http://")):
             raise TransportError(f"{url[:100]!r} is not an address that images can be fetched from.")
         headers = {"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
+        self._deadline.set(self._patience.answer_s)
         try:
             answer = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
         except HTTPError as error:
@@ -145,10 +151,11 @@ class HttpsServer:
 
     def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
         url = self._base_url + path
+        self._deadline.set(self._patience.answer_s)
         try:
             answer = self._pool.request(method, url, body=body, headers=headers, preload_content=False, redirect=False)
             with closing(answer):
-                content = self._read(answer, url)
+                content = _read(answer)
                 # Only a body read to its end leaves a connection that can be used again.
                 if len(content) <= MAX_ANSWER_BYTES:
                     answer.drain_conn()
@@ -159,39 +166,16 @@ class HttpsServer:
             raise TransportError(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes.")
         return _Answer(url=url, status=answer.status, headers=answer.headers, body=content)
 
-    def _read(self, answer: urllib3.BaseHTTPResponse, url: str) -> bytes:
-        """Return the body as it was sent, or more than ``MAX_ANSWER_BYTES`` of it."""
-        content, begun_s = bytearray(), self._clock.monotonic()
-        while len(content) <= MAX_ANSWER_BYTES and (piece := answer.read1(_CHUNK_BYTES, decode_content=False)):
-            content += piece
-            if self._clock.monotonic() - begun_s > self._patience.answer_s:
-                raise TransportError(f"{url} took longer than {self._patience.answer_s:g} s to answer.")
-        return bytes(content)
-
-
-def stream(answer: urllib3.BaseHTTPResponse, url: str, patience: Patience, clock: Clock) -> Iterator[bytes]:
-    """Give a body piece by piece as it was sent.
-
-    Raises:
-        TransportError: The connection broke, or ``MIN_PROGRESS_BYTES`` took longer than ``patience.answer_s``.
-    """
-    arrived, waited_s = 0, 0.0
-    while True:
-        begun_s = clock.monotonic()
-        try:
-            piece = answer.read1(_CHUNK_BYTES, decode_content=False)
-        except HTTPError as error:
-            raise TransportError(f"{url} broke off: {error}.") from error
-        if not piece:
-            return
-        # What the device itself does with a piece does not count against the server.
-        waited_s += clock.monotonic() - begun_s
-        arrived += len(piece)
-        yield piece
-        if arrived >= MIN_PROGRESS_BYTES:
-            arrived, waited_s = 0, 0.0
-        elif waited_s > patience.answer_s:
-            raise TransportError(f"{url} is too slow: {arrived} bytes in {waited_s:.0f} s.")
+    def _chunks(self, answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+        while True:
+            self._deadline.set(self._patience.answer_s)
+            try:
+                piece = answer.read1(_CHUNK_BYTES, decode_content=False)
+            except HTTPError as error:
+                raise TransportError(f"{url} broke off: {error}.") from error
+            if not piece:
+                return
+            yield piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +189,70 @@ class _Answer:
 _R = TypeVar("_R")
 
 
-def _connect(credentials: Credentials, patience: Patience) -> urllib3.PoolManager:
+class _Deadline:
+    """By when what the agent is waiting for must be here; it waits for one thing at a time, whatever connections are open."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at_s = 0.0
+
+    def set(self, seconds: float) -> None:
+        self._at_s = self._clock.monotonic() + seconds
+
+    def check(self) -> None:
+        if self._clock.monotonic() > self._at_s:
+            raise TimeoutError("too slow")
+
+
+class _Prompt(io.RawIOBase):
+    """What a peer sends, until the deadline: a socket's own time-out starts anew with every byte that drips in."""
+
+    def __init__(self, raw: io.RawIOBase, deadline: _Deadline) -> None:
+        self._raw = raw
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
+        self._deadline.check()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _connect(credentials: Credentials, patience: Patience, deadline: _Deadline) -> urllib3.PoolManager:
+    class PromptResponse(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
+            super().__init__(sock, debuglevel, method, url)
+            self.fp = io.BufferedReader(_Prompt(self.fp.detach(), deadline))
+
+    class PlainConnection(urllib3.connection.HTTPConnection):
+        response_class = PromptResponse
+
+    class TlsConnection(urllib3.connection.HTTPSConnection):
+        response_class = PromptResponse
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
     timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.wait_s)
-    return urllib3.PoolManager(ssl_context=_context(credentials), timeout=timeout, retries=False, maxsize=2)
+    manager = urllib3.PoolManager(ssl_context=_context(credentials), timeout=timeout, retries=False, maxsize=2)
+    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    return manager
+
+
+def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """Return the body as it was sent, or more than ``MAX_ANSWER_BYTES`` of it."""
+    content = bytearray()
+    while len(content) <= MAX_ANSWER_BYTES and (piece := answer.read1(_CHUNK_BYTES, decode_content=False)):
+        content += piece
+    return bytes(content)
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:

@@ -14,10 +14,11 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from surefoot.agent.clock import Clock
-from surefoot.agent.transport import Patience, stream
+from surefoot.agent.transport import Patience
 from surefoot.model.errors import InvalidInput, TransportError
 
 # Stores behind a content network say 403 for what is not there.
+_PIECE_BYTES = 64 * 1024
 _ABSENT = {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN}
 
 
@@ -58,7 +59,17 @@ class HttpFolder:
 
     def _body(self, answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
         with closing(answer):
-            yield from stream(answer, url, self._patience, self._clock)
+            begun_s = self._clock.monotonic()
+            while piece := self._piece(answer, url):
+                if self._clock.monotonic() - begun_s > self._patience.answer_s:
+                    raise TransportError(f"{url} took longer than {self._patience.answer_s:g} s.")
+                yield piece
+
+    def _piece(self, answer: urllib3.BaseHTTPResponse, url: str) -> bytes:
+        try:
+            return answer.read1(_PIECE_BYTES, decode_content=False)
+        except HTTPError as error:
+            raise TransportError(f"{url} broke off: {error}.") from error
 
 
 def _is_allowed(url: str) -> bool:

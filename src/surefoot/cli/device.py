@@ -87,6 +87,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"last seen  {device.get('last_seen') or 'never'}")
     if story["groups"]:
         print(f"groups     {', '.join(story['groups'])}")
+    for told in story["divergences"]:
+        print(f"copied?    event {told['event']['seq']} of journal {told['journal']} was told in two ways, {told['received_at']}")
     for name, value in story["attributes"].items():
         if name not in BUILT_IN:
             print(f"attribute  {name}={value}{' (given)' if name in device.get('given', {}) else ''}")

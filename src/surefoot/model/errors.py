@@ -137,6 +137,12 @@ class VersionRegressionError(TrustError):
     code = "version_regression"
 
 
+class FailedHereError(TrustError):
+    """The device has tried this very image several times, and fell back from it each time."""
+
+    code = "failed_here"
+
+
 class OrderVoidError(TrustError):
     """The order was not started before the instant it names."""
 

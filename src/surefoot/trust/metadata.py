@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TUF metadata as bytes: read strictly, written compactly, with the life of each role (TUF specification 1.0).
 
-- Read: a size cap before parsing, no duplicate keys, no floats, nothing behind the end, signatures in lower-case
-  hexadecimal, one expected type.
+- Read: a size cap before parsing, no duplicate keys, no numbers but integers below 2^53, nothing behind the end, nothing
+  unsigned but the signatures, those in lower-case hexadecimal, one expected type.
+- A threshold counts distinct keys. A key id is only a name: it need not be the key's hash, and two of them may not make one
+  key count twice.
 - Written: compact JSON; the signature covers the canonical form, so white space never matters to it.
 - Every failure is a ``TrustError``; nothing of ``tuf``'s own errors leaves this package.
 """
@@ -14,6 +16,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.exceptions import FormatError
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
@@ -38,6 +43,8 @@ MAX_BYTES = {"root": 64 * 1024, "timestamp": 16 * 1024, "snapshot": 512 * 1024, 
 """How large a file of each kind may be; larger ones are refused before they are parsed."""
 
 _TYPES = {Root: "root", Timestamp: "timestamp", Snapshot: "snapshot", Targets: "targets"}
+_COUNTS = frozenset({"version", "threshold", "length"})
+_MOST_DIGITS = 16
 _KEY_ID = re.compile(r"[0-9a-f]{8,64}")
 _HEX = re.compile(r"([0-9a-f]{2})*")
 _WRITER = JSONSerializer(compact=True)
@@ -75,7 +82,11 @@ def verified(data: bytes, kind: type[_S], delegator: Root | Targets, role: str, 
     """
     metadata = read(data, kind, name=name)
     with refusals(name):
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        # A threshold counts keys, whatever they are called: one that stands under two ids is still in one hand.
+        keys = {_material(key) for key in result.signed.values()}
+    if len(keys) < result.threshold:
+        raise SignatureError(f"{name}: {role} was signed by {len(keys)} of the {result.threshold} keys it needs.")
     return metadata.signed
 
 
@@ -134,8 +145,6 @@ def refusals(name: str) -> Iterator[None]:
     """Turn what ``tuf`` raises about the file ``name`` into a ``TrustError``."""
     try:
         yield
-    except UnsignedMetadataError as error:
-        raise SignatureError(f"{name}: {error}.") from error
     except (DeserializationError, RepositoryError, ValueError) as error:
         raise MetadataError(f"{name}: {str(error)[:200]}.") from error
 
@@ -144,17 +153,41 @@ class _StrictReader(MetadataDeserializer):
     def deserialize(self, raw_data: bytes) -> Metadata[Any]:
         try:
             plain = json.loads(
-                raw_data.decode("utf-8"), object_pairs_hook=_distinct, parse_float=_refuse_number, parse_constant=_refuse_number
+                raw_data.decode("utf-8"),
+                object_pairs_hook=_distinct,
+                parse_int=_integer,
+                parse_float=_refuse_number,
+                parse_constant=_refuse_number,
             )
-            _require_strict_signatures(plain["signatures"])
-            return Metadata.from_dict(plain)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            _require_strict_envelope(plain)
+            written = encode_canonical(plain["signed"])
+            metadata: Metadata[Any] = Metadata.from_dict(plain)
+            _require_canonical(written, metadata)
+            return metadata
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
             raise DeserializationError(f"not TUF metadata ({type(error).__name__}: {error})") from error
 
 
-def _require_strict_signatures(signatures: list[dict[str, str]]) -> None:
+def _require_canonical(written: str | None, metadata: Metadata[Any]) -> None:
+    # What is verified is what was read: no spelling that a parser puts right (a small t in a date) may pass.
+    if written is None or written.encode() != metadata.signed_bytes:
+        raise ValueError("it is not in its one canonical form")
+
+
+def _material(key: Key) -> bytes:
+    """Return what makes a key itself, in the one form that does not depend on how it was written."""
+    public: str = key.keyval["public"]
+    if key.keytype == "ed25519":
+        return bytes.fromhex(public)
+    return load_pem_public_key(public.encode()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _require_strict_envelope(envelope: dict[str, Any]) -> None:
+    # Whatever else stood here nobody signed, and it would be kept: nested deep enough, a later start could not read it again.
+    if envelope.keys() != {"signatures", "signed"} or any(entry.keys() != {"keyid", "sig"} for entry in envelope["signatures"]):
+        raise ValueError("it carries more, or less, than what is signed and its signatures")
     # A decoder that takes upper case as well would let one signature have many spellings.
-    for signature in signatures:
+    for signature in envelope["signatures"]:
         if _KEY_ID.fullmatch(signature["keyid"]) is None or _HEX.fullmatch(signature["sig"]) is None:
             raise ValueError("a signature or key id is not lower-case hexadecimal")
 
@@ -163,7 +196,17 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key stands twice in one object")
+    # Python takes true for 1.
+    if any(isinstance(value.get(name), bool) for name in _COUNTS):
+        raise ValueError("a count is true or false")
     return value
+
+
+def _integer(text: str) -> int:
+    # Beyond 2^53 readers differ in what a number is (RFC 8259 section 6).
+    if len(text) > _MOST_DIGITS or abs(int(text)) >= 2**53:
+        raise ValueError(f"{text[:_MOST_DIGITS]} is too large a number")
+    return int(text)
 
 
 def _refuse_number(text: str) -> NoReturn:

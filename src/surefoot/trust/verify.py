@@ -7,7 +7,8 @@ The order of checks; the first that fails ends the round and nothing of it becom
 2. Director timestamp: signature, for this device, version not lower than the trusted one, unexpired.
 3. Director snapshot: length and hash as the timestamp says, signature, for this device, no file missing or going back.
 4. Director targets: version as the snapshot says, signature, unexpired, no delegations, for this device, at most one entry,
-   and that entry for this device.
+   and that entry for this device. All four files must still be valid when the timestamp says that it was issued: the device's
+   time floor grows with that instant, and an online key must not lift it past what people signed.
 5. Nothing ordered: done. An empty signed list is an order too.
 6. Image repository: the same checks from its root to the delegated role that may speak for the path.
 7. Both say the same of the image: path, length, hashes and must-match block, in canonical form.
@@ -15,6 +16,7 @@ The order of checks; the first that fails ends the round and nothing of it becom
 Whether *this device may run it now* (hardware, versions, time) is decided by ``surefoot.agent.admission``.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -43,6 +45,8 @@ MAX_ROOTS = 256
 """How many new roots are followed in one round; the next round goes on from there."""
 
 _MAX_DELEGATIONS = 32
+_STRONG = frozenset({"sha256", "sha512"})
+_VARIANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 _Kept = TypeVar("_Kept", Timestamp, Snapshot)
 
@@ -71,12 +75,14 @@ class Verdict:
         image: Verified image repository files by un-versioned name; those given when nothing was ordered.
         ordered: The one image to run, or ``None`` for "stay as you are".
         issued_at: When the director's timestamp was made: time has reached this point.
+        fresh_until: When the first of the director's files expires: until then "nothing new" may be believed.
     """
 
     director: Files
     image: Files
     ordered: Ordered | None
     issued_at: datetime
+    fresh_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +122,16 @@ def verify(*, director: Files, image: Files, fetched_director: Files, fetched_im
     """
     directed = refresh(load(director, device_id=device_id), fetched_director, now)
     entry = _only_entry(directed, device_id)
-    issued_at = _issued_at(directed)
+    issued_at, fresh_until = _issued_at(directed), _fresh_until(directed)
+    # A board without a clock has just learnt the time; what had expired by then is as good as expired now.
+    now = max(now, issued_at)
+    if now >= fresh_until:
+        raise ExpiredError(f"A file of the director expired at {fresh_until:%Y-%m-%d %H:%M:%S} UTC, before its timestamp.json was issued.")
     if entry is None:
-        return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at)
+        return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at, fresh_until=fresh_until)
     imaged, listed = find_target(refresh(load(image), fetched_image, now), fetched_image, entry.path, now)
-    return Verdict(director=directed.files, image=imaged.files, ordered=_agreed(entry, listed, device_id), issued_at=issued_at)
+    ordered = _agreed(entry, listed, device_id)
+    return Verdict(director=directed.files, image=imaged.files, ordered=ordered, issued_at=issued_at, fresh_until=fresh_until)
 
 
 def load(files: Files, *, device_id: DeviceId | None = None) -> Trusted:
@@ -194,8 +205,7 @@ def update_snapshot(trusted: Trusted, data: bytes, now: datetime) -> Trusted:
     """Trust the snapshot that the timestamp names; no file may disappear from it or go back (TUF 5.5)."""
     assert trusted.timestamp is not None  # noqa: S101  # the caller's order of steps
     meta = trusted.timestamp.snapshot_meta
-    with refusals("snapshot.json"):
-        meta.verify_length_and_hashes(data)
+    _require_named(meta, data, "snapshot.json")
     snapshot = verified(data, Snapshot, trusted.root, "snapshot", name="snapshot.json")
     _require_device(snapshot, trusted.device_id, "snapshot.json")
     if snapshot.version != meta.version:
@@ -226,8 +236,7 @@ def update_targets(trusted: Trusted, fetched: Files, role: str, parent: str, now
     name = f"{role}.json"
     meta = listed(trusted, name)
     data = _pick(trusted, fetched, name, meta.version)
-    with refusals(name):
-        meta.verify_length_and_hashes(data)
+    _require_named(meta, data, name)
     delegator = trusted.root if parent == "root" else trusted.targets[parent]
     targets = verified(data, Targets, delegator, role, name=name)
     _require_device(targets, trusted.device_id, name)
@@ -332,6 +341,14 @@ def _require_not_older(name: str, offered: int, known: int) -> None:
         raise MetadataRollbackError(f"{name} {offered} is older than {known}, which is already trusted.")
 
 
+def _require_named(meta: MetaFile, data: bytes, name: str) -> None:
+    # A weak hash that its signer chose would let two files pass for one.
+    if meta.hashes is not None and not meta.hashes.keys() <= _STRONG:
+        raise MetadataError(f"{name} is named by a hash other than SHA-256 or SHA-512.")
+    with refusals(name):
+        meta.verify_length_and_hashes(data)
+
+
 def _require_device(signed: Signed, device_id: DeviceId | None, name: str) -> None:
     if device_id is not None and signed.unrecognized_fields.get(DEVICE_FIELD) != device_id:
         raise WrongDeviceError(f"The director's {name} was made for another device.")
@@ -354,8 +371,12 @@ def _issued_at(directed: Trusted) -> datetime:
         raise MetadataError("The director's timestamp.json does not say when it was issued.") from error
     if issued_at > directed.timestamp.expires:
         raise MetadataError("The director's timestamp.json was issued after its own expiry.")
-    # The device's time floor grows with this: an online key must not lift it past what people signed.
-    return min(issued_at, directed.root.expires)
+    return issued_at
+
+
+def _fresh_until(directed: Trusted) -> datetime:
+    kept = (directed.root, directed.timestamp, directed.snapshot, directed.targets["targets"])
+    return min(signed.expires for signed in kept if signed is not None)
 
 
 def _agreed(entry: TargetFile, listed: TargetFile, device_id: DeviceId) -> Ordered:
@@ -387,7 +408,7 @@ def _ordered(entry: TargetFile) -> Ordered:
     except FormatError as error:
         raise MetadataError(error.message) from error
     block = order.must_match
-    beginnings = tuple(target_path(block.product, block.version, hardware, "") for hardware in block.target_hardware)
-    if not entry.path.startswith(beginnings):
+    beginnings = [target_path(block.product, block.version, hardware, "") for hardware in block.target_hardware]
+    if not any(entry.path.startswith(begun) and _VARIANT.fullmatch(entry.path.removeprefix(begun)) for begun in beginnings):
         raise MismatchError(f"The path {entry.path} is not one that its must-match block gives.")
     return ordered

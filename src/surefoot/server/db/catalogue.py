@@ -7,7 +7,7 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select, tuple_
+from sqlalchemy import Engine, Row, Table, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
@@ -29,6 +29,7 @@ from surefoot.server.db.schema import (
     counter,
     decision,
     device,
+    divergence,
     event,
     member,
     presence,
@@ -111,7 +112,8 @@ class SqlCatalogue:
             attributes=attributes(found),
             groups=[row.group_name for row in groups],
             assignments=self._attempts(device_id),
-            events=self._events(device_id),
+            events=self._events(event, device_id),
+            divergences=self._events(divergence, device_id),
         )
 
     def users(self) -> UserList:
@@ -186,9 +188,10 @@ class SqlCatalogue:
         newest = mine.order_by(assignment.c.assignment_id.desc()).limit(_MOST_ATTEMPTS)
         return [from_json(row.body, Attempt, what="stored assignment") for row in self._rows(newest)]
 
-    def _events(self, device_id: DeviceId) -> list[StoredEvent]:
-        mine = select(event).where(event.c.device_id == device_id)
-        newest = mine.order_by(event.c.received_at.desc(), event.c.journal, event.c.seq.desc()).limit(_MOST_EVENTS)
+    def _events(self, table: Table, device_id: DeviceId) -> list[StoredEvent]:
+        mine = select(table).where(table.c.device_id == device_id)
+        order = (table.c.received_at.desc(), table.c.journal, *(column.desc() for column in table.c if column.name == "seq"))
+        newest = mine.order_by(*order).limit(_MOST_EVENTS)
         return [
             StoredEvent(
                 journal=row.journal, received_at=_text(row.received_at), event=from_json(row.body, dict[str, Any], what="stored event")

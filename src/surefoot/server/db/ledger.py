@@ -35,6 +35,11 @@ WHERE v.device_id = ?"""
 _PUT_PRESENCE = """
 INSERT INTO presence (device_id, last_seen, polls) VALUES (?, ?, ?)
 ON CONFLICT (device_id) DO UPDATE SET last_seen = excluded.last_seen, polls = polls + excluded.polls"""
+_NOTE_DIVERGENCE = """
+INSERT INTO divergence (device_id, journal, received_at, body)
+SELECT :device, :journal, :now, :body
+WHERE EXISTS (SELECT 1 FROM event WHERE device_id = :device AND journal = :journal AND seq = :seq AND body <> :body)
+ON CONFLICT DO NOTHING"""
 _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
@@ -220,6 +225,11 @@ class SqliteLedger:
             (device_id, journal, event.seq, _seconds(now), to_json(event)),
         )
         return cursor.rowcount == 1
+
+    def note_divergence(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
+        """Store an event whose number another one has, if it is the first of its journal; say whether it was."""
+        values = {"device": device_id, "journal": journal, "seq": event.seq, "now": _seconds(now), "body": to_json(event)}
+        return self._connection.execute(_NOTE_DIVERGENCE, values).rowcount == 1
 
     def put_view(self, stored: StoredView) -> None:
         """Store a device's signed view."""

@@ -178,6 +178,16 @@ event = Table(
     sqlite_with_rowid=False,
 )
 
+divergence = Table(
+    "divergence",
+    metadata,
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("journal", Text, primary_key=True),
+    Column("received_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 director_view = Table(
     "director_view",
     metadata,

@@ -31,13 +31,18 @@ class StoredEvent(Record, frozen=True, kw_only=True):
 
 
 class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One device with its effective attributes, its groups, and its newest attempts and events, newest first."""
+    """One device with its effective attributes, its groups, and its newest attempts and events, newest first.
+
+    ``divergences`` are events that it told in two ways, the first of each journal as it came the second time: somebody copied the
+    device, or set it back to an old copy of itself.
+    """
 
     device: Device
     attributes: dict[str, str]
     groups: list[str]
     assignments: list[Attempt]
     events: list[StoredEvent]
+    divergences: list[StoredEvent] = []
 
 
 class ReleaseLine(Record, frozen=True, kw_only=True):

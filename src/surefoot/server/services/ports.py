@@ -235,6 +235,10 @@ class Ledger(Reads, Protocol):
         """Store an event once; false when it was there."""
         ...
 
+    def note_divergence(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
+        """Store an event whose number another one of other content has, if it is the first of its journal; say whether it was."""
+        ...
+
     def put_view(self, stored: StoredView) -> None:
         """Store a device's signed view."""
         ...

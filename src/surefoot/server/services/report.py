@@ -3,9 +3,12 @@
 
 - The answer is given after the events are durable; a batch sent again is stored once and acknowledged again.
 - Events of an attempt that is not this device's are stored, and have no effect on it.
+- An event that comes again with another content is stored beside, once a journal, and told: two devices share one identity and
+  one memory, or a device was set back to an old copy of its own. What was stored first stays, and the other has no effect.
 - When the attempt a view orders has ended, the device is told "stay as you are" in the same transaction.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -20,6 +23,8 @@ from surefoot.server.services.ports import Ledger, Write
 from surefoot.server.services.views import settle, stand_down
 from surefoot.trust.director import DirectorSigners
 
+_LOG = logging.getLogger("surefoot.server")
+
 
 async def report(device_id: DeviceId, batch: EventBatch, write: Write, signers: DirectorSigners, now: datetime) -> Acknowledgement:
     """Take a batch in; durable on return.
@@ -30,13 +35,22 @@ async def report(device_id: DeviceId, batch: EventBatch, write: Write, signers: 
     """
     if any(earlier.seq >= later.seq for earlier, later in pairwise(batch.events)):
         raise FormatError("The events of a batch are not in the order of their sequence numbers.", hint="Send them oldest first.")
-    await write(lambda ledger: _take(ledger, device_id, batch, signers, now))
+    divergent = await write(lambda ledger: _take(ledger, device_id, batch, signers, now))
+    if divergent is not None:
+        _LOG.warning("device %s told event %d of journal %s in two ways: is there a copy of it?", device_id, divergent, batch.journal)
     last = batch.events[-1].seq if batch.events else 0
     return Acknowledgement(acknowledged=Position(journal=batch.journal, seq=last))
 
 
-def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: DirectorSigners, now: datetime) -> None:
-    fresh = [event for event in batch.events if ledger.add_event(device_id, batch.journal, event, now)]
+def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: DirectorSigners, now: datetime) -> int | None:
+    """Take a batch in; return the number of the first event of its journal that is known with another content, unless that is noted."""
+    fresh: list[DeploymentEvent] = []
+    divergent: list[int] = []
+    for event in batch.events:
+        if ledger.add_event(device_id, batch.journal, event, now):
+            fresh.append(event)
+        elif ledger.note_divergence(device_id, batch.journal, event, now):
+            divergent.append(event.seq)
     # A batch sent again may be older than what the device said last; only news moves its report.
     if batch.report is not None and (fresh or not batch.events):
         ledger.put_report(device_id, batch.report)
@@ -45,6 +59,7 @@ def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: Direc
     running = None if batch.report is None else batch.report.hash
     for attempt in _attempts(ledger, device_id, fresh):
         _advance(ledger, attempt, after_events(attempt, fresh, running, utc_text(now)), signers, now)
+    return divergent[0] if divergent else None
 
 
 def _attempts(ledger: Ledger, device_id: DeviceId, events: Sequence[DeploymentEvent]) -> list[Attempt]:

@@ -112,6 +112,7 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
         "device": story.device,
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
+        "divergences": story.divergences,
         "attempts": story.assignments,
         "events": story.events,
     }

@@ -202,6 +202,19 @@ def upgrade() -> None:
     )
     op.create_index("certificate_of_device", "certificate", ["device_id"], unique=False)
     op.create_table(
+        "divergence",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("journal", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"],
+            ["device.device_id"],
+        ),
+        sa.PrimaryKeyConstraint("device_id", "journal"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "event",
         sa.Column("device_id", sa.Text(), nullable=False),
         sa.Column("journal", sa.Text(), nullable=False),
