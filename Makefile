@@ -23,11 +23,12 @@ demo: $(INSTALLED) $(ASSETS) ## build, sign, publish, update a board, and watch 
 test: $(INSTALLED) $(ASSETS) wheel ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, imports
+check: $(INSTALLED) ## format, lint, types, imports, a test for each attack
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/attack_ids.py
 
 docs: $(INSTALLED) ## draw the pages that are drawn from the code: code map, states, errors
 	$(BIN)/python scripts/draw_states.py

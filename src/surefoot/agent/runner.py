@@ -434,10 +434,13 @@ class Runner:
 
     def _now(self) -> datetime:
         # A board whose clock is behind counts on from the floor by itself: else time would stand still, and nothing ever expire.
+        # It counts no further than it needs to see that: a floor that a stolen key has lifted must not run away from true time.
         now_s = self.parts.clock.monotonic()
         if self.state.time_floor != self._floor:
             self._floor, self._floor_s = self.state.time_floor, now_s
-        return max(self.parts.clock.now(), parse_utc(self._floor) + timedelta(seconds=now_s - self._floor_s))
+        floor = parse_utc(self._floor)
+        counted = min(floor + timedelta(seconds=now_s - self._floor_s), parse_utc(self.state.fresh_until or self._floor))
+        return max(self.parts.clock.now(), floor, counted)
 
     def _look(self) -> Running:
         installed = in_slot(self.state, self.slot)
