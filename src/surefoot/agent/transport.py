@@ -146,7 +146,7 @@ class HttpsServer:
         except HTTPError as error:
             raise TransportError(f"{url} did not answer: {error}.") from error
         start, total = _range(answer)
-        chunks = stream(answer, url, self._patience, self._clock)
+        chunks = self._chunks(answer, url)
         return Response(status=answer.status, start=start, total=total, chunks=chunks, close=answer.close)
 
     def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
