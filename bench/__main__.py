@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_memory, poll, signed_bytes, verify
+from bench import agent_memory, poll, signatures, signed_bytes, verify
 from bench.rows import Row, merged, read_rows, table_head, table_line, write_rows
 from surefoot.model.errors import Error, InvalidInput
 from surefoot.model.record import utc_text
@@ -18,9 +18,13 @@ RESULTS = Path(__file__).with_name("results.json")
 PARTS: Mapping[str, Callable[[str], list[Row]]] = {
     "verify": verify.measure,
     "bytes": signed_bytes.measure,
+    "signatures": signatures.measure,
     "agent-memory": agent_memory.measure,
     "poll": poll.measure,
 }
+
+GROUPS: Mapping[str, Sequence[str]] = {"trust": ("verify", "bytes", "signatures")}
+"""Parts that belong together, by a name that ``--only`` takes as well."""
 
 
 def main(argv: Sequence[str] | None = None, *, parts: Mapping[str, Callable[[str], list[Row]]] = PARTS, results: Path = RESULTS) -> int:
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None, *, parts: Mapping[str, Callable[[str
         results: Where rows are kept.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure against peers, ceilings and budgets.")
-    parser.add_argument("--only", metavar="NAME", help=f"measure one part: {', '.join(parts)}")
+    parser.add_argument("--only", metavar="NAME", help=f"measure one part: {', '.join(parts)}; or one of the groups: {', '.join(GROUPS)}")
     only = parser.parse_args(argv).only
     try:
         return _measure(_chosen(only, parts), results)
@@ -50,9 +54,10 @@ def machine() -> str:
 def _chosen(only: str | None, parts: Mapping[str, Callable[[str], list[Row]]]) -> Mapping[str, Callable[[str], list[Row]]]:
     if only is None:
         return parts
-    if only not in parts:
+    chosen = GROUPS.get(only, (only,))
+    if not parts.keys() >= set(chosen):
         raise InvalidInput(f"There is no part {only!r}.", hint=f"The parts are {', '.join(parts)}.")
-    return {only: parts[only]}
+    return {name: parts[name] for name in chosen}
 
 
 def _measure(parts: Mapping[str, Callable[[str], list[Row]]], results: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import PARTS, main
+from bench.__main__ import GROUPS, PARTS, main
 from bench.rows import Row, compared, read_rows
 from surefoot.model.errors import TransportError
 
@@ -36,6 +36,12 @@ def test_only_one_part_is_measured_and_the_others_stay_as_they_were(results: Pat
     main([], parts={"one": part("one", 1), "two": part("two", 2)}, results=results)
     assert main(["--only", "one"], parts={"one": part("one", 9), "two": part("two", 9)}, results=results) == 0
     assert values(results) == {"one/it": 9, "two/it": 2}
+
+
+def test_a_group_is_all_its_parts(results: Path) -> None:
+    parts = {name: part(name, number) for number, name in enumerate(["poll", *GROUPS["trust"]])}
+    assert main(["--only", "trust"], parts=parts, results=results) == 0
+    assert values(results) == {"verify/it": 1, "bytes/it": 2, "signatures/it": 3}
 
 
 def test_an_unknown_part_is_refused_in_one_sentence_that_names_the_parts(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
