@@ -253,6 +253,15 @@ def test_d10_no_file_of_the_image_repository_goes_back(stage: Stage, role: str, 
     stage.refused(older_image(stage, old, role), "metadata_rollback")
 
 
+def test_d10_a_role_that_the_snapshot_forgets_cannot_begin_anew(stage: Stage) -> None:
+    it = stage.repositories
+    stage.update("1.1.0")
+    stage.order(stage.release("1.2.0"))
+    snapshot = successor(it.image["snapshot.json"], [it.online.snapshot], lambda signed: signed["meta"].pop(f"{PRODUCT}.json"))
+    timestamp = pointing(it.image["timestamp.json"], [it.online.timestamp], snapshot)
+    stage.refused(stage.answer(image={**versioned(snapshot, "snapshot.json"), "timestamp.json": timestamp}), "metadata_rollback")
+
+
 @pytest.mark.parametrize("repository", ["director", "image"])
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])
 def test_d10_a_file_that_was_deleted_lets_nothing_old_in(stage: Stage, repository: Repository, name: str) -> None:
