@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Live parts of a page: what is open stays open, times are the reader's own, and the page says whether it is live.
 
-import "htmx.org";
+import htmx from "htmx.org";
 import "htmx-ext-sse";
 
 const FORMAT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -38,4 +38,8 @@ document.addEventListener("htmx:sseMessage", (event) => {
 
 document.addEventListener("htmx:sseOpen", () => say("on", "live"));
 document.addEventListener("htmx:sseError", () => say("off", "reconnecting"));
+// A page that is being left has nothing more to hear: a stream that ends under it, as on logging out, is no error.
+document.addEventListener("submit", (event) => {
+  if (!event.defaultPrevented) htmx.trigger("#main", "htmx:beforeCleanupElement");
+});
 document.addEventListener("DOMContentLoaded", () => localise(document));
