@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +58,7 @@ from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.keyring import read_ring
 from surefoot.trust.metadata import read
+from surefoot.trust.online import Online
 from surefoot.trust.secret import NO_SECRETS, Secrets
 
 _LOG = logging.getLogger("surefoot.server")
@@ -171,18 +173,18 @@ def _assemble(
     migrate(database)
     reads = SqliteLedger(stack.enter_context(closing(connect(database))))
     writer = _writer(stack.enter_context(closing(connect(database))), settings.data / "admin.token", found, clock())
-    ring = read_ring(settings.data / "keys", settings.secrets)
-    director, online = ring.director(_root(reads, "director")), ring.image(_root(reads, "image"))
+    ring = partial(read_ring, settings.data / "keys", settings.secrets)
+    online = Online(ring, director=_root(reads, "director"), image=_root(reads, "image"))
     poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
-    poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
-    shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
+    poll = Poll(reads=reads, write=writer, signers=online.director, settings=poll_settings)
+    shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online.image, device_url=addresses.device_url)
     presence = Presence()
     device_ca = DeviceCa(authorities.device_ca)
     devices = DeviceApi(
         reads=reads,
         write=writer,
         poll=poll,
-        signers=director,
+        signers=online.director,
         blobs=shelf.blobs,
         ca=device_ca,
         presence=presence,
@@ -194,7 +196,8 @@ def _assemble(
         write=writer,
         catalogue=SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)),
         shelf=shelf,
-        signers=director,
+        signers=online.director,
+        online=online,
         poll=poll,
         doors=Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca),
         secret=_new_secret,
