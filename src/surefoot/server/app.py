@@ -43,6 +43,7 @@ from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.durable import write_durably
 from surefoot.server.services.advance import Census, advance_all
+from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
@@ -112,6 +113,7 @@ class _Parts:
     presence: Presence
     poll: Poll
     shelf: Shelf
+    online: Online
     console: Console
     census: Census
     counters_off: CountersOff
@@ -222,6 +224,7 @@ def _assemble(
         presence=presence,
         poll=poll,
         shelf=shelf,
+        online=online,
         console=console,
         census=_census(database, reads),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
@@ -291,6 +294,7 @@ async def _serve_all(
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
     conductor = asyncio.create_task(_conduct(parts, stop, clock))
     auditor = asyncio.create_task(_recount(parts, stop, clock))
+    scribe = asyncio.create_task(_note(parts, stop, clock))
     try:
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
@@ -299,9 +303,10 @@ async def _serve_all(
         for server, _ in parts.servers:
             server.should_exit = True
         stop.set()
-        await asyncio.gather(*loops, conductor, auditor)
+        await asyncio.gather(*loops, conductor, auditor, scribe)
         await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
         await _tick(parts, settings.data, clock())
+        await _write_signed(parts, clock())
         (settings.data / "server.json").unlink(missing_ok=True)
 
 
@@ -324,6 +329,19 @@ async def _recount(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
         except Error as error:
             _LOG.error("nothing was recounted: %s", error)
         await _is_set_within(stop, _RECOUNT_S)
+
+
+async def _note(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Write down once a minute what was signed; the end of the server writes the rest."""
+    while not await _is_set_within(stop, PERIOD_S):
+        await _write_signed(parts, clock())
+
+
+async def _write_signed(parts: _Parts, now: datetime) -> None:
+    try:
+        await write_signed(parts.online.notes, parts.writer, now)
+    except Error as error:
+        _LOG.error("what was signed is not written down yet: %s", error)
 
 
 async def _tick(parts: _Parts, data: Path, now: datetime) -> None:

@@ -35,6 +35,11 @@ class Notes:
             signed, self._signed = self._signed, []
         return signed
 
+    def give_back(self, signed: list[tuple[str, bytes]]) -> None:
+        """Put back what was taken, before what has come since."""
+        with self._lock:
+            self._signed[:0] = signed
+
 
 class _Held(Signer):
     """A signer whose key can be changed while others hold it."""

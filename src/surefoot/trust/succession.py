@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -145,8 +145,8 @@ def resign(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, byt
     return changed | {"timestamp.json": next_timestamp({**files, **changed}, signers, now)}
 
 
-def signed_by(files: Files, fresh: Files, parents: Mapping[str, str]) -> list[Signed]:
-    """Say of each fresh targets role which keys signed it; ``files`` is the whole repository, verified."""
+def signed_by(files: Files, fresh: Iterable[str], parents: Mapping[str, str]) -> list[Signed]:
+    """Say of each named targets role which keys signed it; ``files`` is the whole repository, verified."""
     return [_signed(files, name, parents) for name in sorted(fresh)]
 
 
