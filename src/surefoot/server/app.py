@@ -33,6 +33,7 @@ from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, S
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
+from surefoot.server.api.metadata import MetadataApi
 from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
@@ -214,7 +215,7 @@ def _assemble(
     listeners = (
         _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
         _listener(enrolment, server_context(authorities.server_chain)),
-        _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
+        _listener(OperatorListener(api=OperatorApi(operators), metadata=MetadataApi(reads=reads), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
     return _Parts(
