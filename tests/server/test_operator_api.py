@@ -149,7 +149,9 @@ def test_a_release_is_published_listed_and_shown_with_its_url(server: Running) -
     assert shown["manifests"][0]["image"]["url"] == f"{server.addresses.device_url}/v1/artifacts/{hex_of(digest_of(b'image 2.0.0'))}"
     listed = server.call("GET", "releases").json()["releases"]
     assert {"product": PRODUCT, "version": "2.0.0", "hash": shown["hash"]}.items() <= listed[0].items()
-    assert acts(server)[-1][:2] == ("admin", "release.publish")
+    by, what, subject = acts(server)[-1]
+    assert (by, what) == ("admin", "release.publish")
+    assert subject.split()[-1] == server.repositories.product.public_key.keyid
 
 
 def test_the_same_release_again_changes_nothing(server: Running) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, S
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
+from surefoot.server.api.metadata import MetadataApi
 from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
@@ -42,6 +44,7 @@ from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.durable import write_durably
 from surefoot.server.services.advance import Census, advance_all
+from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
@@ -57,6 +60,7 @@ from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.keyring import read_ring
 from surefoot.trust.metadata import read
+from surefoot.trust.online import Online
 from surefoot.trust.secret import NO_SECRETS, Secrets
 
 _LOG = logging.getLogger("surefoot.server")
@@ -110,6 +114,7 @@ class _Parts:
     presence: Presence
     poll: Poll
     shelf: Shelf
+    online: Online
     console: Console
     census: Census
     counters_off: CountersOff
@@ -171,18 +176,18 @@ def _assemble(
     migrate(database)
     reads = SqliteLedger(stack.enter_context(closing(connect(database))))
     writer = _writer(stack.enter_context(closing(connect(database))), settings.data / "admin.token", found, clock())
-    ring = read_ring(settings.data / "keys", settings.secrets)
-    director, online = ring.director(_root(reads, "director")), ring.image(_root(reads, "image"))
+    ring = partial(read_ring, settings.data / "keys", settings.secrets)
+    online = Online(ring, director=_root(reads, "director"), image=_root(reads, "image"))
     poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
-    poll = Poll(reads=reads, write=writer, signers=director, settings=poll_settings)
-    shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online, device_url=addresses.device_url)
+    poll = Poll(reads=reads, write=writer, signers=online.director, settings=poll_settings)
+    shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online.image, device_url=addresses.device_url)
     presence = Presence()
     device_ca = DeviceCa(authorities.device_ca)
     devices = DeviceApi(
         reads=reads,
         write=writer,
         poll=poll,
-        signers=director,
+        signers=online.director,
         blobs=shelf.blobs,
         ca=device_ca,
         presence=presence,
@@ -194,7 +199,8 @@ def _assemble(
         write=writer,
         catalogue=SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)),
         shelf=shelf,
-        signers=director,
+        signers=online.director,
+        online=online,
         poll=poll,
         doors=Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca),
         secret=_new_secret,
@@ -209,7 +215,7 @@ def _assemble(
     listeners = (
         _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
         _listener(enrolment, server_context(authorities.server_chain)),
-        _listener(OperatorListener(api=OperatorApi(operators), console=console), None),
+        _listener(OperatorListener(api=OperatorApi(operators), metadata=MetadataApi(reads=reads), console=console), None),
     )
     servers = tuple(zip(listeners, sockets, strict=True))
     return _Parts(
@@ -219,6 +225,7 @@ def _assemble(
         presence=presence,
         poll=poll,
         shelf=shelf,
+        online=online,
         console=console,
         census=_census(database, reads),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
@@ -288,6 +295,7 @@ async def _serve_all(
     loops = [asyncio.create_task(server.main_loop()) for server, _ in parts.servers]
     conductor = asyncio.create_task(_conduct(parts, stop, clock))
     auditor = asyncio.create_task(_recount(parts, stop, clock))
+    scribe = asyncio.create_task(_note(parts, stop, clock))
     try:
         while not await _is_set_within(stop, _TICK_S):
             await _tick(parts, settings.data, clock())
@@ -296,9 +304,10 @@ async def _serve_all(
         for server, _ in parts.servers:
             server.should_exit = True
         stop.set()
-        await asyncio.gather(*loops, conductor, auditor)
+        await asyncio.gather(*loops, conductor, auditor, scribe)
         await asyncio.gather(*(server.shutdown(sockets=[bound]) for server, bound in parts.servers))
         await _tick(parts, settings.data, clock())
+        await _write_signed(parts, clock())
         (settings.data / "server.json").unlink(missing_ok=True)
 
 
@@ -321,6 +330,19 @@ async def _recount(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
         except Error as error:
             _LOG.error("nothing was recounted: %s", error)
         await _is_set_within(stop, _RECOUNT_S)
+
+
+async def _note(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
+    """Write down once a minute what was signed; the end of the server writes the rest."""
+    while not await _is_set_within(stop, PERIOD_S):
+        await _write_signed(parts, clock())
+
+
+async def _write_signed(parts: _Parts, now: datetime) -> None:
+    try:
+        await write_signed(parts.online.notes, parts.writer, now)
+    except Error as error:
+        _LOG.error("what was signed is not written down yet: %s", error)
 
 
 async def _tick(parts: _Parts, data: Path, now: datetime) -> None:

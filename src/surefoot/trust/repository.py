@@ -75,11 +75,11 @@ def publish(files: Files, product: str, role: bytes, signers: OnlineSigners, now
     if fresh.is_expired(now):
         raise MetadataError(f"{name} is expired already.", hint="Sign it again.")
     if name in files:
-        _require_successor(read(files[name], Targets, name=f"published {name}").signed, fresh, name)
+        require_successor(read(files[name], Targets, name=f"published {name}").signed, fresh, name)
     snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
     snapshot.signed.meta[name] = MetaFile(fresh.version)
-    changed = {name: role, "snapshot.json": _next_snapshot(snapshot, signers, now)}
-    return changed | {"timestamp.json": _next_timestamp({**files, **changed}, signers, now)}
+    changed = {name: role, "snapshot.json": next_snapshot(snapshot, signers, now)}
+    return changed | {"timestamp.json": next_timestamp({**files, **changed}, signers, now)}
 
 
 def require_signature(targets: Targets, manifest: Manifest) -> None:
@@ -120,10 +120,10 @@ def refresh(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, by
     changed: dict[str, bytes] = {}
     snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
     if is_half_spent(snapshot.signed, IMAGE_LIFE["snapshot"], now):
-        changed["snapshot.json"] = _next_snapshot(snapshot, signers, now)
+        changed["snapshot.json"] = next_snapshot(snapshot, signers, now)
     timestamp = read(files["timestamp.json"], Timestamp, name="timestamp.json")
     if changed or is_half_spent(timestamp.signed, IMAGE_LIFE["timestamp"], now):
-        changed["timestamp.json"] = _next_timestamp({**files, **changed}, signers, now)
+        changed["timestamp.json"] = next_timestamp({**files, **changed}, signers, now)
     return changed
 
 
@@ -195,7 +195,13 @@ def _delegator(files: Files, product: str) -> tuple[Root | Targets, str]:
     return targets, product
 
 
-def _require_successor(published: Targets, fresh: Targets, name: str) -> None:
+def require_successor(published: Targets, fresh: Targets, name: str) -> None:
+    """Refuse a role that does not follow the published one.
+
+    Raises:
+        MetadataRollbackError: Its version is not above the published one.
+        MetadataError: It drops or changes an image that is published.
+    """
     if fresh.version <= published.version:
         raise MetadataRollbackError(
             f"{name} {fresh.version} is not newer than the published {published.version}.",
@@ -214,13 +220,15 @@ def _snapshot_meta(snapshot: bytes, version: int) -> MetaFile:
     return MetaFile.from_data(version, snapshot, ["sha256"])
 
 
-def _next_snapshot(snapshot: Metadata[Snapshot], signers: OnlineSigners, now: datetime) -> bytes:
+def next_snapshot(snapshot: Metadata[Snapshot], signers: OnlineSigners, now: datetime) -> bytes:
+    """Return a snapshot signed again, its version one higher."""
     snapshot.signed.version += 1
     snapshot.signed.expires = expiry("snapshot", now)
     return sign_with(snapshot, [signers.snapshot])
 
 
-def _next_timestamp(files: Files, signers: OnlineSigners, now: datetime) -> bytes:
+def next_timestamp(files: Files, signers: OnlineSigners, now: datetime) -> bytes:
+    """Return a timestamp over the snapshot in ``files``, its version one higher."""
     timestamp = read(files["timestamp.json"], Timestamp, name="timestamp.json")
     snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json").signed
     timestamp.signed.version += 1

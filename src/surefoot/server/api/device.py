@@ -33,6 +33,8 @@ from surefoot.server.api.http import (
     send_answer,
     send_problem,
 )
+from surefoot.server.api.metadata import DIRECTOR, IMAGE, send_metadata
+from surefoot.server.services.metadata_files import director_file, image_file
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import CheckIn, DeviceCertificates, Peer, Reads, Write
 from surefoot.server.services.renew import renew
@@ -123,6 +125,14 @@ class DeviceApi:
         elif path.startswith(_ARTIFACTS):
             _require(method, "GET", "HEAD")
             await self._artifact(scope, send, row)
+        elif path.startswith(IMAGE):
+            _require(method, "GET", "HEAD")
+            name = path.removeprefix(IMAGE)
+            await send_metadata(scope, send, name, image_file(self.reads, name), visibility="public")
+        elif path.startswith(DIRECTOR):
+            _require(method, "GET", "HEAD")
+            name = path.removeprefix(DIRECTOR)
+            await send_metadata(scope, send, name, director_file(self.reads, row.device_id, name), visibility="private")
         else:
             raise UnknownError("There is nothing here.", hint="Devices call /v1/poll, /v1/events, /v1/artifacts/<hex> and /v1/renew.")
 

@@ -65,8 +65,10 @@ from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
+from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
+from surefoot.trust.online import Online
 
 _BY = "surefoot.by"
 _FORMS = {
@@ -91,6 +93,7 @@ class OperatorParts:
         catalogue: Lists for people.
         shelf: Where releases go.
         signers: The director's online keys.
+        online: All of the server's own keys, changed when people sign a new root.
         poll: Told when the image repository has changed.
         doors: What enrolment offers say.
         secret: Makes the secret of a token.
@@ -103,6 +106,7 @@ class OperatorParts:
     catalogue: Catalogue
     shelf: Shelf
     signers: DirectorSigners
+    online: Online
     poll: Poll
     doors: Doors
     secret: Callable[[], str]
@@ -204,6 +208,20 @@ async def get_metadata(repository: FromPath[str], name: FromPath[str], parts: Na
     if found is None:
         raise UnknownError(f"There is no metadata file {repository}/{name}.")
     return Response(found, media_type=MediaType.JSON)
+
+
+@post("/trust", status_code=200, request_max_body_size=_MOST_RELEASE_BYTES)
+async def post_trust(request: Request[Any, Any, Any], data: JSONBody[TrustUpdate], parts: NamedDependency[OperatorParts]) -> TrustChange:
+    """Take in roots, targets and product roles that people signed anew: all or nothing; the same again changes nothing."""
+    answer = await take(data, by=_by(request), online=parts.online, write=parts.write, now=parts.clock())
+    parts.poll.reload()
+    return answer
+
+
+@get("/trust")
+async def show_trust(parts: NamedDependency[OperatorParts]) -> TrustStory:
+    """Show who may sign what: every role of both repositories with its keys, threshold, version and expiry."""
+    return story(parts.reads)
 
 
 @post("/tokens", status_code=201)
@@ -357,6 +375,8 @@ def _litestar(parts: OperatorParts) -> Litestar:
         get_manifest,
         get_provenance,
         get_metadata,
+        post_trust,
+        show_trust,
         post_token,
         post_user,
         list_users,

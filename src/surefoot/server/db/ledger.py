@@ -29,7 +29,7 @@ FROM certificate c CROSS JOIN device d INDEXED BY device_check_in ON d.device_id
   LEFT JOIN director_view v INDEXED BY view_check_in ON v.device_id = c.device_id
 WHERE c.serial = ?"""
 _VIEW = """
-SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.timestamp, v.snapshot, v.targets, a.body
+SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.root_version, v.timestamp, v.snapshot, v.targets, a.body
 FROM director_view v LEFT JOIN assignment a ON a.assignment_id = v.assignment_id
 WHERE v.device_id = ?"""
 _PUT_PRESENCE = """
@@ -49,8 +49,8 @@ ON CONFLICT (assignment_id) DO UPDATE SET
   outcome = excluded.outcome, is_started = excluded.is_started, due_at = excluded.due_at, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
-  (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, timestamp, snapshot, targets)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+  (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, timestamp, snapshot, targets)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SqliteLedger:
@@ -76,7 +76,7 @@ class SqliteLedger:
         row = self._row(_VIEW, device_id)
         if row is None:
             return None
-        tag, due_at, renew_at, refresh_at, timestamp, snapshot, targets, attempt = row
+        tag, due_at, renew_at, refresh_at, root_version, timestamp, snapshot, targets, attempt = row
         targets_version, snapshot_version, timestamp_version = (int(word) for word in tag.split("."))
         view = View(
             device_id=device_id,
@@ -89,7 +89,9 @@ class SqliteLedger:
             renew_at=_instant(renew_at),
             refresh_at=_instant(refresh_at),
         )
-        return StoredView(view=view, attempt=None if attempt is None else _attempt(attempt), due_at=_instant(due_at))
+        return StoredView(
+            view=view, attempt=None if attempt is None else _attempt(attempt), due_at=_instant(due_at), root_version=root_version
+        )
 
     def is_ordered(self, device_id: DeviceId, digest: str) -> bool:
         """Say whether the device's view orders this image."""
@@ -245,6 +247,7 @@ class SqliteLedger:
                 None if attempt is None else attempt.assignment_id,
                 _seconds(view.renew_at),
                 _seconds(view.refresh_at),
+                stored.root_version,
                 view.timestamp,
                 view.snapshot,
                 view.targets,

@@ -199,6 +199,7 @@ director_view = Table(
     Column("assignment_id", Integer, ForeignKey("assignment.assignment_id")),
     Column("renew_at", BigInteger, nullable=False),
     Column("refresh_at", BigInteger, nullable=False),
+    Column("root_version", Integer, nullable=False),
     Column("timestamp", LargeBinary, nullable=False),
     Column("snapshot", LargeBinary, nullable=False),
     Column("targets", LargeBinary, nullable=False),

@@ -19,8 +19,8 @@ from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.record import to_json
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.server.services.ports import CheckIn, Ledger, Reads, StoredView, Write
-from surefoot.server.services.views import Outage, artifact_url, renew, still_holds
-from surefoot.trust.director import DirectorSigners, View
+from surefoot.server.services.views import Outage, artifact_url, director_root, renew, still_holds
+from surefoot.trust.director import DirectorSigners
 
 _JITTER_STEPS = 2_000
 _SHARED = ("root", "timestamp", "snapshot", "targets")
@@ -68,7 +68,7 @@ class Poll:
         """Read the versions of the shared files again."""
         image = self._reads.metadata("image").versions
         self._image_tags = {name.removesuffix(".json"): _image_tag(image, name.removesuffix(".json")) for name in image}
-        self._director_root = f"{self._reads.metadata('director', ('root.json',)).versions['root.json']}."
+        self._director_root = f"{director_root(self._reads)}."
 
     def is_idle(self, row: CheckIn, etag: str, now_s: int) -> bool:
         """Say whether nothing changed for a device that holds what ``etag`` says; ``now_s`` in seconds since 1970."""
@@ -87,10 +87,10 @@ class Poll:
             StoreError: The new view could not be stored.
         """
         stored = self._reads.view(device_id)
-        if stored is None or now >= stored.due_at:
+        if stored is None or now >= stored.due_at or stored.root_version != director_root(self._reads):
             stored = await self._renewed(device_id, stored, now)
         director, _, image = etag.partition("|")
-        director_tag, director_files = _director_part(self._reads, stored.view, director)
+        director_tag, director_files = _director_part(self._reads, stored, director)
         image_tag, image_files = image, dict[str, bytes]()
         hints: list[ArtifactHint] = []
         if stored.attempt is not None:
@@ -142,8 +142,9 @@ class Poll:
         return min(86_399, max(1, self._settings.interval_s + self._settings.interval_s * step // (_JITTER_STEPS * 5)))
 
 
-def _director_part(reads: Reads, view: View, held_tag: str) -> tuple[str, dict[str, bytes]]:
-    root = reads.metadata("director", ("root.json",)).versions["root.json"]
+def _director_part(reads: Reads, stored: StoredView, held_tag: str) -> tuple[str, dict[str, bytes]]:
+    # The root that the view goes with, be it the newest or not: a device that holds another is then not idle.
+    view, root = stored.view, stored.root_version
     current = {"root": root, "targets": view.targets_version, "snapshot": view.snapshot_version, "timestamp": view.timestamp_version}
     held = _held(held_tag.split("."), current)
     lacking = _roots(reads, "director", held["root"], root)

@@ -62,11 +62,13 @@ class StoredView:
         view: The signed files.
         attempt: The attempt it orders; ``None`` for "stay as you are".
         due_at: From when it wants signing again: metadata past half its life, or an order not started past half of its own.
+        root_version: The director's root whose keys signed it; under a newer one it wants signing again at the next poll.
     """
 
     view: View
     attempt: Attempt | None
     due_at: datetime
+    root_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
 from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
+from surefoot.trust.succession import signed_by
 
 
 class PublishRequest(Record, frozen=True, kw_only=True):
@@ -108,7 +109,9 @@ def _publish(
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, request.provenance, now)
-    ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
+    (signed,) = signed_by({**files, **changed}, [f"{index.product}.json"], {index.product: "targets"})
+    subject = f"{index.product} {index.version} {release.digest} {' '.join(signed.keys)}"
+    ledger.add_act(Act(at=now, by=by, what="release.publish", subject=subject))
     return answer
 
 

@@ -36,16 +36,18 @@ def direct(ledger: Ledger, device_id: DeviceId, attempt: Attempt | None, signers
     """Sign and store a device's next view: ``attempt``, or "stay as you are"."""
     previous = ledger.view(device_id)
     view = sign_view(None if previous is None else previous.view, device_id, _directed(ledger, attempt), signers, now)
-    return _store(ledger, view, attempt)
+    return _store(ledger, view, attempt, director_root(ledger))
 
 
 def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: datetime) -> StoredView:
     """Sign again whatever of a device's view is due; a device without a view, or with another attempt than its view orders, gets a new one.
 
+    So does one whose view was signed under a former root of the director: its keys may have been taken away.
     Doing it twice does it once: what is due is read inside the transaction.
     """
     stored, attempt = ledger.view(device_id), ledger.open_attempt(device_id)
-    if stored is None or _id(stored.attempt) != _id(attempt):
+    root_version = director_root(ledger)
+    if stored is None or _id(stored.attempt) != _id(attempt) or stored.root_version != root_version:
         return direct(ledger, device_id, attempt, signers, now)
     if now < stored.due_at:
         return stored
@@ -53,7 +55,7 @@ def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: da
         renewed = _renewed(attempt, now)
         keep(ledger, attempt, renewed)
         return direct(ledger, device_id, renewed, signers, now)
-    return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt)
+    return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt, root_version)
 
 
 def stand_down(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: datetime) -> None:
@@ -77,7 +79,7 @@ def still_holds(reads: Reads, stored: StoredView, now: datetime) -> bool:
 
 def settle(ledger: Ledger, stored: StoredView, attempt: Attempt) -> None:
     """Note that the ordered attempt has started, so that the view is no longer renewed for its sake."""
-    _store(ledger, stored.view, attempt)
+    _store(ledger, stored.view, attempt, stored.root_version)
 
 
 def artifact_url(device_url: str, digest: Digest) -> str:
@@ -85,9 +87,14 @@ def artifact_url(device_url: str, digest: Digest) -> str:
     return f"{device_url}/v1/artifacts/{hex_of(digest)}"
 
 
-def _store(ledger: Ledger, view: View, attempt: Attempt | None) -> StoredView:
+def director_root(reads: Reads) -> int:
+    """Return the version of the director's root."""
+    return reads.metadata("director", ("root.json",)).versions["root.json"]
+
+
+def _store(ledger: Ledger, view: View, attempt: Attempt | None, root_version: int) -> StoredView:
     due_at = view.refresh_at if attempt is None else min(view.refresh_at, _renewal(attempt))
-    stored = StoredView(view=view, attempt=attempt, due_at=due_at)
+    stored = StoredView(view=view, attempt=attempt, due_at=due_at, root_version=root_version)
     ledger.put_view(stored)
     return stored
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator listener: programs get the operator API, browsers everything else."""
+"""The operator listener: programs get the operator API and image metadata, browsers everything else."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,14 +15,17 @@ class OperatorListener:
 
     Attributes:
         api: Serves ``/api/`` and ``/schema``, by token.
+        metadata: Serves ``/v1/metadata/``, to whoever reaches the listener.
         console: Serves all other paths, by session.
     """
 
     api: Asgi
+    metadata: Asgi
     console: Asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope["path"]
         is_api = path.startswith(("/api/", "/schema/")) or path in {"/api", "/schema"}
-        await (self.api if is_api else self.console)(scope, receive, send)
+        app = self.api if is_api else self.metadata if path.startswith("/v1/metadata/") else self.console
+        await app(scope, receive, send)

@@ -250,6 +250,7 @@ def upgrade() -> None:
         sa.Column("assignment_id", sa.Integer(), nullable=True),
         sa.Column("renew_at", sa.BigInteger(), nullable=False),
         sa.Column("refresh_at", sa.BigInteger(), nullable=False),
+        sa.Column("root_version", sa.Integer(), nullable=False),
         sa.Column("timestamp", sa.LargeBinary(), nullable=False),
         sa.Column("snapshot", sa.LargeBinary(), nullable=False),
         sa.Column("targets", sa.LargeBinary(), nullable=False),
