@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -334,3 +334,13 @@ def test_a_cut_at_every_operation_is_resumed_from_the_last_step(damage: Damage) 
         after = flash.power_cycle(damage, seed=cut_at)
         list(in_tenths(Downloader(Peer(), slots_on(after)), received))
         assert read_file(after, SLOT) == IMAGE, after.log
+
+
+@pytest.mark.parametrize("wrong_by", [-1, 1])
+def test_a_length_stated_by_the_peer_that_is_not_the_signed_one_ends_the_download_at_once(wrong_by: int) -> None:
+    class Liar(Peer):
+        def open(self, url: str, offset: int) -> Response:
+            return replace(super().open(url, offset), total=len(IMAGE) + wrong_by)
+
+    with pytest.raises(CorruptDownloadError, match="bytes and not"):
+        Downloader(Liar(), slots_on(SimulatedFlash())).step(TARGET, 0, TARGET.size)
