@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail bench assets system lock wheel clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,6 +47,9 @@ coverage: $(INSTALLED) $(ASSETS) wheel ## run the tests and hold branch coverage
 
 powerfail: $(INSTALLED) ## cut the power at every write of an update, with every kind of damage
 	$(BIN)/python -m tests.powerfail.sweep
+
+mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of a device out in turn
+	$(BIN)/python -m tests.mutants
 
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -163,7 +163,7 @@ class _Seeding:
         report = statement(attempt.hash)
         enrolled_at = utc_text(updated)
         ledger.put_device(Device(device_id=device_id, hardware=HARDWARE, state=DeviceState.ACTIVE, enrolled_at=enrolled_at, report=report))
-        ledger.add_certificate(device_id, f"{x509.random_serial_number():x}", certificate_terms(device_id, updated))
+        ledger.add_certificate(device_id, f"{x509.random_serial_number():x}", "Surefoot device CA", certificate_terms(device_id, updated))
         ledger.put_attempt(attempt)
         journal = JournalId(secrets.token_hex(8))
         for seq, kind in enumerate(_HISTORY, 1):
@@ -198,7 +198,7 @@ class _Seeding:
         key = ec.generate_private_key(ec.SECP256R1())
         terms = certificate_terms(device_id, self._now)
         issued = ca.issue(csr_for(key), terms)
-        self._ledger.add_certificate(device_id, issued.serial, terms)
+        self._ledger.add_certificate(device_id, issued.serial, issued.issuer, terms)
         file = folder / f"{device_id}.pem"
         file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + issued.pem.encode())
         return Sampled(device_id=device_id, certificate=file, running=self._running)

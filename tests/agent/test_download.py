@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -392,3 +392,13 @@ def test_a_step_ends_when_its_time_is_over_however_fast_the_peer_is() -> None:
     with pytest.raises(InterruptedDownloadError, match="time for the image is over") as raised:
         downloader.step(TARGET, 0, TARGET.size, within_s=10)
     assert 10_000 <= raised.value.received <= 10_200
+
+
+@pytest.mark.parametrize("wrong_by", [-1, 1])
+def test_a_length_stated_by_the_peer_that_is_not_the_signed_one_ends_the_download_at_once(wrong_by: int) -> None:
+    class Liar(Peer):
+        def open(self, url: str, offset: int) -> Response:
+            return replace(super().open(url, offset), total=len(IMAGE) + wrong_by)
+
+    with pytest.raises(CorruptDownloadError, match="bytes and not"):
+        Downloader(Liar(), slots_on(SimulatedFlash()), VirtualClock()).step(TARGET, 0, TARGET.size)

@@ -26,12 +26,16 @@ class Issuer:
     def __init__(self, ca: DeviceCa, clock: VirtualClock) -> None:
         self.ca, self.clock, self.is_reachable = ca, clock, True
         self.issued = self.reloads = 0
+        self.asks = False
 
     def renew(self, csr: str) -> str:
         if not self.is_reachable:
             raise TransportError("nobody there")
         self.issued += 1
         return self.ca.issue(csr, certificate_terms(DEVICE, self.clock.now())).pem
+
+    def is_renewal_asked(self) -> bool:
+        return self.asks
 
     def reload(self) -> None:
         self.reloads += 1
@@ -105,3 +109,28 @@ def test_a_power_cut_at_any_operation_leaves_one_whole_identity(ca: DeviceCa, da
 def test_a_device_without_a_certificate_is_told_to_enrol() -> None:
     with pytest.raises(InvalidInput, match="Enrol"):
         read_certificate(SimulatedFlash(), "data")
+
+
+def test_a_server_that_asks_is_heard_at_once_and_then_not_for_an_hour(ca: DeviceCa) -> None:
+    issuer, renewal, clock = enrolled(ca, SimulatedFlash())
+    issuer.asks = True
+    renewal()
+    assert issuer.issued == 1
+    clock.sleep(3_599)
+    renewal()
+    assert issuer.issued == 1
+    clock.sleep(1)
+    renewal()
+    assert issuer.issued == 2
+
+
+def test_an_early_renewal_that_fails_is_tried_again_an_hour_later(ca: DeviceCa) -> None:
+    issuer, renewal, clock = enrolled(ca, SimulatedFlash())
+    issuer.asks, issuer.is_reachable = True, False
+    with pytest.raises(TransportError):
+        renewal()
+    renewal()
+    issuer.is_reachable = True
+    clock.sleep(3_600)
+    renewal()
+    assert issuer.issued == 1

@@ -513,6 +513,32 @@ def test_a_slot_in_which_nothing_verified_lies_is_not_run() -> None:
         story().runner(B)
 
 
+def test_a_clock_behind_the_time_floor_is_not_believed() -> None:
+    it = story()
+    it.clock.jump(-timedelta(days=365).total_seconds())
+    assert it.runner().booted().now == NOW
+
+
+def test_a_director_that_spoke_earlier_does_not_lower_the_time_floor() -> None:
+    later = NOW + timedelta(hours=2)
+    it = story(start=later)
+    drive(it.runner(), in_phase(Phase.DOWNLOADING))
+    assert it.state().time_floor == utc_text(later)
+
+
+def test_a_report_names_the_bytes_that_lie_in_the_slot_and_not_those_that_should() -> None:
+    it = story()
+    flash = it.world.board.flash
+    with_damage = flash.open(SLOTS[A])
+    with_damage.write_at(100, b"?")
+    with_damage.sync()
+    with_damage.close()
+    drive(it.runner(), lambda _: bool(it.server.sent))
+    found = it.server.sent[0].report
+    assert found is not None
+    assert found.hash == digest_of(FACTORY[:100] + b"?" + FACTORY[101:]) != it.state().running.hash
+
+
 def test_a_journal_without_a_state_is_refused() -> None:
     empty: Journal[State] = Journal(SimulatedFlash(), JOURNAL, State, new_id=lambda: "0" * 32)
     with pytest.raises(DeviceError, match="holds no state"):

@@ -144,5 +144,7 @@ def open_office(folder: Path, *, interval_s: int = 300) -> Iterator[Office]:
         ledger.put_metadata("director", root, versions(root))
         office = Office(ledger=ledger, repositories=repositories, now=repositories.now, connection=connection, interval_s=interval_s)
         office.add_device()
-        connection.execute("INSERT INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)", (serial_of(DEVICE), DEVICE, 2**40))
+        connection.execute(
+            "INSERT INTO certificate (serial, device_id, issuer, not_after) VALUES (?, ?, ?, ?)", (serial_of(DEVICE), DEVICE, "a CA", 2**40)
+        )
         yield office

@@ -2,6 +2,7 @@
 """Tests of the certificate authorities: what is in a certificate, and which requests get one."""
 
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from surefoot.fleet.enroll import certificate_terms
 from surefoot.model.assignment import DeviceId
-from surefoot.model.errors import FormatError, StoreError
-from surefoot.server.ca import DeviceCa, open_authorities
+from surefoot.model.errors import FormatError, InvalidInput, StoreError
+from surefoot.server.ca import RENEWAL_WINDOW_S, DeviceCa, open_authorities, retire_device_ca, rotate_device_ca
+from surefoot.server.services.ports import Peer
 from tests.server.running import csr_for
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+KEY = ec.generate_private_key(ec.SECP256R1())
 TERMS = certificate_terms(DeviceId("t-1"), NOW)
 
 
@@ -120,3 +123,48 @@ def test_a_damaged_authority_stops_the_start_and_is_not_replaced(tmp_path: Path)
     with pytest.raises(StoreError, match="cannot be used"):
         open_authorities(tmp_path, (), NOW)
     assert (tmp_path / "device-ca.pem").read_text() == "damaged"
+
+
+def test_the_newest_device_ca_issues_and_the_others_stay_accepted(tmp_path: Path) -> None:
+    first = open_authorities(tmp_path, (), NOW)
+    made = rotate_device_ca(tmp_path, NOW + timedelta(days=1))
+    after = open_authorities(tmp_path, (), NOW + timedelta(days=1))
+    assert [ca.name for ca in after.accepted] == ["device-ca", "device-ca-2"]
+    assert after.accepted[0].pem == first.device_ca.pem
+    issued = DeviceCa(after.device_ca).issue(csr_for(ec.generate_private_key(ec.SECP256R1())), TERMS)
+    assert issued.issuer == made.issuer
+    x509.load_pem_x509_certificate(issued.pem.encode()).verify_directly_issued_by(made.certificate)
+
+
+def test_a_name_is_not_given_twice_and_the_first_ca_does_not_come_back(tmp_path: Path) -> None:
+    open_authorities(tmp_path, (), NOW)
+    assert rotate_device_ca(tmp_path, NOW).name == "device-ca-2"
+    retire_device_ca(tmp_path, "device-ca")
+    assert [ca.name for ca in open_authorities(tmp_path, (), NOW).accepted] == ["device-ca-2"]
+    assert rotate_device_ca(tmp_path, NOW).name == "device-ca-3"
+
+
+@pytest.mark.parametrize("name", ["device-ca", "server-ca", "../device-ca", ""])
+def test_neither_the_issuing_ca_nor_what_is_none_is_retired(tmp_path: Path, name: str) -> None:
+    open_authorities(tmp_path, (), NOW)
+    with pytest.raises(InvalidInput):
+        retire_device_ca(tmp_path, name)
+    assert (tmp_path / "device-ca.pem").exists()
+
+
+def test_a_folder_without_a_device_ca_is_not_rotated(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="first start"):
+        rotate_device_ca(tmp_path, NOW)
+
+
+def test_only_certificates_of_another_ca_are_asked_to_renew_early(tmp_path: Path) -> None:
+    old = open_authorities(tmp_path, (), NOW)
+    rotate_device_ca(tmp_path, NOW)
+    device_ca = DeviceCa(open_authorities(tmp_path, (), NOW).device_ca)
+    now_s = int(NOW.timestamp())
+    peers = [Peer(device_id=DeviceId(f"t-{n}"), serial="1", not_after=2**40, issuer=old.accepted[0].issuer) for n in range(200)]
+    moments = [device_ca.renew_in_s(peer, now_s) for peer in peers]
+    assert all(moment is not None and 0 <= moment < RENEWAL_WINDOW_S for moment in moments)
+    assert len(set(moments)) > 190
+    assert device_ca.renew_in_s(replace(peers[0], issuer=DeviceCa(old.device_ca).issue(csr_for(KEY), TERMS).issuer), now_s) == moments[0]
+    assert device_ca.renew_in_s(replace(peers[0], issuer=device_ca.issue(csr_for(KEY), TERMS).issuer), now_s) is None

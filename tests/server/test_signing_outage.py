@@ -90,7 +90,7 @@ class Site:
         )
 
     def poll(self, etag: str = "") -> tuple[int, dict[bytes, bytes], bytes]:
-        peer = Peer(device_id=DEVICE, serial=serial_of(DEVICE), not_after=2**40)
+        peer = Peer(device_id=DEVICE, serial=serial_of(DEVICE), not_after=2**40, issuer="")
         scope: MutableMapping[str, Any] = {
             "path": "/v1/poll",
             "method": "GET",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a device stays in: a new key and certificate when a third of the old one's life is left, over mutual TLS.
 
+A server whose CA rolled over asks for that earlier; it is obeyed, but not more than once an hour, whatever it says.
+
 The old certificate serves until the new one lies whole on disk; cut off anywhere in between, the device tries again later.
 """
 
@@ -22,9 +24,17 @@ class CertificateSource(Protocol):
         """Return a new certificate (PEM) for the key behind a request; ``TransportError`` when there is none to be had."""
         ...
 
+    def is_renewal_asked(self) -> bool:
+        """Say whether the server wants a renewal now."""
+        ...
+
     def reload(self) -> None:
         """Use the new certificate from now on."""
         ...
+
+
+ASKED_EVERY_S = 3_600
+"""How long a server that asks again and again is not heard after it was."""
 
 
 class Renewal:
@@ -38,15 +48,16 @@ class Renewal:
         self._source = source
         self._clock = clock
         self._due_at = self._read_due_at()
+        self._obeyed_s: float | None = None
 
     def __call__(self) -> None:
-        """Renew if that is due.
+        """Renew if that is due, or asked for.
 
         Raises:
             TransportError: The server gave no certificate for the device's key; the old one serves on.
             DeviceError: The new one could not be kept; the old one serves on.
         """
-        if self._clock.now() < self._due_at:
+        if self._clock.now() < self._due_at and not self._obeys():
             return
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._source.renew(csr_for(key, self._device_id))
@@ -54,6 +65,15 @@ class Renewal:
         keep_certificate(self._storage, self._folder, key, certificate)
         self._source.reload()
         self._due_at = self._read_due_at()
+
+    def _obeys(self) -> bool:
+        """Say whether the server asks and is to be heard; from then on it is not, for a while, whatever comes of it."""
+        now_s = self._clock.monotonic()
+        is_tired = self._obeyed_s is not None and now_s < self._obeyed_s + ASKED_EVERY_S
+        if is_tired or not self._source.is_renewal_asked():
+            return False
+        self._obeyed_s = now_s
+        return True
 
     def _read_due_at(self) -> datetime:
         certificate = read_certificate(self._storage, self._folder)

@@ -26,7 +26,7 @@ from surefoot.agent.posix import SystemClock
 from surefoot.model.errors import FormatError, InvalidInput, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.record import from_json, to_json
-from surefoot.model.wire import NEXT_POLL_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
+from surefoot.model.wire import NEXT_POLL_HEADER, RENEW_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -106,8 +106,10 @@ class HttpsServer:
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
         self._patience = patience or Patience()
-        self._deadline = _Deadline(clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._deadline = _Deadline(self._clock)
         self._pool = _connect(credentials, self._patience, self._deadline)
+        self._renew_at_s: float | None = None
 
     def reload(self) -> None:
         """Use the credentials as they now lie on disk; connections made with the old ones are closed."""
@@ -119,6 +121,8 @@ class HttpsServer:
         """Implement ``Server``."""
         headers = {"If-None-Match": etag} if etag else {}
         answer = self._request("GET", "/v1/poll", headers=headers)
+        renew_in_s = _number(answer.headers.get(RENEW_HEADER, ""))
+        self._renew_at_s = None if renew_in_s is None else self._clock.monotonic() + renew_in_s
         if answer.status == HTTPStatus.NOT_MODIFIED:
             return Polled(next_poll_s=_interval(answer.headers.get(NEXT_POLL_HEADER)), answer=None, etag=etag)
         poll = _decoded(answer, PollAnswer)
@@ -134,6 +138,10 @@ class HttpsServer:
         request = to_json(RenewalRequest(csr=csr))
         answer = self._request("POST", "/v1/renew", body=request, headers={"Content-Type": "application/json"})
         return _decoded(answer, EnrolmentAnswer).certificate
+
+    def is_renewal_asked(self) -> bool:
+        """Say whether the last answer to a poll asked for a renewal by now."""
+        return self._renew_at_s is not None and self._clock.monotonic() >= self._renew_at_s
 
     def open(self, url: str, offset: int) -> Response:
         """Implement ``Server``. The body is streamed; compressed encodings are not asked for."""

@@ -37,6 +37,7 @@ NOUNS = {
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
     "rollout": Noun(summary="roll a release out in stages, or say what a plan would do", extras=("release",)),
     "serve": Noun(summary="run the server", extras=("server",)),
+    "ca": Noun(summary="roll the CA of device certificates over", extras=("server",)),
     "token": Noun(summary="let a new device join"),
     "user": Noun(summary="say who may call the operator API"),
     "device": Noun(summary="list devices, show one, give it attributes, order a release for one"),

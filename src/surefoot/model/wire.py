@@ -14,6 +14,9 @@ from surefoot.model.digest import Digest
 from surefoot.model.record import Hint, Name, Record, Size
 
 NEXT_POLL_HEADER = "Surefoot-Next-Poll"
+RENEW_HEADER = "Surefoot-Renew"
+"""In any answer to a poll: the seconds after which the device is to renew its certificate, however long that still lasts."""
+
 DEVICE_URN = "urn:surefoot:device:"
 """The SAN URI of a device certificate is this, followed by the device id."""
 

@@ -213,7 +213,7 @@ def _assemble(
     )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
     listeners = (
-        _listener(devices, device_context(authorities.server_chain, authorities.device_ca.pem)),
+        _listener(devices, device_context(authorities.server_chain, "".join(ca.pem for ca in authorities.accepted))),
         _listener(enrolment, server_context(authorities.server_chain)),
         _listener(OperatorListener(api=OperatorApi(operators), metadata=MetadataApi(reads=reads), console=console), None),
     )

@@ -3,9 +3,14 @@
 
 Neither has anything to do with the keys that sign updates. Files in ``ca/``, all 0600: ``server-ca.pem``, ``server.pem`` and
 ``device-ca.pem``, each with a key and its certificate.
+
+A device CA that rolled over is followed by ``device-ca-2.pem`` and so on: the newest issues, all are accepted. Of one that is not the
+newest only the certificate is read, so a CA whose key is lost may stay until its devices have renewed.
 """
 
 import ipaddress
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,15 +24,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from surefoot.fleet.enroll import CertificateTerms
-from surefoot.model.errors import FormatError, StoreError
-from surefoot.server.durable import write_durably
-from surefoot.server.services.ports import IssuedCertificate
+from surefoot.model.errors import FormatError, InvalidInput, StoreError
+from surefoot.server.durable import remove_durably, write_durably
+from surefoot.server.services.ports import IssuedCertificate, Peer
 
 _CA_LIFE = timedelta(days=3_650)
 _SERVER_LIFE = timedelta(days=398)
 _SERVER_RENEWAL = timedelta(days=60)
 _SKEW = timedelta(minutes=5)
 _DEVICE_CURVES = ("secp256r1", "secp384r1")
+_DEVICE_CA = re.compile(r"device-ca(?:-([1-9]\d{0,5}))?\.pem")
+
+RENEWAL_WINDOW_S = 86_400
+"""Over how long a roll-over spreads the early renewals of devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +52,46 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedCa:
+    """A device CA whose certificates are accepted.
+
+    Attributes:
+        name: Of its file, without the ending; what ``surefoot ca retire`` takes.
+        certificate: The CA's own.
+    """
+
+    name: str
+    certificate: x509.Certificate
+
+    @property
+    def issuer(self) -> str:
+        """Return the name by which device certificates call it: the CN of its subject, which no other CA has."""
+        return _common_name(self.certificate)
+
+    @property
+    def pem(self) -> str:
+        """Return the certificate as PEM."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+
 class DeviceCa:
     """Issues device certificates; implements ``DeviceCertificates``."""
 
     def __init__(self, authority: Authority) -> None:
         """Issue in the name of ``authority``."""
         self._authority = authority
+        self._issuer = _common_name(authority.certificate)
+        self._begun_s = int(authority.certificate.not_valid_before_utc.timestamp())
+
+    def renew_in_s(self, peer: Peer, now_s: int) -> int | None:
+        """Return the seconds after which a device is to renew early, since another CA issued its certificate; else ``None``.
+
+        Each device has its own moment in the ``RENEWAL_WINDOW_S`` after the CA was made, by its own hash; past it, the answer is 0.
+        """
+        if peer.issuer == self._issuer:
+            return None
+        return max(0, self._begun_s + zlib.crc32(peer.device_id.encode()) % RENEWAL_WINDOW_S - now_s)
 
     def issue(self, csr: str, terms: CertificateTerms) -> IssuedCertificate:
         """Return a certificate for the public key of a request; all else in the request is ignored.
@@ -66,7 +109,9 @@ class DeviceCa:
             .add_extension(_issued_by(self._authority), critical=False)
             .sign(self._authority.key, hashes.SHA256())
         )
-        return IssuedCertificate(pem=certificate.public_bytes(Encoding.PEM).decode(), serial=f"{certificate.serial_number:x}")
+        return IssuedCertificate(
+            pem=certificate.public_bytes(Encoding.PEM).decode(), serial=f"{certificate.serial_number:x}", issuer=self._issuer
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +122,13 @@ class Authorities:
         server_chain: File with the server's own key and certificate.
         server_ca: PEM of the CA that devices check the server against.
         device_ca: The CA that issues device certificates.
+        accepted: All CAs whose device certificates are accepted, oldest first; the last is ``device_ca``.
     """
 
     server_chain: Path
     server_ca: str
     device_ca: Authority
+    accepted: tuple[AcceptedCa, ...]
 
 
 def open_authorities(folder: Path, hostnames: Sequence[str], now: datetime) -> Authorities:
@@ -94,15 +141,97 @@ def open_authorities(folder: Path, hostnames: Sequence[str], now: datetime) -> A
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server_ca = _load(folder, "server-ca") or _save(folder, "server-ca", _create_ca("Surefoot server CA", now))
-        device_ca = _load(folder, "device-ca") or _save(folder, "device-ca", _create_ca("Surefoot device CA", now))
+        server_ca = _load(folder, "server-ca") or _save(
+            folder, "server-ca", _create_ca("Surefoot server CA", now, ec.generate_private_key(ec.SECP256R1()))
+        )
+        if not _numbers(folder):
+            _save(folder, "device-ca", _create_device_ca(now))
+        accepted = _accepted(folder)
+        device_ca = _require(_load(folder, accepted[-1].name))
         names = _server_names(hostnames)
         server = _load(folder, "server")
         if server is None or not _covers(server.certificate, names, now):
             _save(folder, "server", _create_server(names, server_ca, now))
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise StoreError(f"The certificates in {folder} cannot be used: {error}.", hint="Restore the folder from a backup.") from error
-    return Authorities(server_chain=folder / "server.pem", server_ca=server_ca.pem, device_ca=device_ca)
+        raise _unusable(folder, error) from error
+    return Authorities(server_chain=folder / "server.pem", server_ca=server_ca.pem, device_ca=device_ca, accepted=accepted)
+
+
+def accepted_cas(folder: Path) -> tuple[AcceptedCa, ...]:
+    """Return the device CAs in ``folder``, oldest first; the last one issues.
+
+    Raises:
+        StoreError: The folder cannot be read, or a file in it is damaged.
+    """
+    try:
+        return _accepted(folder)
+    except (OSError, ValueError) as error:
+        raise _unusable(folder, error) from error
+
+
+def rotate_device_ca(folder: Path, now: datetime) -> AcceptedCa:
+    """Make a device CA that issues from the server's next start on; those before it stay accepted.
+
+    Raises:
+        InvalidInput: There is no device CA yet.
+        StoreError: The folder cannot be read or written.
+    """
+    accepted = accepted_cas(folder)
+    if not accepted:
+        raise InvalidInput(f"There is no device CA in {folder}.", hint="The server makes one at its first start.")
+    name = _name(max(_numbers(folder)) + 1)
+    try:
+        made = _save(folder, name, _create_device_ca(now))
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    return AcceptedCa(name=name, certificate=made.certificate)
+
+
+def retire_device_ca(folder: Path, name: str) -> None:
+    """Remove a device CA with its key; from the server's next start on its certificates open nothing.
+
+    Raises:
+        InvalidInput: There is no such CA, or it is the one that issues.
+        StoreError: The folder cannot be read or written.
+    """
+    names = [ca.name for ca in accepted_cas(folder)]
+    if name not in names:
+        raise InvalidInput(f"There is no device CA {name!r}.", hint=f"There are: {', '.join(names) or 'none'}.")
+    if name == names[-1]:
+        raise InvalidInput(f"{name} is the CA that issues.", hint="Run 'surefoot ca rotate' first, and restart the server.")
+    try:
+        remove_durably(folder / f"{name}.pem")
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _accepted(folder: Path) -> tuple[AcceptedCa, ...]:
+    names = [_name(number) for number in sorted(_numbers(folder))]
+    return tuple(AcceptedCa(name=name, certificate=x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())) for name in names)
+
+
+def _numbers(folder: Path) -> list[int]:
+    found = (_DEVICE_CA.fullmatch(path.name) for path in folder.iterdir())
+    return [int(match[1] or 1) for match in found if match is not None]
+
+
+def _name(number: int) -> str:
+    return "device-ca" if number == 1 else f"device-ca-{number}"
+
+
+def _require(authority: Authority | None) -> Authority:
+    if authority is None:
+        raise ValueError("a device CA went away while it was read")
+    return authority
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def _unusable(folder: Path, error: Exception) -> StoreError:
+    hint = "Restore the folder from a backup; if only the key of the device CA is lost, run 'surefoot ca rotate'."
+    return StoreError(f"The certificates in {folder} cannot be used: {error}.", hint=hint)
 
 
 def _device_key(csr: str) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
@@ -119,8 +248,13 @@ def _device_key(csr: str) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKe
     raise FormatError("The certificate request has a key that devices may not use.", hint="Use P-256, P-384 or Ed25519.")
 
 
-def _create_ca(name: str, now: datetime) -> Authority:
+def _create_device_ca(now: datetime) -> Authority:
+    """Return a new device CA; its name holds the id of its key, so that the issuer of a certificate is known by name."""
     key = ec.generate_private_key(ec.SECP256R1())
+    return _create_ca(f"Surefoot device CA {x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:12]}", now, key)
+
+
+def _create_ca(name: str, now: datetime, key: ec.EllipticCurvePrivateKey) -> Authority:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         _builder(name, subject, key.public_key(), now - _SKEW, now + _CA_LIFE)

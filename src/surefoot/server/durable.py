@@ -18,7 +18,21 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file; it is gone for good on return.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    path.unlink()
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:

@@ -85,10 +85,10 @@ def server_context(server_chain: Path) -> ssl.SSLContext:
     return context
 
 
-def device_context(server_chain: Path, device_ca: str) -> ssl.SSLContext:
-    """Return the context of a listener for devices alone: no certificate of the device CA, no handshake."""
+def device_context(server_chain: Path, device_cas: str) -> ssl.SSLContext:
+    """Return the context of a listener for devices alone: no certificate of one of the device CAs (PEM), no handshake."""
     context = server_context(server_chain)
-    context.load_verify_locations(cadata=device_ca)
+    context.load_verify_locations(cadata=device_cas)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -105,4 +105,6 @@ def _peer(connection: ssl.SSLObject | None) -> Peer | None:
     # The same form as in the database: lower-case hex without leading zeros, which OpenSSL may put there.
     serial = f"{int(cast('str', certificate['serialNumber']), 16):x}"
     not_after = int(ssl.cert_time_to_seconds(cast("str", certificate["notAfter"])))
-    return Peer(device_id=DeviceId(ids[0]), serial=serial, not_after=not_after)
+    issuer = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("issuer", ()))
+    issuers = [value for part in issuer for kind, value in part if kind == "commonName"]
+    return Peer(device_id=DeviceId(ids[0]), serial=serial, not_after=not_after, issuer="".join(issuers))

@@ -19,7 +19,7 @@ from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import DeniedError, Error, FormatError, UnknownError
 from surefoot.model.event import EventBatch
 from surefoot.model.record import from_json, to_json
-from surefoot.model.wire import NEXT_POLL_HEADER, RenewalRequest
+from surefoot.model.wire import NEXT_POLL_HEADER, RENEW_HEADER, RenewalRequest
 from surefoot.server.api.http import (
     JSON,
     Header,
@@ -48,6 +48,7 @@ _MOST_BATCH_BYTES = 1 << 20
 _MOST_CSR_BYTES = 16 << 10
 _PIECE_BYTES = 1 << 18
 _NEXT_POLL = NEXT_POLL_HEADER.lower().encode()
+_RENEW = RENEW_HEADER.lower().encode()
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 
 
@@ -140,15 +141,21 @@ class DeviceApi:
         now_s = int(now.timestamp())
         self.presence.note(row.device_id, now_s)
         etag = header(scope, b"if-none-match").removeprefix("W/").strip('"')
-        next_poll = (_NEXT_POLL, str(self.poll.next_poll_s(row.device_id)).encode())
+        said = self._said(scope[self.peer_key], now_s)
         if self.poll.is_idle(row, etag, now_s):
-            await _not_modified(send, etag, next_poll)
+            await _not_modified(send, etag, said)
             return
         changed = await self.poll.answer(row.device_id, etag, now)
         if changed.etag == etag:
-            await _not_modified(send, etag, next_poll)
+            await _not_modified(send, etag, said)
             return
-        await send_answer(send, 200, changed.body, [JSON, (b"etag", _quoted(changed.etag)), next_poll])
+        await send_answer(send, 200, changed.body, [JSON, (b"etag", _quoted(changed.etag)), *said])
+
+    def _said(self, peer: Peer, now_s: int) -> list[Header]:
+        """Return what every answer to a poll says: when to poll next, and when to renew if that is to be early."""
+        next_poll = (_NEXT_POLL, str(self.poll.next_poll_s(peer.device_id)).encode())
+        renew_in_s = self.ca.renew_in_s(peer, now_s)
+        return [next_poll] if renew_in_s is None else [next_poll, (_RENEW, str(renew_in_s).encode())]
 
     async def _events(self, scope: Scope, receive: Receive, send: Send, row: CheckIn, now: datetime) -> None:
         body = await read_body(scope, receive, _MOST_BATCH_BYTES)
@@ -232,8 +239,8 @@ def _require(method: str, *allowed: str) -> None:
         raise MethodError(f"{method} means nothing here.", hint=f"Use {' or '.join(allowed)}.")
 
 
-async def _not_modified(send: Send, etag: str, next_poll: Header) -> None:
-    await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", _quoted(etag)), next_poll]})
+async def _not_modified(send: Send, etag: str, said: list[Header]) -> None:
+    await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", _quoted(etag)), *said]})
     await send({"type": "http.response.body", "body": b""})
 
 

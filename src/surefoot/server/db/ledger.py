@@ -158,10 +158,11 @@ class SqliteLedger:
         """Store when devices were last seen, and add to their counts of polls."""
         self._connection.executemany(_PUT_PRESENCE, [(device_id, at, polls) for device_id, (at, polls) in seen.items()])
 
-    def add_certificate(self, device_id: DeviceId, serial: str, terms: CertificateTerms) -> None:
+    def add_certificate(self, device_id: DeviceId, serial: str, issuer: str, terms: CertificateTerms) -> None:
         """Store an issued certificate."""
         self._connection.execute(
-            "INSERT INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)", (serial, device_id, _seconds(terms.not_after))
+            "INSERT INTO certificate (serial, device_id, issuer, not_after) VALUES (?, ?, ?, ?)",
+            (serial, device_id, issuer, _seconds(terms.not_after)),
         )
 
     def add_token(self, token: Token) -> None:

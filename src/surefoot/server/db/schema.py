@@ -59,6 +59,7 @@ certificate = Table(
     metadata,
     Column("serial", Text, primary_key=True),
     Column("device_id", Text, ForeignKey("device.device_id"), nullable=False),
+    Column("issuer", Text, nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
     Index("certificate_of_device", "device_id"),

@@ -46,7 +46,7 @@ async def enroll(request: EnrolmentRequest, ca: DeviceCertificates, write: Write
         terms = certificate_terms(request.device_id, now)
         issued = ca.issue(request.csr, terms)
         ledger.put_device(_joined(request, known, now))
-        ledger.add_certificate(request.device_id, issued.serial, terms)
+        ledger.add_certificate(request.device_id, issued.serial, issued.issuer, terms)
         return EnrolmentAnswer(certificate=issued.pem)
 
     return await write(job)

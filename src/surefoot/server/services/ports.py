@@ -26,11 +26,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Who is at the other end of a connection, as its verified certificate says; ``not_after`` in seconds since 1970."""
+    """Who is at the other end of a connection, as its verified certificate says.
+
+    Attributes:
+        device_id: The device.
+        serial: Of the certificate, lower-case hex.
+        not_after: When it ends, seconds since 1970.
+        issuer: CN of the device CA that issued it.
+    """
 
     device_id: DeviceId
     serial: str
     not_after: int
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +115,11 @@ class PublishedRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedCertificate:
-    """A certificate as made by the device CA; ``serial`` in lower-case hex."""
+    """A certificate as made by the device CA ``issuer`` (its CN); ``serial`` in lower-case hex."""
 
     pem: str
     serial: str
+    issuer: str
 
 
 class Reads(Protocol):
@@ -201,7 +210,7 @@ class Ledger(Reads, Protocol):
         """Store when devices were last seen (seconds since 1970), and add to their counts of polls."""
         ...
 
-    def add_certificate(self, device_id: DeviceId, serial: str, terms: CertificateTerms) -> None:
+    def add_certificate(self, device_id: DeviceId, serial: str, issuer: str, terms: CertificateTerms) -> None:
         """Store an issued certificate."""
         ...
 
@@ -285,6 +294,10 @@ class Write(Protocol):
 
 class DeviceCertificates(Protocol):
     """The device CA."""
+
+    def renew_in_s(self, peer: Peer, now_s: int) -> int | None:
+        """Return the seconds after which a device is to renew early, since another CA issued its certificate; else ``None``."""
+        ...
 
     def issue(self, csr: str, terms: CertificateTerms) -> IssuedCertificate:
         """Return a certificate for the public key of a PEM request.

@@ -19,7 +19,7 @@ async def renew(device_id: DeviceId, request: RenewalRequest, ca: DeviceCertific
     def job(ledger: Ledger) -> EnrolmentAnswer:
         terms = certificate_terms(device_id, now)
         issued = ca.issue(request.csr, terms)
-        ledger.add_certificate(device_id, issued.serial, terms)
+        ledger.add_certificate(device_id, issued.serial, issued.issuer, terms)
         return EnrolmentAnswer(certificate=issued.pem)
 
     return await write(job)
