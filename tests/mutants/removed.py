@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.mutants.table import SOURCE, Mutant
 
 _KILLER = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
-_PATIENCE_S = 300
+_PATIENCE_S = 60
 
 
 def killed_by(mutant: Mutant) -> str | None:
