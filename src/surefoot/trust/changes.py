@@ -114,6 +114,7 @@ def change_keys(
     """
     metadata: Metadata[Any] = read_vouching(before, kind, name=role)
     signed = metadata.signed
+    keys_of(signed, role)
     for keyid in remove:
         signed.revoke_key(find_key(signed, role, keyid), role)
     taken = [*elsewhere, *(key for name in roles_of(signed) for key in keys_of(signed, name).values())]
@@ -121,9 +122,7 @@ def change_keys(
         _require_unused(key, taken)
         signed.add_key(key, role)
         taken.append(key)
-    changed = roles_of(signed).get(role)
-    if changed is None:
-        raise InvalidInput(f"There is no role '{role}'.", hint=f"Known are: {', '.join(sorted(roles_of(signed)))}.")
+    changed = roles_of(signed)[role]
     changed.threshold = changed.threshold if threshold is None else threshold
     _require_attainable(role, changed, is_root=role == "root" and isinstance(signed, Root))
     return _next(metadata, now)
