@@ -14,8 +14,9 @@ import msgspec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Targets
 
-from surefoot.cli import trust_key
+from surefoot.cli import trust_change, trust_key, trust_publish, trust_sign
 from surefoot.cli.keys_folder import KeysFolder, new_folder, open_keys, write_new
+from surefoot.cli.proposals import describe, open_proposals
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name
 from surefoot.trust import offline
@@ -46,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status = verbs.add_parser("status", help="show roles, keys, thresholds, versions and expiry")
     status.add_argument("--keys", type=Path, required=True)
     status.set_defaults(run=_status)
-    trust_key.add_verbs(verbs.add_parser)
+    for module in (trust_change, trust_sign, trust_publish, trust_key):
+        module.add_verbs(verbs.add_parser)
 
 
 def _product(text: str) -> str:
@@ -148,6 +150,8 @@ def _status(arguments: argparse.Namespace) -> int:
         signed = read(keys.metadata(f"{product}.json"), Targets, name=f"{product}.json").signed
         label = f"product {product}"
         print(f"{label:<22}{signed.version:>8}{len(delegated.keyids):>6}{delegated.threshold:>7}  {_until(signed.expires, now)}")
+    for path, proposal in open_proposals(keys).items():
+        print(f"open: {path}: {describe(proposal)}")
     return 0
 
 

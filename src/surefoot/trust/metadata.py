@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from securesystemslib.exceptions import FormatError
 from securesystemslib.formats import encode_canonical
@@ -103,6 +104,14 @@ def product_role(targets: Targets, product: str) -> tuple[dict[str, Key], int]:
     return {keyid: delegations.keys[keyid] for keyid in role.keyids if keyid in delegations.keys}, role.threshold
 
 
+def same_key(one: Key, other: Key) -> bool:
+    """Say whether two keys are one, whatever they are called; where that cannot be read, the id tells."""
+    try:
+        return _material(one) == _material(other)
+    except (ValueError, KeyError, UnsupportedAlgorithm):
+        return one.keyid == other.keyid
+
+
 def is_half_spent(signed: Signed, life: timedelta, now: datetime) -> bool:
     """Say whether at least half of a file's life is gone, so that it is time to sign it again."""
     return now >= signed.expires - life / 2
@@ -118,6 +127,12 @@ def sign_with(metadata: Metadata[_S], signers: Iterable[Signer]) -> bytes:
     payload = metadata.signed_bytes
     signatures = [sign_bytes(payload, signer, what=metadata.signed.type) for signer in signers]
     metadata.signatures.clear()
+    metadata.signatures.update({signature.keyid: signature for signature in signatures})
+    return metadata.to_bytes(_WRITER)
+
+
+def join_signatures(metadata: Metadata[_S], signatures: Iterable[Signature]) -> bytes:
+    """Return the bytes of a file with these signatures beside those it bears already."""
     metadata.signatures.update({signature.keyid: signature for signature in signatures})
     return metadata.to_bytes(_WRITER)
 

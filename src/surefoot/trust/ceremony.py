@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that several people sign, each when it suits them: the file that travels between them.
+
+- A proposal carries the role as it is, as it is to be, and what vouches for it. Nobody needs anything else to judge it.
+- What people are shown comes from the bytes they sign, and is the whole state that results, so that a forged ``before`` hides nothing.
+- A new root is signed by the threshold of the old one and by its own (TUF 6.1).
+- What is finished was verified by the functions that devices use.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, Root, Targets
+
+from surefoot.model.errors import InvalidInput, SignatureError
+from surefoot.model.record import Record, utc_text
+from surefoot.trust.changes import Vouching, called, keys_of, read_vouching, roles_of
+from surefoot.trust.metadata import join_signatures, same_key, sign_bytes, verified
+from surefoot.trust.verify import load, update_root
+
+
+class Proposal(Record, frozen=True, kw_only=True):
+    """One file that is to be signed (``*.proposal.json``).
+
+    Attributes:
+        repository: ``image`` or ``director``.
+        role: ``root``, ``targets`` or a product.
+        delegator: The file that names the role's keys, as JSON text; empty for a root.
+        before: The role as it is, signed.
+        after: The role as it is to be, with the signatures so far.
+    """
+
+    repository: str
+    role: str
+    delegator: str = ""
+    before: str
+    after: str
+
+    @property
+    def kind(self) -> type[Root] | type[Targets]:
+        """What the file is."""
+        return Root if self.role == "root" else Targets
+
+    @property
+    def version(self) -> int:
+        """The version that is proposed; ``MetadataError`` when it cannot be read."""
+        return _signed(self).version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """One authority that must sign.
+
+    Attributes:
+        authority: What it is called: ``root version 1 (old)``.
+        signed: Who has signed, by holder and key id.
+        awaited: Who still may.
+        threshold: How many must.
+    """
+
+    authority: str
+    signed: tuple[str, ...]
+    awaited: tuple[str, ...]
+    threshold: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether enough have signed."""
+        return len(self.signed) >= self.threshold
+
+
+def words(proposal: Proposal) -> list[str]:
+    """Say in sentences what changes, and then all that will hold; errors as for ``count``."""
+    before, after = _before(proposal), _signed(proposal)
+    return [
+        f"{proposal.repository} {proposal.role}: version {before.version} becomes {after.version}.",
+        f"It expires {utc_text(after.expires)}; before, {utc_text(before.expires)}.",
+        *_differences(before, after),
+        *_state(after),
+    ]
+
+
+def count(proposal: Proposal) -> list[Tally]:
+    """Say for each authority who has signed.
+
+    Raises:
+        MetadataError: What the proposal carries is not metadata of that kind.
+        SignatureError: A signature does not fit: the proposal was changed after somebody had signed.
+        InvalidInput: The proposal is not the next version.
+    """
+    metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
+    _require_next(proposal)
+    tallies = [_tally(metadata, authority, proposal.role, name) for authority, name in _authorities(proposal)]
+    _require_whole(proposal, metadata)
+    return tallies
+
+
+def sign(proposal: Proposal, signer: Signer) -> Proposal:
+    """Return the proposal with one more signature.
+
+    Raises:
+        InvalidInput: The key has no say here, or has signed already; else as for ``count``.
+        SignerUnavailableError: The key's token or service does not sign.
+    """
+    tallies = count(proposal)
+    key = signer.public_key
+    if not any(key.keyid in keys_of(authority, proposal.role) for authority, _ in _authorities(proposal)):
+        raise InvalidInput(f"The key {key.keyid} has no say in this: {_who(tallies)}.", hint="Sign with one of those keys.")
+    metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
+    if key.keyid in metadata.signatures:
+        raise InvalidInput(f"The key {key.keyid} has signed this already.", hint=f"Send it on: {_who(tallies)}.")
+    signature = sign_bytes(metadata.signed_bytes, signer, what=proposal.role)
+    fresh = msgspec.structs.replace(proposal, after=join_signatures(metadata, [signature]).decode())
+    count(fresh)
+    return fresh
+
+
+def finished(proposal: Proposal) -> bytes:
+    """Return the file once everybody who must has signed it, verified as a device verifies it.
+
+    Raises:
+        InvalidInput: Signatures are missing; the message says whose. Else as for ``count``.
+    """
+    tallies = count(proposal)
+    if not all(tally.is_met for tally in tallies):
+        raise InvalidInput(f"{proposal.repository} {proposal.role} {proposal.version} is not signed yet: {_who(tallies)}.")
+    data = proposal.after.encode()
+    if proposal.role == "root":
+        update_root(load({"root.json": proposal.before.encode()}), data)
+    else:
+        verified(data, Targets, _delegator(proposal), proposal.role, name=proposal.role)
+    return data
+
+
+def same_content(one: str, other: str, kind: type[Root] | type[Targets]) -> bool:
+    """Say whether two files say the same, whoever signed them."""
+    first: Metadata[Any] = read_vouching(one.encode(), kind, name="metadata")
+    second: Metadata[Any] = read_vouching(other.encode(), kind, name="metadata")
+    return first.signed_bytes == second.signed_bytes
+
+
+def vouches_alike(text: str, proposal: Proposal) -> bool:
+    """Say whether a file gives the proposal's role the same keys and threshold as the one that came with it."""
+    other: Vouching = read_vouching(text.encode(), delegator_kind(proposal), name=f"what vouches for {proposal.role}").signed
+    ours = _delegator(proposal)
+    roles, known = roles_of(other), roles_of(ours)
+    return (
+        proposal.role in roles.keys() & known.keys()
+        and roles[proposal.role].threshold == known[proposal.role].threshold
+        and keys_of(other, proposal.role) == keys_of(ours, proposal.role)
+    )
+
+
+def delegator_kind(proposal: Proposal) -> type[Root] | type[Targets]:
+    """Say what names the keys of the proposal's role."""
+    return Root if proposal.role in {"root", "targets"} else Targets
+
+
+def _signed(proposal: Proposal) -> Root | Targets:
+    signed: Root | Targets = read_vouching(proposal.after.encode(), proposal.kind, name=f"proposed {proposal.role}").signed
+    return signed
+
+
+def _before(proposal: Proposal) -> Root | Targets:
+    if proposal.role == "root":
+        return load({"root.json": proposal.before.encode()}).root
+    signed: Root | Targets = read_vouching(proposal.before.encode(), proposal.kind, name=f"present {proposal.role}").signed
+    return signed
+
+
+def _delegator(proposal: Proposal) -> Vouching:
+    signed: Vouching = read_vouching(proposal.delegator.encode(), delegator_kind(proposal), name=f"what vouches for {proposal.role}").signed
+    return signed
+
+
+def _authorities(proposal: Proposal) -> Iterator[tuple[Vouching, str]]:
+    if proposal.role == "root":
+        before, after = _before(proposal), _signed(proposal)
+        assert isinstance(before, Root)  # noqa: S101  # the role says so
+        assert isinstance(after, Root)  # noqa: S101  # the role says so
+        yield before, f"root version {before.version} (old)"
+        yield after, f"root version {after.version} (new)"
+    else:
+        yield _delegator(proposal), proposal.role
+
+
+def _tally(metadata: Metadata[Any], authority: Vouching, role: str, name: str) -> Tally:
+    keys = keys_of(authority, role)
+    result = authority.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    distinct = [
+        key
+        for index, key in enumerate(result.signed.values())
+        if not any(same_key(key, old) for old in list(result.signed.values())[:index])
+    ]
+    return Tally(
+        authority=name,
+        signed=tuple(called(key) for key in distinct),
+        awaited=tuple(called(key) for keyid, key in keys.items() if keyid not in result.signed),
+        threshold=roles_of(authority)[role].threshold,
+    )
+
+
+def _require_next(proposal: Proposal) -> None:
+    before, after = _before(proposal), _signed(proposal)
+    if after.version != before.version + 1:
+        raise InvalidInput(
+            f"The proposal makes version {after.version} of {proposal.role} out of {before.version}.", hint="Have it proposed anew."
+        )
+
+
+def _require_whole(proposal: Proposal, metadata: Metadata[Any]) -> None:
+    valid: set[str] = set()
+    for authority, _ in _authorities(proposal):
+        valid |= authority.get_verification_result(proposal.role, metadata.signed_bytes, metadata.signatures).signed.keys()
+    stray = sorted(metadata.signatures.keys() - valid)
+    if stray:
+        raise SignatureError(
+            f"The signature by {stray[0]} does not fit: the proposal was changed after it was signed, or a stranger signed.",
+            hint="Sign nothing; ask whoever sent it, and have it proposed anew.",
+        )
+
+
+def _who(tallies: list[Tally]) -> str:
+    return "; ".join(
+        f"{tally.authority} has {len(tally.signed)} of {tally.threshold}"
+        + ("" if tally.is_met else f", may sign: {', '.join(tally.awaited)}")
+        for tally in tallies
+    )
+
+
+def _differences(before: Root | Targets, after: Root | Targets) -> Iterator[str]:
+    old, new = roles_of(before), roles_of(after)
+    for role in sorted(old.keys() | new.keys()):
+        was = keys_of(before, role) if role in old else {}
+        will = keys_of(after, role) if role in new else {}
+        yield from (f"Role {role} gains the key of {called(will[keyid])}." for keyid in sorted(will.keys() - was.keys()))
+        yield from (f"Role {role} loses the key of {called(was[keyid])}." for keyid in sorted(was.keys() - will.keys()))
+        yield from (
+            f"Role {role}: the key {keyid} changes its content or holder."
+            for keyid in sorted(was.keys() & will.keys())
+            if was[keyid] != will[keyid]
+        )
+    if isinstance(before, Targets) and isinstance(after, Targets):
+        yield from (f"Release {path!r} is added." for path in sorted(after.targets.keys() - before.targets.keys()))
+        yield from (f"Release {path!r} is DROPPED." for path in sorted(before.targets.keys() - after.targets.keys()))
+        both = sorted(before.targets.keys() & after.targets.keys())
+        yield from (f"Release {path!r} is CHANGED." for path in both if before.targets[path] != after.targets[path])
+
+
+def _state(after: Root | Targets) -> Iterator[str]:
+    for name, role in sorted(roles_of(after).items()):
+        holders = ", ".join(called(key) for key in keys_of(after, name).values())
+        yield f"Then {name} needs {role.threshold} of {len(role.keyids)}: {holders}."
+    if isinstance(after, Targets):
+        yield f"Then {len(after.targets)} releases are listed."

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of who may sign, as pure functions: each gives the next version of a file, without signatures.
+
+- A threshold can be met by the keys that are left, and a root's is never below two.
+- No key has two roles, whatever it is called: keys are compared by what they are.
+- A key says who holds it, in its field ``holder``.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from securesystemslib.signer import Key, SSlibKey
+from tuf.api.metadata import Metadata, Role, Root, Targets
+
+from surefoot.model.errors import InvalidInput
+from surefoot.model.record import Name
+from surefoot.trust.metadata import expiry, read, same_key, sign_with
+from surefoot.trust.offline import ROOT_THRESHOLD
+
+HOLDER_FIELD = "holder"
+"""Field of a key in metadata that names the person who holds it."""
+
+Vouching = Root | Targets
+"""What names keys and thresholds: a root, or targets that delegate."""
+
+
+def read_vouching(data: bytes, kind: type[Root] | type[Targets], *, name: str) -> Metadata[Any]:
+    """Parse a root or targets, verifying nothing; ``MetadataError`` as for ``read``."""
+    return read(data, Root, name=name) if kind is Root else read(data, Targets, name=name)
+
+
+def held(key: Key, holder: str) -> Key:
+    """Return the key with the name of its holder.
+
+    Raises:
+        InvalidInput: The name is none: up to 64 lower-case letters, digits, dots, hyphens and underscores.
+    """
+    try:
+        name = msgspec.convert(holder, Name)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"{holder[:80]!r} is no name for who holds a key.",
+            hint="Use up to 64 lower-case letters, digits, dots, hyphens and underscores.",
+        ) from error
+    return SSlibKey(key.keyid, key.keytype, key.scheme, dict(key.keyval), {HOLDER_FIELD: name})
+
+
+def called(key: Key) -> str:
+    """Return how to speak of a key: its holder, if it says so, and its id."""
+    holder = str(key.unrecognized_fields.get(HOLDER_FIELD, ""))
+    # Somebody else may have written it: nothing but a name may reach a terminal.
+    return (
+        f"{holder} ({key.keyid})" if holder.replace("-", "").replace("_", "").replace(".", "").isalnum() and holder.isascii() else key.keyid
+    )
+
+
+def roles_of(signed: Vouching) -> dict[str, Role]:
+    """Return the roles whose keys a file names."""
+    if isinstance(signed, Root):
+        return dict(signed.roles)
+    return dict(signed.delegations.roles or {}) if signed.delegations is not None else {}
+
+
+def keys_of(signed: Vouching, role: str) -> dict[str, Key]:
+    """Return the keys of a role by their id; ``InvalidInput`` when the file knows no such role."""
+    roles = roles_of(signed)
+    if role not in roles:
+        raise InvalidInput(f"There is no role '{role}'.", hint=f"Known are: {', '.join(sorted(roles))}.")
+    known = signed.keys if isinstance(signed, Root) else signed.delegations.keys if signed.delegations is not None else {}
+    return {keyid: known[keyid] for keyid in roles[role].keyids if keyid in known}
+
+
+def find_key(signed: Vouching, role: str, wanted: str) -> str:
+    """Return the id of the key that ``wanted`` means, a holder's name or a key id.
+
+    Raises:
+        InvalidInput: The role has no such key, or several that this holder holds.
+    """
+    keys = keys_of(signed, role)
+    found = [keyid for keyid, key in keys.items() if wanted in {keyid, key.unrecognized_fields.get(HOLDER_FIELD)}]
+    if len(found) != 1:
+        known = ", ".join(called(key) for key in keys.values())
+        raise InvalidInput(f"'{wanted[:80]}' names {len(found)} keys of the role '{role}'.", hint=f"Name one of: {known}.")
+    return found[0]
+
+
+def change_keys(
+    before: bytes,
+    kind: type[Root] | type[Targets],
+    role: str,
+    now: datetime,
+    *,
+    add: Sequence[Key] = (),
+    remove: Sequence[str] = (),
+    threshold: int | None = None,
+    elsewhere: Iterable[Key] = (),
+) -> bytes:
+    """Return the next version of a file, in which ``role`` has other keys; it bears no signature yet.
+
+    Args:
+        before: The file as it is.
+        kind: What it is.
+        role: Whose keys change.
+        now: When; the expiry is counted from it.
+        add: New keys.
+        remove: Ids of keys that go.
+        threshold: How many must sign from then on; ``None`` leaves it.
+        elsewhere: Keys of other files, which may not have this role too.
+
+    Raises:
+        InvalidInput: The role or a key is unknown, a key has a role already, or the threshold cannot be met.
+    """
+    metadata: Metadata[Any] = read_vouching(before, kind, name=role)
+    signed = metadata.signed
+    keys_of(signed, role)
+    for keyid in remove:
+        signed.revoke_key(find_key(signed, role, keyid), role)
+    taken = [*elsewhere, *(key for name in roles_of(signed) for key in keys_of(signed, name).values())]
+    for key in add:
+        _require_unused(key, taken)
+        signed.add_key(key, role)
+        taken.append(key)
+    changed = roles_of(signed)[role]
+    changed.threshold = changed.threshold if threshold is None else threshold
+    _require_attainable(role, changed, is_root=role == "root" and isinstance(signed, Root))
+    return _next(metadata, now)
+
+
+def renew(before: bytes, kind: type[Root] | type[Targets], now: datetime) -> bytes:
+    """Return the next version of a file with the same content and a new expiry; it bears no signature yet."""
+    metadata: Metadata[Any] = read_vouching(before, kind, name="metadata")
+    return _next(metadata, now)
+
+
+def _next(metadata: Metadata[Any], now: datetime) -> bytes:
+    metadata.signed.version += 1
+    metadata.signed.expires = expiry("root" if isinstance(metadata.signed, Root) else "targets", now)
+    return sign_with(metadata, [])
+
+
+def _require_unused(key: Key, taken: Iterable[Key]) -> None:
+    if any(same_key(key, other) for other in taken):
+        raise InvalidInput(
+            f"The key {called(key)} has a role already, and no key has two.", hint="Make another with 'surefoot trust new-key'."
+        )
+
+
+def _require_attainable(name: str, role: Role, *, is_root: bool) -> None:
+    lowest = ROOT_THRESHOLD if is_root else 1
+    if not lowest <= role.threshold <= len(role.keyids):
+        raise InvalidInput(
+            f"The role '{name}' would need {role.threshold} signatures and have {len(role.keyids)} keys.",
+            hint=f"Between {lowest} and {max(lowest, len(role.keyids))} must sign: name it with --threshold, or add a key first.",
+        )

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``surefoot trust add-key``, ``rotate``, ``sign`` and their like: a change is whole, signed by all who must, or not there."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Root, Targets
+
+from surefoot.cli.main import main
+from surefoot.trust.metadata import read
+from surefoot.trust.verify import load, update_root
+from tests.cli.test_trust import init, tree
+from tests.trust.tokens import PIN, new_token
+
+OPEN = "keys/proposals/image-root-2.proposal.json"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet")
+    assert init(folder, "thermostat") == 0
+    for name in ("ann", "bob"):
+        assert main(["trust", "new-key", str(folder / f"{name}.pem"), "--no-passphrase"]) == 0
+    return folder
+
+
+@pytest.fixture
+def made(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, data in tree(template).items():
+        path = tmp_path / name
+        if (template / name).is_dir():
+            path.mkdir()
+        else:
+            path.write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trust(*words: str) -> int:
+    return main(["trust", *words])
+
+
+def change(*words: str) -> int:
+    return trust(*words, "--keys", "keys")
+
+
+def root(name: str = "root.json") -> Root:
+    return read(Path("keys/metadata", name).read_bytes(), Root, name=name).signed
+
+
+def targets() -> Targets:
+    return read(Path("keys/metadata/targets.json").read_bytes(), Targets, name="targets.json").signed
+
+
+def test_with_all_keys_at_hand_a_change_is_one_command(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert change("add-key", "image-root", "ann:ann.pub") == 0
+    assert "Next: surefoot trust publish --keys keys" in capsys.readouterr().out
+    assert (root().version, len(root().roles["root"].keyids)) == (2, 4)
+    assert (made / "keys/metadata/roots/2.root.json").read_bytes() == (made / "keys/metadata/root.json").read_bytes()
+    assert list((made / "keys/proposals").iterdir()) == []
+
+
+def test_a_proposal_travels_and_comes_back(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert change("add-key", "image-root", "ann:ann.pub", "--no-sign") == 0
+    (made / "travels.json").write_bytes((made / OPEN).read_bytes())
+    assert trust("sign", "travels.json", "--key", "keys/image-root-1.pem", "--yes") == 0
+    assert "Next: send travels.json to the next who may sign." in capsys.readouterr().out
+    assert trust("publish", "travels.json", "--keys", "keys", "--no-send") == 2
+    assert "is not signed yet: root version 1 (old) has 1 of 2" in capsys.readouterr().err
+    assert trust("sign", "travels.json", "--key", "ann.pem", "--key", "keys/image-root-3.pem", "--yes") == 0
+    told = capsys.readouterr().out
+    assert "gains the key of ann (" in told
+    assert "Next, whoever has the keys folder: surefoot trust publish travels.json --keys DIR" in told
+    assert root().version == 1
+    assert trust("publish", "travels.json", "--keys", "keys", "--no-send") == 0
+    assert root().version == 2
+
+
+def test_other_targets_keys_and_what_they_sign_go_in_together(made: Path) -> None:
+    encrypted = made / "keys/image-targets-2.pem"
+    away = encrypted.rename(made / "away.pem")
+    assert change("add-key", "image-targets", "ann:ann.pub") == 0
+    assert (root().version, targets().version) == (1, 1)
+    assert trust("sign", "keys/proposals/image-targets-2.proposal.json", "--key", str(away), "--keys", "keys", "--yes") == 0
+    assert (root().version, targets().version) == (2, 2)
+
+
+@pytest.mark.usefixtures("made")
+def test_a_product_may_need_two_people() -> None:
+    assert change("add-key", "product-thermostat", "ann:ann.pub", "--threshold", "2") == 0
+    assert targets().version == 1
+    assert trust("sign", "keys/proposals/image-thermostat-2.proposal.json", "--key", "ann.pem", "--keys", "keys", "--yes") == 0
+    assert targets().get_delegated_role("thermostat").threshold == 2
+
+
+@pytest.mark.usefixtures("made")
+def test_an_online_key_is_rotated_in_the_root() -> None:
+    old = root().roles["timestamp"].keyids[0]
+    assert change("rotate", "image-timestamp", old, "server:ann.pub") == 0
+    assert root().roles["timestamp"].keyids != [old]
+    assert change("refresh") == 0
+    assert root().version == 2
+    assert change("refresh", "--all") == 0
+    assert (root().version, root("director-root.json").version, targets().version) == (3, 2, 2)
+
+
+@pytest.mark.usefixtures("made")
+def test_status_says_what_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    capsys.readouterr()
+    assert change("status") == 0
+    assert f"open: {OPEN}: root version 1 (old): 0 of 2; root version 2 (new): 0 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["add-key", "image-roots", "ann:ann.pub"], 2, "'image-roots' is no role"),
+        (["add-key", "image-root", "ann.pub"], 2, "does not say whose key it is. Write HOLDER:FILE.pub"),
+        (["add-key", "image-root", "Ann:ann.pub"], 2, "is no name for who holds a key"),
+        (["add-key", "image-root", "ann:nowhere.pub"], 2, "cannot be read"),
+        (["add-key", "image-root", "ann:ann.pem"], 2, "is not a readable public key"),
+        (["add-key", "image-root", "ann:ann.pub", "--threshold", "5"], 2, "would need 5 signatures and have 4 keys"),
+        (["add-key", "product-fridge", "ann:ann.pub"], 2, "There is no role 'fridge'"),
+        (["remove-key", "product-thermostat", "nobody"], 2, "names 0 keys"),
+        (["rotate", "image-root", "nobody", "ann:ann.pub"], 2, "names 0 keys"),
+    ],
+)
+def test_what_cannot_be_proposed_changes_nothing(
+    made: Path, words: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(made)
+    assert change(*words) == status
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
+    assert tree(made) == before
+
+
+def test_a_second_proposal_for_the_same_file_names_the_first(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    before = tree(made)
+    assert change("add-key", "image-root", "bob:bob.pub") == 1
+    assert f"{OPEN} changes root.json already." in capsys.readouterr().err
+    assert tree(made) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"repository":"image","role":"root"}', "\x00"])
+def test_a_file_that_is_no_proposal_is_one_sentence(made: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "x.json").write_text(text)
+    assert trust("sign", "x.json", "--key", "ann.pem", "--yes") == 2
+    assert capsys.readouterr().err.startswith("surefoot: x.json")
+
+
+def test_nothing_is_signed_that_nobody_said_yes_to(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    before = tree(made)
+    assert trust("sign", OPEN, "--key", "ann.pem") == 2
+    assert "Nobody is at the terminal to say yes" in capsys.readouterr().err
+    assert trust("sign", OPEN, "--key", "bob.pem", "--yes") == 2
+    assert "has no say in this" in capsys.readouterr().err
+    assert tree(made) == before
+
+
+def test_a_proposal_that_was_edited_on_its_way_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    assert trust("sign", OPEN, "--key", "ann.pem", "--yes") == 0
+    plain = json.loads((made / OPEN).read_bytes())
+    plain["after"] = plain["after"].replace('"holder":"ann"', '"holder":"eve"')
+    (made / OPEN).write_text(json.dumps(plain))
+    assert trust("sign", OPEN, "--key", "keys/image-root-1.pem", "--yes") == 1
+    assert "was changed after it was signed" in capsys.readouterr().err
+
+
+def test_a_proposal_of_another_fleet_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    assert init(made, "thermostat", keys="other", data="elsewhere") == 0
+    assert trust("sign", OPEN, "--keys", "other", "--yes") == 1
+    assert "it is old, or of another fleet" in capsys.readouterr().err
+
+
+# --- with tokens ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("made")
+def test_three_people_with_tokens_take_over_a_root_two_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUREFOOT_KEY_PIN", PIN)
+    people = {name: new_token() for name in ("cem", "dana", "eve")}
+    old = root().roles["root"].keyids
+    start = load({"root.json": Path("keys/metadata/root.json").read_bytes()})
+    for (name, token), gone in zip(people.items(), old, strict=True):
+        assert trust("new-key", token.uri(name), "--out", f"{name}.pub") == 0
+        assert change("rotate", "image-root", gone, f"{name}:{name}.pub") == 0
+        # The folder's own keys have signed; from the second change on, holders of tokens must too.
+        for helper in {"cem": (), "dana": ("dana",), "eve": ("dana", "eve")}[name]:
+            path = f"keys/proposals/image-root-{root().version + 1}.proposal.json"
+            assert trust("sign", path, "--key", people[helper].uri(helper), "--keys", "keys", "--yes") == 0
+    assert list(Path("keys/proposals").iterdir()) == []
+    trusted = start
+    for version in (2, 3, 4):
+        trusted = update_root(trusted, Path(f"keys/metadata/roots/{version}.root.json").read_bytes())
+    holders = {str(trusted.root.keys[keyid].unrecognized_fields["holder"]) for keyid in trusted.root.roles["root"].keyids}
+    assert (holders, trusted.root.roles["root"].threshold) == ({"cem", "dana", "eve"}, 2)
+
+    assert change("refresh", "--all", "--no-sign") == 0
+    travelling = Path("keys/proposals/image-root-5.proposal.json")
+    assert trust("sign", str(travelling), "--key", people["eve"].uri("eve"), "--yes") == 0
+    assert root().version == 4
+    assert trust("sign", str(travelling), "--key", people["cem"].uri("cem"), "--keys", "keys", "--yes") == 0
+    assert update_root(trusted, Path("keys/metadata/root.json").read_bytes()).root.version == 5
