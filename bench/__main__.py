@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_memory, poll, signed_bytes, verify
+from bench import agent_memory, catalogue_bytes, poll, signed_bytes, verify
 from bench.rows import Row, merged, read_rows, table_head, table_line, write_rows
 from surefoot.model.errors import Error, InvalidInput
 from surefoot.model.record import utc_text
@@ -18,6 +18,7 @@ RESULTS = Path(__file__).with_name("results.json")
 PARTS: Mapping[str, Callable[[str], list[Row]]] = {
     "verify": verify.measure,
     "bytes": signed_bytes.measure,
+    "catalogue": catalogue_bytes.measure,
     "agent-memory": agent_memory.measure,
     "poll": poll.measure,
 }
