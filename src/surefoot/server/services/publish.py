@@ -109,7 +109,9 @@ def _publish(
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, request.provenance, now)
-    for version, is_retired in _moved(index.product, changed).items():
+    # A release may have been retired before its own bundle is published.
+    own = {index.version: _moved(index.product, {**files, **changed}).get(index.version, False)}
+    for version, is_retired in {**_moved(index.product, changed), **own}.items():
         ledger.set_retired(index.product, version, is_retired)
     ledger.add_act(Act(at=now, by=by, what="release.publish", subject=f"{index.product} {index.version} {release.digest}"))
     return answer
