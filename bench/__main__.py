@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_memory, poll, signatures, signed_bytes, verify
+from bench import agent_memory, catalogue_bytes, poll, signatures, signed_bytes, verify
 from bench.rows import Row, merged, read_rows, table_head, table_line, write_rows
 from surefoot.model.errors import Error, InvalidInput
 from surefoot.model.record import utc_text
@@ -19,6 +19,7 @@ PARTS: Mapping[str, Callable[[str], list[Row]]] = {
     "verify": verify.measure,
     "bytes": signed_bytes.measure,
     "signatures": signatures.measure,
+    "catalogue": catalogue_bytes.measure,
     "agent-memory": agent_memory.measure,
     "poll": poll.measure,
 }

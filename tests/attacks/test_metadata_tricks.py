@@ -19,7 +19,7 @@ from surefoot.trust.metadata import expiry, sign_with
 from surefoot.trust.repository import initial
 from surefoot.trust.signer import generate
 from tests.attacks.stage import Release, Stage
-from tests.trust.repositories import DEVICE, PRODUCT, wire_names
+from tests.trust.repositories import DEVICE, PRODUCT, listing, wire_names
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -119,7 +119,7 @@ def diamond(stage: Stage, wanted: Release, *, by_left: Signer, by_right: Signer,
     roles = {
         "left": parent("left", by_left, left_paths),
         "right": parent("right", by_right, [f"{PRODUCT}/*/*"]),
-        "leaf": offline.add_release(offline.create_product(leaf, now), [wanted.manifest], [leaf], now),
+        "leaf": listing(offline.create_product(leaf, now), [wanted.manifest], [leaf], now),
     }
     files = initial(repositories.image["root.json"], sign_with(Metadata(top), repositories.targets), roles, repositories.online, now)
     return stage.answer(image=wire_names(files))
@@ -294,7 +294,7 @@ def test_d22_no_name_of_a_role_becomes_a_name_on_the_device(stage: Stage, name: 
     stage.order(wanted)
     top = Targets(expires=expiry("targets", repositories.now), delegations=Delegations({}, roles={}))
     delegate(top, name, key, [f"{PRODUCT}/*/*"])
-    role = offline.add_release(offline.create_product(key, repositories.now), [wanted.manifest], [key], repositories.now)
+    role = listing(offline.create_product(key, repositories.now), [wanted.manifest], [key], repositories.now)
     signed = sign_with(Metadata(top), repositories.targets)
     files = initial(repositories.image["root.json"], signed, {name: role}, repositories.online, repositories.now)
     stage.board.released = {wanted.hash, stage.footing().found}

@@ -221,3 +221,14 @@ def test_without_a_server_nothing_is_published(desk: Path, capsys: pytest.Captur
     (desk / "token").write_text("token\n")
     assert main(["release", "publish", str(desk / "bundle"), "--server", "http://127.0.0.1:1", "--token-file", str(desk / "token")]) == 1
     assert "No server answers at http://127.0.0.1:1. Start one with 'surefoot serve'" in capsys.readouterr().err
+
+
+def test_the_next_bundle_carries_what_was_retired(desk: Path) -> None:
+    assert sign(desk) == 0
+    version = json.loads((desk / "bundle/release.json").read_text())["version"]
+    assert main(["release", "retire", "thermostat", version, "--keys", str(desk / "keys")]) == 0
+    assert sign(desk) == 1
+    assert main(["release", "restore", "thermostat", version, "--keys", str(desk / "keys")]) == 0
+    assert sign(desk) == 0
+    kept = (desk / "keys/metadata/thermostat+archive.json").read_bytes()
+    assert (desk / "bundle/signed/thermostat+archive.json").read_bytes() == kept

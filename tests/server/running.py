@@ -30,7 +30,7 @@ from surefoot.release.provenance import ExternalParameters, Material, make_predi
 from surefoot.server.app import Addresses, ServerSettings, run
 from surefoot.trust import offline
 from surefoot.trust.envelope import sign_envelope
-from tests.trust.repositories import PRODUCT, Repositories, manifest
+from tests.trust.repositories import PRODUCT, Repositories, listing, manifest
 
 HARDWARE = "thermostat-v1"
 
@@ -102,7 +102,7 @@ class Running:
         self.put(sbom)
         wanted = manifest(version, image, hardware=hardware, counter=counter)
         current = self.call("GET", f"metadata/image/{PRODUCT}.json").data
-        role = offline.add_release(current, [wanted], [self.repositories.product], self.clock())
+        role = listing(current, [wanted], [self.repositories.product], self.clock())
         return request_for(wanted, sbom, role, self.repositories.product)
 
     def offer(self, device_id: str = "", hardware: str = HARDWARE) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def request_for(wanted: Manifest, sbom: bytes, role: bytes, signer: Signer) -> d
     return {
         "index": b64encode(to_pretty_json(index)).decode(),
         "manifests": {file: b64encode(data).decode()},
-        "role": b64encode(role).decode(),
+        "roles": {f"{wanted.product}.json": b64encode(role).decode()},
         "signatures": {file: offline.sign_manifest(wanted, signer)},
         "provenance": b64encode(sign_envelope(statement, [signer])).decode(),
     }

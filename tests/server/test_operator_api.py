@@ -17,12 +17,12 @@ from tuf.api.metadata import Metadata, Targets
 
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.record import to_pretty_json
-from surefoot.trust import offline
+from surefoot.trust import layout, offline
 from surefoot.trust.envelope import sign_envelope
 from surefoot.trust.signer import generate
 from tests.server.running import Running, request_for, running
 from tests.store.test_disk import files_up_to
-from tests.trust.repositories import PRODUCT, manifest
+from tests.trust.repositories import PRODUCT, listing, manifest
 
 
 def problem(answer: urllib3.BaseHTTPResponse) -> tuple[int, str]:
@@ -168,11 +168,14 @@ def test_another_build_of_a_published_version_is_a_conflict(server: Running) -> 
     other = manifest("2.3.0", b"another image")
     server.put(b"another image")
     unchecked = offline.create_product(server.repositories.product, server.clock())
-    role = offline.add_release(unchecked, [other], [server.repositories.product], server.clock())
+    role = listing(unchecked, [other], [server.repositories.product], server.clock())
     assert problem(server.call("POST", "releases", request_for(other, b"sbom of 2.3.0", role, server.repositories.product))) == (
         409,
         "conflict",
     )
+
+
+ROLE = f"{PRODUCT}.json"
 
 
 def edit(request: dict[str, Any], name: str, change: Callable[[Any], Any]) -> dict[str, Any]:
@@ -202,10 +205,10 @@ def _edited(data: str, change: Callable[[Any], Any]) -> str:
         ("index", lambda index: index.update(unknown=1), (400, "bad_format")),
         ("manifests", lambda manifest: manifest["image"].update(size=1), (400, "bad_manifest")),
         ("manifests", lambda manifest: manifest.update(build_id="other"), (400, "bad_manifest")),
-        ("role", lambda role: role["signed"].update(targets={}), (400, "invalid_input")),
-        ("role", lambda role: role["signed"].update(version=99), (422, "bad_signature")),
-        ("role", lambda role: role.update(signatures=[]), (422, "bad_signature")),
-        ("role", lambda role: role.update(signed={}), (422, "bad_metadata")),
+        ("roles", lambda role: role["signed"].update(targets={}), (400, "invalid_input")),
+        ("roles", lambda role: role["signed"].update(version=99), (422, "bad_signature")),
+        ("roles", lambda role: role.update(signatures=[]), (422, "bad_signature")),
+        ("roles", lambda role: role.update(signed={}), (422, "bad_metadata")),
     ],
 )
 def test_a_release_that_contradicts_itself_is_refused_whole(
@@ -245,7 +248,7 @@ def test_a_role_signed_by_a_strange_key_is_refused(server: Running) -> None:
     server.repositories.product = generate()
     try:
         server.put(b"image 3.3.0")
-        forged = {**request, "role": resigned(b64decode(request["role"]), server)}
+        forged = {**request, "roles": {ROLE: resigned(b64decode(request["roles"][ROLE]), server)}}
     finally:
         server.repositories.product = own
     assert problem(server.call("POST", "releases", forged)) == (422, "bad_signature")
@@ -317,7 +320,7 @@ def test_a_publication_carries_a_new_delegation(server: Running) -> None:
     wanted = manifest("1.0.0", b"toast", product="toaster")
     server.put(b"toast")
     server.put(b"toaster sbom")
-    role = offline.add_release(offline.create_product(key, now), [wanted], [key], now)
+    role = listing(offline.create_product(key, now), [wanted], [key], now)
     request = request_for(wanted, b"toaster sbom", role, key)
     assert problem(server.call("POST", "releases", request)) == (422, "bad_signature")
     assert server.call("POST", "releases", {**request, "targets": b64encode(targets).decode()}).status == 200
@@ -336,7 +339,7 @@ def test_bundles_signed_one_after_the_other_may_be_published_the_other_way_round
     server.put(b"image 7.1.0")
     server.put(b"sbom of 7.1.0")
     later = manifest("7.1.0", b"image 7.1.0")
-    role = offline.add_release(b64decode(first["role"]), [later], [server.repositories.product], server.clock())
+    role = listing(b64decode(first["roles"][ROLE]), [later], [server.repositories.product], server.clock())
     second = request_for(later, b"sbom of 7.1.0", role, server.repositories.product)
     assert [server.call("POST", "releases", request).status for request in (second, first)] == [200, 200]
     assert server.call("GET", f"metadata/image/{PRODUCT}.json").data == role
@@ -380,3 +383,27 @@ def test_the_api_describes_itself(server: Running) -> None:
     url = server.addresses.operator_url + "/schema/openapi.json"
     document = server.operators.request("GET", url, headers={"Authorization": f"Bearer {token}"}).json()
     assert {"/api/v1/releases", "/api/v1/devices/{device_id}/order", "/api/v1/blobs/{hex_digits}"} <= set(document["paths"])
+
+
+def test_a_retired_release_is_ordered_no_more_and_an_open_order_still_verifies(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        old = manifest("1.0.0", b"image 1.0.0")
+        server.publish("1.0.0", b"image 1.0.0")
+        early, late = server.join(), server.join()
+        assert server.order(early, "1.0.0").status == 201
+        held = early.poll().headers["ETag"]
+        now, key = server.clock(), server.repositories.product
+        files = {name: server.call("GET", f"metadata/image/{name}").data for name in ("targets.json", ROLE)}
+        files |= layout.retire(files, PRODUCT, "1.0.0", [key], now)
+        request = server.signed("1.1.0", b"image 1.1.0")
+        roles = {**files, **layout.add_release(files, [manifest("1.1.0", b"image 1.1.0")], [key], now)}
+        del roles["targets.json"]
+        sent = {name: b64encode(data).decode() for name, data in roles.items()}
+        assert server.call("POST", "releases", {**request, "roles": sent}).status == 200
+        assert problem(server.order(late, "1.0.0")) == (409, "conflict")
+        answer = early.poll(held)
+        image = answer.json()["metadata"]["image"]
+        assert b64decode(image[f"1.{PRODUCT}+archive.json"]) == roles[f"{PRODUCT}+archive.json"]
+        assert b64decode(image[f"4.{ROLE}"]) == roles[ROLE]
+        assert early.poll(answer.headers["ETag"]).status == 304
+        assert old.image.hash in answer.data.decode()

@@ -28,13 +28,12 @@ from surefoot.rollout.plan import Plan, Stage, Status
 from surefoot.server.app import Addresses
 from surefoot.server.services.catalogue import RolloutStory
 from surefoot.simulator.story import Ending
-from surefoot.trust import offline
 from tests.server.running import Clock, Running, request_for, write_data
 from tests.simulator.images import image
 from tests.system.lab import PATIENCE_S, wait_for
 from tests.system.reckoning import attempts_of, faults, stored_events
 from tests.system.witnesses import Witnesses
-from tests.trust.repositories import PRODUCT, Repositories, manifest
+from tests.trust.repositories import PRODUCT, Repositories, listing, manifest
 
 BOARDS = 20
 VERSION = "1.1.0"
@@ -162,7 +161,7 @@ def signed_release(server: Mortal, version: str) -> tuple[list[bytes], dict[str,
     content, sbom = image(note=version), f"sbom of {version}".encode()
     wanted = manifest(version, content)
     current = server.operator.call("GET", f"metadata/image/{PRODUCT}.json").data
-    role = offline.add_release(current, [wanted], [server.repositories.product], Clock()())
+    role = listing(current, [wanted], [server.repositories.product], Clock()())
     return [content, sbom], request_for(wanted, sbom, role, server.repositories.product)
 
 

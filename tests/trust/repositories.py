@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two small repositories with real keys, for tests of trust and of everything above it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +11,10 @@ from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
 from surefoot.model.manifest import Image, Manifest, ReleaseNotes, must_match, target_path
 from surefoot.model.record import utc_text
-from surefoot.trust import offline
+from surefoot.trust import layout, offline
 from surefoot.trust.director import Directed, DirectorSigners, View, sign_view
 from surefoot.trust.metadata import Files
-from surefoot.trust.repository import OnlineSigners, initial, publish, versions
+from surefoot.trust.repository import OnlineSigners, initial, publish_roles, versions
 from surefoot.trust.signer import generate
 
 NOW = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
@@ -34,6 +35,13 @@ def manifest(version: str, data: bytes, *, counter: int = 1, hardware: str = "th
         image=Image(size=len(data), hash=digest_of(data)),
         metadata=ReleaseNotes(),
     )
+
+
+def listing(role: bytes, manifests: Sequence[Manifest], signers: Sequence[Signer], now: datetime) -> bytes:
+    """Return a product role that has no bins after these images were listed in it."""
+    product = manifests[0].product
+    files = {"targets.json": offline.create_targets([generate()], {product: signers[0].public_key}, now), f"{product}.json": role}
+    return layout.add_release(files, manifests, signers, now).get(f"{product}.json", role)
 
 
 def order_for(device: DeviceId, wanted: Manifest, assignment: int, now: datetime) -> Order:
@@ -86,8 +94,8 @@ class Repositories:
 
     def release(self, *manifests: Manifest) -> None:
         """Sign and publish images of the product."""
-        role = offline.add_release(self.image[f"{PRODUCT}.json"], manifests, [self.product], self.now)
-        self.image |= publish(self.image, PRODUCT, role, self.online, self.now)
+        roles = layout.add_release(self.image, manifests, [self.product], self.now)
+        self.image |= publish_roles(self.image, PRODUCT, roles, self.online, self.now)
 
     def order(self, wanted: Manifest | None, *, device: DeviceId = DEVICE, assignment: int = 1, order: Order | None = None) -> View:
         """Sign a device's next view."""

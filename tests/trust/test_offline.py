@@ -22,7 +22,7 @@ from surefoot.model.record import to_json, to_plain
 from surefoot.trust import offline
 from surefoot.trust.metadata import read, sign_with, verified
 from surefoot.trust.signer import generate
-from tests.trust.repositories import NOW, PRODUCT, manifest
+from tests.trust.repositories import NOW, PRODUCT, listing, manifest
 
 ROOTS = [generate() for _ in range(3)]
 TARGETS = [generate() for _ in range(2)]
@@ -43,7 +43,7 @@ def new_targets() -> bytes:
 
 
 def new_role(*released: Manifest) -> bytes:
-    return offline.add_release(offline.create_product(SIGNER, NOW), released, [SIGNER], NOW)
+    return listing(offline.create_product(SIGNER, NOW), released, [SIGNER], NOW)
 
 
 def test_a_root_has_three_keys_of_which_two_suffice() -> None:
@@ -127,18 +127,18 @@ def test_an_image_for_several_boards_is_listed_for_each() -> None:
 
 
 def test_a_later_release_keeps_the_earlier_ones_and_lives_longer() -> None:
-    role = read(offline.add_release(new_role(ONE), [TWO], [SIGNER], LATER), Targets, name="role").signed
+    role = read(listing(new_role(ONE), [TWO], [SIGNER], LATER), Targets, name="role").signed
     assert (role.version, len(role.targets), role.expires) == (3, 2, LATER + timedelta(days=90))
 
 
 def test_signing_the_same_release_again_changes_nothing() -> None:
     role = new_role(ONE, TWO)
-    assert offline.add_release(role, [TWO, ONE], [SIGNER], LATER) == role
+    assert listing(role, [TWO, ONE], [SIGNER], LATER) == role
 
 
 def test_signing_the_same_release_again_late_lets_its_role_live_on() -> None:
     role, late = new_role(ONE), NOW + timedelta(days=45)
-    again = read(offline.add_release(role, [ONE], [SIGNER], late), Targets, name="role").signed
+    again = read(listing(role, [ONE], [SIGNER], late), Targets, name="role").signed
     assert (again.version, again.expires) == (3, late + timedelta(days=90))
     assert again.targets == read(role, Targets, name="role").signed.targets
 
@@ -147,7 +147,7 @@ def test_a_version_is_released_once() -> None:
     with pytest.raises(
         ConflictError, match=r"thermostat/1\.0\.0/thermostat-v1-release is signed already.*Raise the version|signed already"
     ):
-        offline.add_release(new_role(ONE), [manifest("1.0.0", b"other")], [SIGNER], NOW)
+        listing(new_role(ONE), [manifest("1.0.0", b"other")], [SIGNER], NOW)
 
 
 @given(st.lists(st.sampled_from([ONE, TWO, manifest("1.2.0", b"three")]), max_size=6))
@@ -155,7 +155,7 @@ def test_in_whatever_order_releases_are_signed_the_same_are_listed(released: lis
     role, news = offline.create_product(SIGNER, NOW), 0
     for number, item in enumerate(released):
         news += item not in released[:number]
-        role = offline.add_release(role, [item], [SIGNER], NOW)
+        role = listing(role, [item], [SIGNER], NOW)
     signed = read(role, Targets, name="role").signed
     assert signed.version == 1 + news
     assert {path.split("/")[1] for path in signed.targets} == {item.version for item in released}

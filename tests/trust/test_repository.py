@@ -19,7 +19,7 @@ from surefoot.trust.signer import generate
 from surefoot.trust.verify import find_target
 from surefoot.trust.verify import load as load_trusted
 from surefoot.trust.verify import refresh as client_refresh
-from tests.trust.repositories import NOW, PRODUCT, Repositories, manifest, wire_names
+from tests.trust.repositories import NOW, PRODUCT, Repositories, listing, manifest, wire_names
 
 ROLE = f"{PRODUCT}.json"
 ONE, TWO = manifest("1.0.0", b"one"), manifest("1.1.0", b"two")
@@ -60,7 +60,7 @@ def test_publishing_the_same_again_changes_nothing(world: Repositories) -> None:
 
 
 def test_the_files_that_change_are_returned_and_no_others(world: Repositories) -> None:
-    role = offline.add_release(world.image[ROLE], [TWO], [world.product], NOW)
+    role = listing(world.image[ROLE], [TWO], [world.product], NOW)
     assert set(publish(world.image, PRODUCT, role, world.online, NOW)) == {ROLE, "snapshot.json", "timestamp.json"}
 
 
@@ -68,7 +68,7 @@ def test_a_first_role_of_a_product_is_taken(world: Repositories) -> None:
     key = generate()
     targets = offline.add_product(world.image["targets.json"], "fridge", key.public_key, world.targets, NOW)
     world.image |= publish(world.image, "targets", targets, world.online, NOW)
-    role = offline.add_release(offline.create_product(key, NOW), [manifest("1.0.0", b"cold", product="fridge")], [key], NOW)
+    role = listing(offline.create_product(key, NOW), [manifest("1.0.0", b"cold", product="fridge")], [key], NOW)
     world.image |= publish(world.image, "fridge", role, world.online, NOW)
     assert finds(world, "fridge/1.0.0/thermostat-v1-release")
 

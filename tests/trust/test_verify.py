@@ -26,6 +26,7 @@ from surefoot.model.errors import (
     TrustError,
     WrongDeviceError,
 )
+from surefoot.trust import offline
 from surefoot.trust.director import Directed, refresh_view, sign_view
 from surefoot.trust.metadata import Files, sign_with
 from surefoot.trust.repository import initial, publish
@@ -294,7 +295,11 @@ def test_a_timestamp_that_was_issued_after_its_end_or_never_is_refused(world: Wo
 
 def test_a_product_key_cannot_speak_for_another_product(world: World) -> None:
     foreign = manifest("1.0.0", b"foreign", product="boiler")
-    world.release(foreign)
+    listing = {entry.path: entry.to_dict() for entry in offline.entries(foreign)}
+    role = edited(world.image[f"{PRODUCT}.json"], [world.product], lambda signed: signed.update(targets=listing, version=9))
+    with pytest.raises(MetadataError, match="does not belong"):
+        publish(world.image, PRODUCT, role, world.online, NOW)
+    world.image = initial(world.image["root.json"], world.image["targets.json"], {PRODUCT: role}, world.online, NOW)
     world.order(foreign)
     with pytest.raises(NotInImageRepositoryError):
         world.poll()

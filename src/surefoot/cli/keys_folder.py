@@ -6,7 +6,7 @@ signing something old or foreign.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from surefoot.cli.key_secrets import KeySecrets
 from surefoot.model.errors import InvalidInput
 from surefoot.trust import key_file
 from surefoot.trust.keyring import signers_in
+from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.secret import Secrets
 from surefoot.trust.signer import choose, generate
@@ -66,6 +67,21 @@ class KeysFolder:
                 f"{self.path} holds no metadata {name}.",
                 hint="Name the folder that 'surefoot trust init' made; a product is added with 'surefoot trust add-product'.",
             ) from error
+
+    def roles_of(self, product: str) -> dict[str, bytes]:
+        """Return every role file of a product by name, at least its own; ``InvalidInput`` when there is none."""
+        name = f"{product}.json"
+        found = {file.name for file in (self.path / "metadata").glob("*.json") if product_of(file.stem) == product}
+        return {file: self.metadata(file) for file in sorted(found | {name})}
+
+    def moved_leaves(self, product: str) -> set[str]:
+        """Return the leaves between which and whose archives releases were moved; the next publication carries them."""
+        file = self.path / "metadata" / f"{product}+moved"
+        return set(file.read_text().split()) if file.exists() else set()
+
+    def note_moved(self, product: str, leaves: Iterable[str]) -> None:
+        """Add to the moved leaves."""
+        self.keep({f"{product}+moved": "\n".join(sorted(self.moved_leaves(product) | set(leaves))).encode()})
 
     def signers_for_targets(self) -> list[Signer]:
         """Return as many keys as the top-level targets need."""

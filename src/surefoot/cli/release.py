@@ -3,7 +3,7 @@
 
 import argparse
 
-from surefoot.cli import release_build, release_publish
+from surefoot.cli import release_build, release_publish, release_retire
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -11,3 +11,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     release_build.add_verbs(verbs.add_parser)
     release_publish.add_verbs(verbs.add_parser)
+    release_retire.add_verbs(verbs.add_parser)

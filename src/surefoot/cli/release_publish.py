@@ -9,7 +9,7 @@ from typing import Any
 
 from surefoot.cli.keys_folder import open_keys
 from surefoot.cli.operator import OperatorClient, add_options, client
-from surefoot.cli.release_signatures import ENVELOPE, SIGNATURES, TARGETS, sign
+from surefoot.cli.release_signatures import ENVELOPE, SIGNATURES, TARGETS, role_files, sign
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import from_json, to_json
 from surefoot.release.bundle import Bundle, read_bundle, verify_bundle
@@ -45,8 +45,8 @@ def _sign(arguments: argparse.Namespace) -> int:
 def _publish(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle)
     verify_bundle(bundle)
-    role = bundle.signed.get(f"{bundle.index.product}.json")
-    if role is None or SIGNATURES not in bundle.signed or TARGETS not in bundle.signed:
+    roles = role_files(bundle)
+    if not roles or SIGNATURES not in bundle.signed or TARGETS not in bundle.signed:
         raise InvalidInput(f"{arguments.bundle} is not signed.", hint=f"Run 'surefoot release sign {arguments.bundle} --keys DIR' first.")
     if ENVELOPE not in bundle.signed:
         raise InvalidInput(
@@ -59,7 +59,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     request = {
         "index": b"".join(bundle.files.pieces(INDEX)),
         "manifests": {file: b"".join(bundle.files.pieces(file)) for file in bundle.manifests},
-        "role": role,
+        "roles": roles,
         "targets": bundle.signed[TARGETS],
         "signatures": signatures,
         "provenance": bundle.signed[ENVELOPE],

@@ -8,11 +8,12 @@
   each manifest, and the provenance, whose subjects must be the files of the bundle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import structs
+from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, open_keys
@@ -21,9 +22,11 @@ from surefoot.model.record import from_json, to_pretty_json
 from surefoot.release.bundle import Bundle
 from surefoot.release.provenance import make_statement, read_predicate, require_statement
 from surefoot.trust.envelope import open_envelope, sign_envelope
+from surefoot.trust.layout import add_release, archive_of, bits_of, leaf_of, product_of
 from surefoot.trust.metadata import read, verified
-from surefoot.trust.offline import add_release, sign_manifest
+from surefoot.trust.offline import entries, sign_manifest
 from surefoot.trust.repository import listed, require_signature, unlisted
+from surefoot.trust.tree import images_of, leaf_named, require_tree
 
 TARGETS = "targets.json"
 SIGNATURES = "signatures.json"
@@ -39,14 +42,14 @@ def sign(bundle: Bundle, keys: KeysFolder, now: datetime) -> dict[str, bytes]:
     """
     product = bundle.index.product
     signers = keys.signers_for_product(product)
-    role = add_release(keys.metadata(f"{product}.json"), bundle.manifests.values(), signers, now)
+    roles = _roles(bundle, keys, signers, now)
     statement = make_statement(read_predicate(bundle.provenance), bundle.index, bundle.manifests.values())
     envelope = sign_envelope(statement, signers)
-    # The folder of keys first: signing again then gives the same role, and never two roles of one version.
-    keys.keep({f"{product}.json": role})
+    # The folder of keys first: signing again then gives the same roles, and never two of one version.
+    keys.keep(roles)
     signatures = {file: sign_manifest(manifest, signers[0]) for file, manifest in bundle.manifests.items()}
     targets = keys.metadata(TARGETS)
-    return {f"{product}.json": role, TARGETS: targets, SIGNATURES: to_pretty_json(signatures), ENVELOPE: envelope}
+    return {**roles, TARGETS: targets, SIGNATURES: to_pretty_json(signatures), ENVELOPE: envelope}
 
 
 def require_signed_by_folder(bundle: Bundle, folder: Path) -> None:
@@ -103,11 +106,41 @@ def _require_signed(bundle: Bundle, signed: Mapping[str, bytes], targets: Target
     product = bundle.index.product
     statement = open_envelope(signed[ENVELOPE], targets, product)
     require_statement(statement, bundle.index, bundle.manifests.values())
-    role = f"{product}.json"
-    verified(signed[role], Targets, targets, product, name=f"signed/{role}")
-    for path in unlisted(listed(signed[role]), bundle.manifests.values()):
-        raise MetadataError(f"signed/{role} does not list {path} as its manifest says it.", hint="Sign the bundle again.")
+    roles = role_files(bundle)
+    _require_roles(roles, product, targets)
+    found = {path: entry for role in roles.values() for path, entry in listed(role).items()}
+    for path in unlisted(found, bundle.manifests.values()):
+        raise MetadataError(f"signed/{product}.json does not list {path} as its manifest says it.", hint="Sign the bundle again.")
     _require_signatures(bundle, signed[SIGNATURES], targets)
+
+
+def role_files(bundle: Bundle) -> dict[str, bytes]:
+    """Return the role files of its product that a bundle carries, by name."""
+    product = bundle.index.product
+    files = {name: data for name, data in bundle.signed.items() if product_of(name.removesuffix(".json")) == product}
+    return files if f"{product}.json" in files else {}
+
+
+def _roles(bundle: Bundle, keys: KeysFolder, signers: Sequence[Signer], now: datetime) -> dict[str, bytes]:
+    """Return the product's role, the roles that list the bundle's images, and whatever else of the product signing changed."""
+    product = bundle.index.product
+    files = {**keys.roles_of(product), TARGETS: keys.metadata(TARGETS)}
+    changed = add_release(files, bundle.manifests.values(), signers, now)
+    after = {**files, **changed}
+    bits = bits_of(read(after[f"{product}.json"], Targets, name=f"{product}.json").signed)
+    leaves = {leaf_of(product, bits, entry.path) for manifest in bundle.manifests.values() for entry in entries(manifest)}
+    leaves |= {product} | keys.moved_leaves(product)
+    carried = {f"{role}.json" for leaf in leaves for role in (leaf, archive_of(leaf))} & after.keys()
+    return {name: after[name] for name in sorted(carried | changed.keys())}
+
+
+def _require_roles(roles: Mapping[str, bytes], product: str, targets: Targets) -> None:
+    name = f"{product}.json"
+    top = verified(roles[name], Targets, targets, product, name=f"signed/{name}")
+    parsed = {role.removesuffix(".json"): read(data, Targets, name=f"signed/{role}").signed for role, data in roles.items()}
+    require_tree(targets, parsed)
+    bits = bits_of(top)
+    images_of(roles, product, top, {leaf_named(role) for role in parsed if bits == 0 or role != product})
 
 
 def _require_signatures(bundle: Bundle, data: bytes, targets: Targets) -> None:

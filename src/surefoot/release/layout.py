@@ -19,7 +19,7 @@ MAX_FILES = 10_000
 
 _KNOWN = re.compile(
     r"release\.json|sbom\.cdx\.json|provenance\.json|manifest-[a-z0-9._-]{3,}\.json|images/[0-9a-f]{64}"
-    r"|signed(/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
+    r"|signed(/[A-Za-z0-9_][A-Za-z0-9._+-]*)+"
 )
 
 

@@ -16,7 +16,7 @@ from surefoot.model.digest import hex_of
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.manifest import Manifest, as_built, must_match, target_path
 from surefoot.model.record import to_json, to_plain
-from surefoot.trust.metadata import IMAGE_LIFE, expiry, is_half_spent, read, sign_bytes, sign_with
+from surefoot.trust.metadata import expiry, read, sign_bytes, sign_with
 
 ROOT_THRESHOLD = 2
 RESERVED = frozenset({"root", "targets", "snapshot", "timestamp"})
@@ -68,26 +68,9 @@ def create_product(signer: Signer, now: datetime) -> bytes:
     return sign_with(Metadata(Targets(expires=expiry("targets", now))), [signer])
 
 
-def add_release(role: bytes, manifests: Iterable[Manifest], signers: Sequence[Signer], now: datetime) -> bytes:
-    """Return the next version of a product role, which also lists these images.
-
-    Signing the same again changes nothing, until half of the role's life is gone: then that is how it lives on.
-
-    Raises:
-        ConflictError: A path is listed already with other content: a version is released once.
-    """
-    metadata = read(role, Targets, name="product role")
-    before = dict(metadata.signed.targets)
-    for manifest in manifests:
-        for hardware in manifest.target_hardware:
-            entry = _entry(manifest, hardware)
-            known = before.get(entry.path)
-            if known is not None and known != entry:
-                raise ConflictError(f"{entry.path} is signed already with other content.", hint="Raise the version and build again.")
-            metadata.signed.targets[entry.path] = entry
-    if metadata.signed.targets == before and not is_half_spent(metadata.signed, IMAGE_LIFE["targets"], now):
-        return role
-    return _next_version(metadata, signers, now)
+def entries(manifest: Manifest) -> list[TargetFile]:
+    """Return how a role lists an image: one entry for each hardware that it fits."""
+    return [_entry(manifest, hardware) for hardware in manifest.target_hardware]
 
 
 def sign_manifest(manifest: Manifest, signer: Signer) -> str:

@@ -19,7 +19,9 @@ from surefoot.model.errors import InvalidInput, MetadataError, MetadataRollbackE
 from surefoot.model.manifest import Manifest, MustMatch, as_built, must_match, target_path
 from surefoot.model.record import from_plain, to_json
 from surefoot.trust.envelope import strict_base64
+from surefoot.trust.layout import bits_of, leaves, product_of
 from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, is_half_spent, product_role, read, refusals, sign_with, verified
+from surefoot.trust.tree import images_of, leaf_named, published, require_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +71,60 @@ def publish(files: Files, product: str, role: bytes, signers: OnlineSigners, now
         MetadataError: It cannot be read, or it drops or changes an image that is published.
     """
     name = f"{product}.json"
+    if product != "targets":
+        return publish_roles(files, product, {name: role}, signers, now)
     if files.get(name) == role:
         return {}
-    fresh = verified(role, Targets, *_delegator(files, product), name=name)
-    if fresh.is_expired(now):
-        raise MetadataError(f"{name} is expired already.", hint="Sign it again.")
-    if name in files:
-        require_successor(read(files[name], Targets, name=f"published {name}").signed, fresh, name)
-    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
-    snapshot.signed.meta[name] = MetaFile(fresh.version)
-    changed = {name: role, "snapshot.json": next_snapshot(snapshot, signers, now)}
-    return changed | {"timestamp.json": next_timestamp({**files, **changed}, signers, now)}
+    root = read(files["root.json"], Root, name="root.json").signed
+    fresh = _verified_fresh(role, root, "targets", now)
+    require_tree(fresh, {})
+    require_newer(files, name, fresh)
+    return _with_snapshot(files, {name: role}, signers, now)
+
+
+def publish_roles(files: Files, product: str, roles: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    """Take newly signed roles of one product into the repository, whole or not at all.
+
+    Args:
+        files: The published files by un-versioned name: those of the top, the product's role, and each leaf concerned with its
+            archive; all of the product when its number of bins changes.
+        product: The product.
+        roles: The new role files of that product, by un-versioned name; those that are published already do no harm.
+        signers: The server's own keys.
+        now: When.
+
+    Returns:
+        The files that change, by un-versioned name; empty when exactly these files are published already.
+
+    Raises:
+        SignatureError: One is not signed as its delegation asks.
+        MetadataRollbackError: A version is not above the published one.
+        MetadataError: One cannot be read or is no role of the product, the delegations are no tree, a path stands twice, or an
+            image that is published is dropped or changed.
+    """
+    fresh = {name: data for name, data in roles.items() if files.get(name) != data}
+    if not fresh:
+        return {}
+    after = {**files, **fresh}
+    targets = read(files["targets.json"], Targets, name="targets.json").signed
+    product_role(targets, product)
+    top = verified(after[f"{product}.json"], Targets, targets, product, name=f"{product}.json")
+    before = published(files, product)
+    reachable = set(leaves(product, bits_of(top)))
+    names = {name.removesuffix(".json") for name in fresh}
+    for role in names:
+        if product_of(role) != product or (role != product and leaf_named(role) not in reachable):
+            raise MetadataError(f"{role[:80]!r} is no role of {product}.", hint="Sign the release again.")
+    require_tree(targets, {name: read(after[f"{name}.json"], Targets, name=f"{name}.json").signed for name in names | {product}})
+    for name, data in fresh.items():
+        signed = read(data, Targets, name=name).signed
+        _require_unexpired(signed, name, now)
+        require_newer(files, name, signed)
+    is_same_layout = before is not None and before.delegations == top.delegations
+    touched = {leaf_named(name) for name in names} & reachable if is_same_layout else None
+    images = images_of(after, product, top, touched)
+    _require_kept({} if before is None else images_of(files, product, before, touched), images, f"{product}.json {top.version}")
+    return _with_snapshot(files, fresh, signers, now)
 
 
 def require_signature(targets: Targets, manifest: Manifest) -> None:
@@ -187,29 +232,50 @@ def _listed(target: TargetFile) -> Listed:
             raise ValueError(f"no readable must-match block ({error})") from error
 
 
-def _delegator(files: Files, product: str) -> tuple[Root | Targets, str]:
-    if product == "targets":
-        return read(files["root.json"], Root, name="root.json").signed, product
-    targets = read(files["targets.json"], Targets, name="targets.json").signed
-    product_role(targets, product)
-    return targets, product
+def _verified_fresh(data: bytes, delegator: Root | Targets, role: str, now: datetime) -> Targets:
+    fresh = verified(data, Targets, delegator, role, name=f"{role}.json")
+    _require_unexpired(fresh, f"{role}.json", now)
+    return fresh
 
 
-def require_successor(published: Targets, fresh: Targets, name: str) -> None:
-    """Refuse a role that does not follow the published one.
+def _require_unexpired(fresh: Targets, name: str, now: datetime) -> None:
+    if fresh.is_expired(now):
+        raise MetadataError(f"{name} is expired already.", hint="Sign it again.")
 
-    Raises:
-        MetadataRollbackError: Its version is not above the published one.
-        MetadataError: It drops or changes an image that is published.
-    """
-    if fresh.version <= published.version:
+
+def require_newer(files: Files, name: str, fresh: Targets) -> None:
+    """Refuse a role whose version is not above the published one with ``MetadataRollbackError``."""
+    known = 0 if name not in files else _version(name, files[name])
+    if fresh.version <= known:
         raise MetadataRollbackError(
-            f"{name} {fresh.version} is not newer than the published {published.version}.",
+            f"{name} {fresh.version} is not newer than the published {known}.",
             hint="Sign again with the folder of keys that signed the last release.",
         )
-    for path, target in published.targets.items():
-        if fresh.targets.get(path) != target:
-            raise MetadataError(f"{name} {fresh.version} drops or changes {path}, which is published.")
+
+
+def require_kept(files: Files, after: Files, product: str) -> None:
+    """Refuse a product's new roles that drop or change an image that is published.
+
+    Raises:
+        SignatureError: A role is not signed as its delegation asks.
+        MetadataError: An image is dropped or changed, stands twice, or in a role in which it does not belong.
+    """
+    before, top = published(files, product), published(after, product)
+    if before is not None and top is not None:
+        _require_kept(images_of(files, product, before), images_of(after, product, top), f"{product}.json {top.version}")
+
+
+def _require_kept(before: Mapping[str, TargetFile], after: Mapping[str, TargetFile], name: str) -> None:
+    for path, target in before.items():
+        if after.get(path) != target:
+            raise MetadataError(f"{name} drops or changes {path}, which is published.")
+
+
+def _with_snapshot(files: Files, fresh: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+    snapshot = read(files["snapshot.json"], Snapshot, name="snapshot.json")
+    snapshot.signed.meta.update({name: _meta(data) for name, data in fresh.items()})
+    changed = {**fresh, "snapshot.json": next_snapshot(snapshot, signers, now)}
+    return changed | {"timestamp.json": next_timestamp({**files, **changed}, signers, now)}
 
 
 def _meta(data: bytes) -> MetaFile:

@@ -16,14 +16,14 @@ from datetime import datetime
 from tuf.api.metadata import MetaFile, Role, Root, Snapshot, Targets
 
 from surefoot.model.errors import ConflictError, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
+from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import Files, read
-from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_successor
+from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_kept, require_newer
 from surefoot.trust.verify import Trusted, refresh, update_root, update_targets
 
 ROOT_FILE = re.compile(r"([1-9][0-9]{0,9})\.root\.json")
 """How a root is named: by its version."""
 
-_ROLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED = frozenset({"root", "snapshot", "timestamp"})
 _ONLINE = ("snapshot", "timestamp")
 
@@ -81,13 +81,13 @@ def merged(files: Files, fresh: Files) -> dict[str, bytes]:
     changed = {name: data for name, data in fresh.items() if files.get(name) != data}
     for name, data in changed.items():
         role = name.removesuffix(".json")
-        if role == name or _ROLE.fullmatch(role) is None or role in _RESERVED or role.endswith(".root"):
+        if role == name or product_of(role) is None or role in _RESERVED or role.endswith(".root"):
             raise InvalidInput(
                 f"'{name[:80]}' is not the name of a targets role.", hint="Send <n>.root.json, targets.json and <role>.json."
             )
-        targets = read(data, Targets, name=name).signed
-        if name in files:
-            require_successor(read(files[name], Targets, name=f"published {name}").signed, targets, name)
+        require_newer(files, name, read(data, Targets, name=name).signed)
+    for product in {product_of(name.removesuffix(".json")) for name in changed} - {None, "targets"}:
+        require_kept(files, {**files, **changed}, str(product))
     return changed
 
 
@@ -181,12 +181,12 @@ def _children(name: str, targets: Targets, product: str) -> list[str]:
         return []
     if delegations.succinct_roles is not None:
         succinct = delegations.succinct_roles
-        if not product or not succinct.name_prefix.startswith(f"{product}."):
+        if not product or not succinct.name_prefix.startswith(f"{product}+"):
             raise MetadataError(f"{name} delegates to bins that are not named after its product.")
         _require_keys(name, succinct.name_prefix, succinct, delegations.keys)
         return list(succinct.get_roles())
     for role, terms in (delegations.roles or {}).items():
-        if _ROLE.fullmatch(role) is None or role in _RESERVED or role.endswith(".root"):
+        if product_of(role) is None or role in _RESERVED or role.endswith(".root"):
             raise MetadataError(
                 f"{name} delegates to '{role[:80]}', which no role can be called.", hint="Use lower-case letters and digits."
             )

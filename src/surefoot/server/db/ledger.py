@@ -133,6 +133,10 @@ class SqliteLedger:
             manifests=tuple(from_json(body, Manifest, what="stored manifest") for (body,) in manifests),
         )
 
+    def is_retired(self, product: str, version: str) -> bool:
+        """Say whether a published release is retired."""
+        return self._row("SELECT 1 FROM release WHERE product = ? AND version = ? AND is_retired", product, version) is not None
+
     def provenance(self, product: str, version: str) -> bytes | None:
         """Return the signed envelope of a published release's provenance."""
         row = self._row("SELECT provenance FROM release WHERE product = ? AND version = ?", product, version)
@@ -188,6 +192,13 @@ class SqliteLedger:
         self._connection.executemany(
             "INSERT INTO manifest (product, version, position, body) VALUES (?, ?, ?, ?)",
             [(index.product, index.version, n, to_json(manifest)) for n, manifest in enumerate(release.manifests)],
+        )
+
+    def set_retired(self, product: str, version: str, is_retired: bool) -> None:  # noqa: FBT001  # the fact that is stored
+        """Note whether a published release is retired."""
+        self._connection.execute(
+            "UPDATE release SET is_retired = ? WHERE product = ? AND version = ? AND is_retired != ?",
+            (is_retired, product, version, is_retired),
         )
 
     def last_counter(self, product: str) -> int:

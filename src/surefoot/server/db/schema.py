@@ -87,6 +87,7 @@ release = Table(
     Column("published_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("provenance", LargeBinary, nullable=False),
+    Column("is_retired", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

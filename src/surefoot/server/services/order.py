@@ -19,7 +19,7 @@ from surefoot.model.record import Name, Record, utc_text
 from surefoot.model.version import SemVer
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
-from surefoot.server.services.views import direct
+from surefoot.server.services.views import direct, require_live
 from surefoot.trust.director import DirectorSigners
 
 _DAY_S = 86_400
@@ -94,6 +94,7 @@ def _release(ledger: Ledger, device: Device, request: OrderRequest) -> Published
     release = ledger.release(product, request.version)
     if release is None:
         raise UnknownError(f"There is no release {product} {request.version}.", hint="See 'surefoot release list'.")
+    require_live(ledger, product, request.version)
     return release
 
 

@@ -3,8 +3,10 @@
 
 - An idle poll is one row and one comparison; it costs the same whatever the size of the fleet.
 - The ETag says which versions the device then holds: ``<director root>.<targets>.<snapshot>.<timestamp>`` of its view, a
-  bar, and ``<root>:<timestamp>:<snapshot>:<targets>:<product>:<its role>`` of the image repository. It is opaque to the
-  device, and a hint to us: one that cannot be read means that the device holds nothing.
+  bar, and ``<root>:<timestamp>:<snapshot>:<targets>`` of the image repository, then ``:<role>=<version>`` for the product's role, for the
+  bin if there is one, and for the archive if the release is retired. It is opaque to the device, and a hint to us: one that
+  cannot be read means that the device holds nothing.
+- The snapshot's version stands for every role's, so an idle poll looks at no role, and its cost does not grow with the catalogue.
 - Files of the image repository are sent only when the view orders something.
 - While a key cannot sign, a view that is due and still holds is served as it is; signing is tried again once in a while, not at each poll.
 """
@@ -14,6 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tuf.api.metadata import Targets
+
+from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.record import to_json
@@ -21,9 +26,12 @@ from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.server.services.ports import CheckIn, Ledger, Reads, StoredView, Write
 from surefoot.server.services.views import Outage, artifact_url, director_root, renew, still_holds
 from surefoot.trust.director import DirectorSigners
+from surefoot.trust.layout import bits_of, way_to
+from surefoot.trust.metadata import read
 
 _JITTER_STEPS = 2_000
 _SHARED = ("root", "timestamp", "snapshot", "targets")
+_SHARED_FILES = tuple(f"{name}.json" for name in _SHARED)
 _TOO_LONG = 16
 _SIGN_AGAIN = timedelta(seconds=30)
 
@@ -59,15 +67,15 @@ class Poll:
         self._signers = signers
         self._settings = settings
         self._director_root = ""
-        self._image_tags: dict[str, str] = {}
+        self._image_tag = ""
+        self._bits: dict[str, tuple[int, int]] = {}
         self._outage: Outage | None = None
         self._is_outage_told = True
         self.reload()
 
     def reload(self) -> None:
         """Read the versions of the shared files again."""
-        image = self._reads.metadata("image").versions
-        self._image_tags = {name.removesuffix(".json"): _image_tag(image, name.removesuffix(".json")) for name in image}
+        self._image_tag = _shared_tag(self._reads.metadata("image", _SHARED_FILES).versions)
         self._director_root = f"{director_root(self._reads)}."
 
     def is_idle(self, row: CheckIn, etag: str, now_s: int) -> bool:
@@ -76,7 +84,7 @@ class Poll:
         return (
             now_s < row.due_at
             and director == self._director_root + row.tag
-            and (not row.product or image == self._image_tags.get(row.product))
+            and (not row.product or image.startswith(f"{self._image_tag}:{row.product}="))
         )
 
     async def answer(self, device_id: DeviceId, etag: str, now: datetime) -> Changed:
@@ -94,7 +102,7 @@ class Poll:
         image_tag, image_files = image, dict[str, bytes]()
         hints: list[ArtifactHint] = []
         if stored.attempt is not None:
-            image_tag, image_files = _image_part(self._reads, stored.attempt.product, image)
+            image_tag, image_files = _image_part(self._reads, self._way(stored.attempt), image)
             url = artifact_url(self._settings.device_url, stored.attempt.hash)
             hints = [ArtifactHint(hash=stored.attempt.hash, urls=[url], size=stored.attempt.size)]
         answer = PollAnswer(
@@ -103,6 +111,17 @@ class Poll:
             artifacts=hints,
         )
         return Changed(etag=f"{director_tag}|{image_tag}", body=to_json(answer))
+
+    def _way(self, attempt: Attempt) -> list[str]:
+        """Return the roles of the product that lead to the ordered path; its own is parsed once a version."""
+        name = f"{attempt.product}.json"
+        version = self._reads.metadata("image", (name,)).versions[name]
+        known, bits = self._bits.get(attempt.product, (0, 0))
+        if known != version:
+            bits = bits_of(read(self._reads.metadata("image", (name,)).files[name], Targets, name=name).signed)
+            self._bits[attempt.product] = (version, bits)
+        is_retired = self._reads.is_retired(attempt.product, attempt.version)
+        return way_to(attempt.product, bits, attempt.path, is_retired=is_retired)
 
     def take_outage(self) -> Outage | None:
         """Return the present outage if signing has failed since this was last asked."""
@@ -157,18 +176,20 @@ def _director_part(reads: Reads, stored: StoredView, held_tag: str) -> tuple[str
     return ".".join(str(version) for version in current.values()), lacking
 
 
-def _image_part(reads: Reads, product: str, held_tag: str) -> tuple[str, dict[str, bytes]]:
-    names = [*_SHARED, product]
+def _image_part(reads: Reads, way: list[str], held_tag: str) -> tuple[str, dict[str, bytes]]:
+    names = [*_SHARED, *way]
     published = reads.metadata("image", tuple(f"{name}.json" for name in names))
-    *shared, held_product, role = held_tag.split(":") if held_tag.count(":") == len(names) else ["", ""]
-    held = _held([*shared, role if held_product == product else "0"], names)
+    words = held_tag.split(":")
+    roles = dict(word.rpartition("=")[::2] for word in words[len(_SHARED) :])
+    said = [*words[: len(_SHARED)], *roles.values()]
+    held = dict.fromkeys(names, 0) | _held(said, [*_SHARED, *roles])
     current = {name: published.versions[f"{name}.json"] for name in names}
     lacking = _roots(reads, "image", held["root"], current["root"])
     for name in names[1:]:
         if held[name] != current[name]:
             file = "timestamp.json" if name == "timestamp" else f"{current[name]}.{name}.json"
             lacking[file] = published.files[f"{name}.json"]
-    return _image_tag(published.versions, product), lacking
+    return ":".join([_shared_tag(published.versions), *(f"{role}={current[role]}" for role in way)]), lacking
 
 
 def _roots(reads: Reads, repository: str, held: int, newest: int) -> dict[str, bytes]:
@@ -184,5 +205,5 @@ def _held(words: list[str], names: Iterable[str]) -> dict[str, int]:
     return {name: int(word) for name, word in zip(listed, words, strict=True)}
 
 
-def _image_tag(published: Mapping[str, int], product: str) -> str:
-    return ":".join(str(published[f"{name}.json"]) for name in _SHARED) + f":{product}:{published[f'{product}.json']}"
+def _shared_tag(published: Mapping[str, int]) -> str:
+    return ":".join(str(published[name]) for name in _SHARED_FILES)

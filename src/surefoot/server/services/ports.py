@@ -157,6 +157,10 @@ class Reads(Protocol):
         """Return a published release."""
         ...
 
+    def is_retired(self, product: str, version: str) -> bool:
+        """Say whether a published release is retired: kept for devices that run it, and ordered no more."""
+        ...
+
     def provenance(self, product: str, version: str) -> bytes | None:
         """Return the signed envelope of a published release's provenance."""
         ...
@@ -224,6 +228,10 @@ class Ledger(Reads, Protocol):
 
     def add_release(self, release: PublishedRelease, provenance: bytes, now: datetime) -> None:
         """Store a release with its manifests and the signed envelope of its provenance."""
+        ...
+
+    def set_retired(self, product: str, version: str, is_retired: bool) -> None:  # noqa: FBT001  # the fact that is stored
+        """Note whether a published release is retired; one that is not published is left alone."""
         ...
 
     def last_counter(self, product: str) -> int:

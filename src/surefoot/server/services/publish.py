@@ -2,7 +2,7 @@
 """Publish: take a signed release in, whole or not at all.
 
 What must agree before anything is stored: the index names each manifest by hash, each manifest names an image that lies in the
-blob store with that size, the signed product role lists each image with the same must-match
+blob store with that size, the signed role of the product lists each image with the same must-match
 block, and the product's keys signed each manifest and the provenance of exactly these files. The same release again
 changes nothing; another build of a published version is a conflict.
 """
@@ -16,16 +16,17 @@ from tuf.api.metadata import Targets
 
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.errors import ConflictError, FormatError, InvalidInput, ManifestError, UnknownError
-from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex
+from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, target_path
 from surefoot.model.record import Record, from_json, to_pretty_json
 from surefoot.release.provenance import require_statement
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
 from surefoot.server.services.views import artifact_url
 from surefoot.store.blobs import BlobStore
 from surefoot.trust.envelope import open_envelope
+from surefoot.trust.layout import archive_of, bits_of, leaf_of, product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
-from surefoot.trust.repository import Listed, OnlineSigners, listed, require_signature, unlisted, versions
+from surefoot.trust.repository import Listed, OnlineSigners, listed, publish_roles, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
 from surefoot.trust.succession import signed_by
 
@@ -36,7 +37,7 @@ class PublishRequest(Record, frozen=True, kw_only=True):
     Attributes:
         index: ``release.json``.
         manifests: Each manifest file, by the name the index gives it.
-        role: The product role that lists the images, signed.
+        roles: The product's role files that signing changed, by file name (``thermostat.json``), and those that list the images.
         targets: The top-level targets role, signed, when it delegates anew; else left out.
         signatures: ``image.signature`` to fill in, by manifest file; each by a key of the product.
         provenance: The statement of how the files came to be, in an envelope signed by the product's keys.
@@ -44,7 +45,7 @@ class PublishRequest(Record, frozen=True, kw_only=True):
 
     index: bytes
     manifests: dict[str, bytes]
-    role: bytes
+    roles: dict[str, bytes]
     targets: bytes = b""
     signatures: dict[str, str] = {}
     provenance: bytes = b""
@@ -84,7 +85,7 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
         ConflictError: Another build of this version is published, or the release counter goes back.
     """
     release = _release(request, shelf)
-    _require_listed(release, listed(request.role))
+    _require_listed(release, _all_listed(request.roles))
     return await write(lambda ledger: _publish(ledger, release, request, shelf.signers, by=by, now=now))
 
 
@@ -99,16 +100,20 @@ def _publish(
             hint="Give this build a new version.",
         )
     answer = PublishAnswer(product=index.product, version=index.version, hash=release.digest, is_new=known is None)
-    files = ledger.metadata("image").files
-    if known is not None and _is_listed(known, listed(files[f"{index.product}.json"])):
+    files = _concerned(ledger, release, request.roles)
+    if known is not None and _is_listed(known, _listed_of(files, index.product)) and not _is_newer(files, request.roles):
         return answer
     _require_counter(ledger, release)
     changed = _delegate(files, request.targets, signers, now)
-    changed |= _take_role({**files, **changed}, release, request.role, signers, now)
+    changed |= _take_roles({**files, **changed}, release, request.roles, signers, now)
     _require_signatures(release, request.provenance, {**files, **changed}["targets.json"])
     ledger.put_metadata("image", changed, versions(changed))
     if known is None:
         ledger.add_release(release, request.provenance, now)
+    # A release may have been retired before its own bundle is published.
+    own = {index.version: _moved(index.product, {**files, **changed}).get(index.version, False)}
+    for version, is_retired in {**_moved(index.product, changed), **own}.items():
+        ledger.set_retired(index.product, version, is_retired)
     (signed,) = signed_by({**files, **changed}, [f"{index.product}.json"], {index.product: "targets"})
     subject = f"{index.product} {index.version} {release.digest} {' '.join(signed.keys)}"
     ledger.add_act(Act(at=now, by=by, what="release.publish", subject=subject))
@@ -123,15 +128,62 @@ def _delegate(files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners
     return publish_role(files, "targets", targets, signers, now)
 
 
-def _take_role(
-    files: Mapping[str, bytes], release: PublishedRelease, role: bytes, signers: OnlineSigners, now: datetime
+def _take_roles(
+    files: Mapping[str, bytes], release: PublishedRelease, roles: Mapping[str, bytes], signers: OnlineSigners, now: datetime
 ) -> dict[str, bytes]:
-    """Take the signed role in, unless a newer one that lists the release too is published: the order of publishing is free."""
+    """Take the signed roles in, but those of which newer ones are published if the release is listed without them.
+
+    So the order of publishing is free.
+    """
+    product = release.index.product
+    known, sent = versions({name: files[name] for name in roles if name in files}), versions(roles)
+    newest = {name: data for name, data in roles.items() if sent[name] >= known.get(name, 0)}
+    is_enough = _is_listed(release, _listed_of({**files, **newest}, product))
+    return publish_roles(files, product, newest if is_enough else roles, signers, now)
+
+
+def _concerned(ledger: Ledger, release: PublishedRelease, roles: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Read the published files that the release touches: a few, unless the product's own role changes, and with it all bins."""
     product = release.index.product
     name = f"{product}.json"
-    if name in files and versions({name: role})[name] < versions({name: files[name]})[name] and _is_listed(release, listed(files[name])):
-        return {}
-    return publish_role(files, product, role, signers, now)
+    top = ("root.json", "targets.json", "snapshot.json", "timestamp.json", name)
+    files = ledger.metadata("image", top).files
+    bits = 0 if name not in files else bits_of(read(files[name], Targets, name=name).signed)
+    if roles.get(name, files.get(name)) != files.get(name) and (bits or any(file != name for file in roles)):
+        return ledger.metadata("image").files
+    leaves = {leaf_of(product, bits, path) for path in _paths(release)} | {
+        file.removesuffix(".json").removesuffix("+archive") for file in roles
+    }
+    names = {f"{role}.json" for leaf in leaves for role in (leaf, archive_of(leaf))}
+    return files | ledger.metadata("image", sorted(names - set(top))).files
+
+
+def _paths(release: PublishedRelease) -> list[str]:
+    return [
+        target_path(manifest.product, manifest.version, hardware, manifest.variant)
+        for manifest in release.manifests
+        for hardware in manifest.target_hardware
+    ]
+
+
+def _is_newer(files: Mapping[str, bytes], roles: Mapping[str, bytes]) -> bool:
+    known = versions({name: files[name] for name in roles if name in files})
+    return any(version > known.get(name, 0) for name, version in versions(roles).items())
+
+
+def _listed_of(files: Mapping[str, bytes], product: str) -> dict[str, Listed]:
+    return _all_listed({name: data for name, data in files.items() if product_of(name.removesuffix(".json")) == product})
+
+
+def _all_listed(roles: Mapping[str, bytes]) -> dict[str, Listed]:
+    return {path: entry for role in roles.values() for path, entry in listed(role).items()}
+
+
+def _moved(product: str, changed: Mapping[str, bytes]) -> dict[str, bool]:
+    """Return whether each release in the changed roles is retired, by version."""
+    roles = {name: data for name, data in changed.items() if product_of(name.removesuffix(".json")) == product}
+    ordered = sorted(roles, key=lambda name: name.endswith("+archive.json"))
+    return {path.split("/")[1]: name.endswith("+archive.json") for name in ordered for path in listed(roles[name])}
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:

@@ -20,6 +20,7 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.plan import Plan, Rollout, check_plan
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Act, Ledger, Write
+from surefoot.server.services.views import require_live
 
 
 class CreateAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -94,6 +95,7 @@ def _check_names(ledger: Ledger, plan: Plan) -> None:
     release = ledger.release(plan.product, plan.version)
     if release is None:
         raise UnknownError(f"There is no release {plan.release}.", hint="See 'surefoot release list'.")
+    require_live(ledger, plan.product, plan.version)
     variants = sorted({manifest.variant for manifest in release.manifests})
     if plan.variant not in variants:
         raise InvalidInput(f"Release {plan.release} has no variant '{plan.variant}'.", hint=f"It has: {', '.join(variants)}.")

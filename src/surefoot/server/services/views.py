@@ -9,7 +9,7 @@ from msgspec import structs
 from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, hex_of
-from surefoot.model.errors import SignerUnavailableError, UnknownError
+from surefoot.model.errors import ConflictError, SignerUnavailableError, UnknownError
 from surefoot.model.manifest import must_match
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.server.services.attempts import keep
@@ -80,6 +80,19 @@ def still_holds(reads: Reads, stored: StoredView, now: datetime) -> bool:
 def settle(ledger: Ledger, stored: StoredView, attempt: Attempt) -> None:
     """Note that the ordered attempt has started, so that the view is no longer renewed for its sake."""
     _store(ledger, stored.view, attempt, stored.root_version)
+
+
+def require_live(reads: Reads, product: str, version: str) -> None:
+    """Refuse to begin anything with a retired release.
+
+    Raises:
+        ConflictError: It is retired.
+    """
+    if reads.is_retired(product, version):
+        raise ConflictError(
+            f"{product} {version} is retired.",
+            hint=f"Take it back with 'surefoot release restore {product} {version} --keys DIR', and publish again.",
+        )
 
 
 def artifact_url(device_url: str, digest: Digest) -> str:

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("published_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("provenance", sa.LargeBinary(), nullable=False),
+        sa.Column("is_retired", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("product", "version"),
         sqlite_with_rowid=False,
     )
