@@ -103,7 +103,7 @@ class Town:
 
     def register(self, serial: str) -> DeviceId:
         device_id = self.office.add_device(DeviceId(serial))
-        add = "INSERT OR IGNORE INTO certificate (serial, device_id, not_after) VALUES (?, ?, ?)"
+        add = "INSERT OR IGNORE INTO certificate (serial, device_id, issuer, not_after) VALUES (?, ?, 'a CA', ?)"
         self.office.ledger._connection.execute(add, (serial_of(device_id), device_id, 2**40))
         return device_id
 

@@ -73,6 +73,7 @@ def test_drill_device_ca_rolled_over(tmp_path: Path, capsys: pytest.CaptureFixtu
         device.meet(server)
         device.poll()
         assert device.issuer == lost.issuer, "the old certificate still lets the device in"
+        server.clock.shift = timedelta(seconds=5)
         device.clock.sleep(RENEWAL_WINDOW_S)
         device.poll()
         assert device.issuer == new.issuer, "it renewed early, as it was told to"
