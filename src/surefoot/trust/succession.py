@@ -18,7 +18,7 @@ from tuf.api.metadata import MetaFile, Role, Root, Snapshot, Targets
 from surefoot.model.errors import ConflictError, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
 from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import Files, read
-from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_kept, require_newer
+from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_kept, require_newer, versions
 from surefoot.trust.verify import Trusted, refresh, update_root, update_targets
 
 ROOT_FILE = re.compile(r"([1-9][0-9]{0,9})\.root\.json")
@@ -133,6 +133,32 @@ def verify_all(trusted: Trusted, fetched: Files, parents: Mapping[str, str], now
                 hint=f"Sign {role}.json again with the keys that {parent}.json {number} names, and send it too.",
             ) from error
     return trusted
+
+
+def verify_whole(trusted: Trusted, files: Files, roots: Files, fresh: Iterable[str], now: datetime) -> dict[str, str]:
+    """Verify all files of a repository as a device would that trusts ``trusted``, and return the parent of every delegated role.
+
+    Args:
+        trusted: What the device has.
+        files: The whole repository by un-versioned name.
+        roots: The roots on the way from the device's to the newest, by versioned name.
+        fresh: Names of the files that are new.
+        now: When.
+
+    Raises:
+        InvalidInput: A new file is of a role that nobody delegates to.
+        MetadataError: The delegations are no tree, as in ``tree``.
+        TrustError: A device would refuse it; the message says which file and why.
+    """
+    parents = tree(files)
+    known = {f"{role}.json" for role in ("root", *_ONLINE, "targets", *parents)}
+    strangers = sorted(set(fresh) - known)
+    if strangers:
+        raise InvalidInput(f"Nobody delegates to {', '.join(strangers[:8])}.", hint="Add the role that does, signed, or leave it out.")
+    numbers = versions(files)
+    wire = {name if name == "timestamp.json" else f"{numbers[name]}.{name}": data for name, data in files.items()}
+    verify_all(trusted, wire | dict(roots), parents, now)
+    return parents
 
 
 def resign(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ this server does not have. From the same moment on the server signs with the key
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tuf.api.metadata import Key, Root, Snapshot, Targets, Timestamp
@@ -21,7 +21,7 @@ from surefoot.trust.keyring import Keyring
 from surefoot.trust.metadata import read
 from surefoot.trust.online import Keys, Online
 from surefoot.trust.repository import versions
-from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, tree, verify_all
+from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, tree, verify_whole
 from surefoot.trust.verify import Trusted, load, refresh, settle_root
 
 _NOBODY = DeviceId("")
@@ -79,13 +79,22 @@ class TrustStory(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One request inside its transaction."""
+class Turn:
+    """One request inside its transaction.
+
+    Attributes:
+        ledger: Where the repositories are.
+        online: The server's own keys.
+        ring: Those that new roots may name; ``None`` when ``online`` has them already.
+        now: When.
+        ahead: A snapshot and a timestamp of this server, verified, that are newer than the ledger's: their versions go on.
+    """
 
     ledger: Ledger
     online: Online
     ring: Keyring | None
     now: datetime
+    ahead: Mapping[str, bytes] = field(default_factory=dict)
 
 
 async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, now: datetime) -> TrustChange:
@@ -110,7 +119,7 @@ async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, n
     ring = await asyncio.to_thread(online.ring) if is_rooted else None
     before = online.present()
     try:
-        return await write(lambda ledger: _take(_Turn(ledger=ledger, online=online, ring=ring, now=now), request, by))
+        return await write(lambda ledger: take_now(Turn(ledger=ledger, online=online, ring=ring, now=now), request, by))
     except StoreError:
         online.use(before)
         raise
@@ -127,7 +136,8 @@ def story(reads: Reads) -> TrustStory:
     return TrustStory(roles=roles)
 
 
-def _take(turn: _Turn, request: TrustUpdate, by: str) -> TrustChange:
+def take_now(turn: Turn, request: TrustUpdate, by: str) -> TrustChange:
+    """Do what ``take`` does inside a transaction that the caller holds; whatever it raises is the caller's reason to undo it."""
     director, director_signed = _director(turn, request.director)
     image, image_signed = _followed(turn, "image", turn.ledger.metadata("image").files, request.image)
     keys = turn.online.present() if turn.ring is None else turn.online.find(turn.ring, director.root, image.root)
@@ -143,14 +153,14 @@ def _take(turn: _Turn, request: TrustUpdate, by: str) -> TrustChange:
     return TrustChange(changed=[f"director/{one.name}" for one in director_signed] + [f"image/{one.name}" for one in image_signed])
 
 
-def _director(turn: _Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
+def _director(turn: Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
     others = sorted(name for name in sent if ROOT_FILE.fullmatch(name) is None)
     if others:
         raise InvalidInput(f"People sign only roots of the director, and not '{others[0][:80]}'.", hint="Send <n>.root.json.")
     return _followed(turn, "director", turn.ledger.metadata("director", ("root.json",)).files, sent)
 
 
-def _followed(turn: _Turn, repository: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
+def _followed(turn: Turn, repository: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
     roots = {name: data for name, data in sent.items() if ROOT_FILE.fullmatch(name)}
     return follow_roots(load(files), roots, lambda name: turn.ledger.metadata(repository, (name,)).files.get(name))
 
@@ -163,29 +173,20 @@ def _try_out(director: Trusted, keys: Keys, now: datetime) -> None:
     refresh(director, answer, now)
 
 
-def _image(turn: _Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, bytes], keys: Keys) -> list[Signed]:
+def _image(turn: Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, bytes], keys: Keys) -> list[Signed]:
     """Take in roles below the roots, sign what is above them, verify all, and store it; return the roles that are new."""
-    files = turn.ledger.metadata("image").files
+    files = {**turn.ledger.metadata("image").files, **turn.ahead}
     fresh = merged(files, {name: data for name, data in sent.items() if ROOT_FILE.fullmatch(name) is None})
-    if not roots and not fresh:
+    if not roots and not fresh and not turn.ahead:
         return []
     whole = {**files, **fresh, "root.json": rooted.files["root.json"]}
-    parents = tree(whole)
-    strangers = sorted(name for name in fresh if name != "targets.json" and name.removesuffix(".json") not in parents)
-    if strangers:
-        raise InvalidInput(f"Nobody delegates to {strangers[0]}.", hint="Send the role that does, signed, with it.")
     signed_anew = resign(whole, keys.image, turn.now)
     whole |= signed_anew
-    verify_all(load(files), _on_the_wire(whole) | {one.name: sent[one.name] for one in roots}, parents, turn.now)
+    parents = verify_whole(load(files), whole, {one.name: sent[one.name] for one in roots}, fresh, turn.now)
     _put_roots(turn.ledger, "image", roots, sent)
     changed = fresh | signed_anew
     turn.ledger.put_metadata("image", changed, versions(changed))
     return signed_by(whole, fresh, parents)
-
-
-def _on_the_wire(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    numbers = versions(files)
-    return {name if name == "timestamp.json" else f"{numbers[name]}.{name}": data for name, data in files.items()}
 
 
 def _put_roots(ledger: Ledger, repository: str, roots: list[Signed], sent: Mapping[str, bytes]) -> None:
