@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from securesystemslib.signer import CryptoSigner, Signer
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from surefoot.model.errors import ConflictError, Error, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
@@ -233,7 +233,7 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
     return [
         ("one root key of two", lambda s: {"2.root.json": root(s, [0])}, SignatureError, "2.root.json"),
         ("a root left out", lambda s: {"3.root.json": root(s, [0, 1])}, MetadataRollbackError, "2.root.json is missing"),
-        ("another first root", lambda s: {"1.root.json": root(s, [0, 1])}, MetadataRollbackError, "other content"),
+        ("another first root", lambda s: {"1.root.json": root(s, [0, 1])}, ConflictError, "other content"),
         ("a threshold for the server", lambda s: {"2.root.json": root(s, [0, 1], two_timestamps)}, MetadataError, "the server gives one"),
         ("a root's threshold", lambda s: {"2.root.json": root(s, [0, 1], unmeetable)}, MetadataError, "3 signatures of the role targets"),
         ("half good", lambda s: {"2.root.json": root(s, [0, 1]), "targets.json": b"{}"}, MetadataError, "targets.json"),
@@ -243,17 +243,49 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
         ("a role not sent", lambda s: {"targets.json": targets(s, other)}, MetadataError, "kettle.json is missing"),
         ("the server's own file", lambda _: {"snapshot.json": b"{}"}, InvalidInput, "not the name of a targets role"),
         ("nobody's role", lambda s: {"kettle.json": s.repositories.image[f"{PRODUCT}.json"]}, InvalidInput, "Nobody delegates"),
-        ("a former version", lambda s: {"targets.json": same_version(s)}, MetadataRollbackError, "not newer"),
+        ("the same version", lambda s: {"targets.json": other_version(s, 0)}, ConflictError, "published with other content"),
+        ("a former version", lambda s: {"targets.json": other_version(s, -1)}, MetadataRollbackError, "not newer"),
+        ("a key for two roles", lambda s: {"2.root.json": root(s, [0, 1], second_role(s))}, MetadataError, "image root and image targets"),
+        ("a key of the director", lambda s: {"2.root.json": root(s, [0, 1], second_role(s, "director"))}, MetadataError, "two roles"),
+        ("a root key for a product", root_key_for_a_product, MetadataError, "image root and product kettle"),
+        ("one key for two products", one_key_for_two_products, MetadataError, f"product {PRODUCT} and product kettle"),
         ("one signature of two", lambda s: {"targets.json": next_targets(s.repositories.image["targets.json"], s.repositories.targets[:1])},
          SignatureError, "targets.json"),
         ("a diamond", diamond, ConflictError, "two parents"),
     ]  # fmt: skip
 
 
-def same_version(site: Site) -> bytes:
-    metadata = read(site.repositories.image["targets.json"], Targets, name="targets")
+def other_version(site: Site, by: int) -> bytes:
+    newest = next_targets(site.repositories.image["targets.json"], site.repositories.targets)
+    site.take({"targets.json": newest})
+    metadata = read(newest, Targets, name="targets")
     metadata.signed.expires += timedelta(days=1)
+    metadata.signed.version += by
     return sign_with(metadata, site.repositories.targets)
+
+
+def renamed(key: Key) -> Key:
+    """Return the same key under another id."""
+    return SSlibKey("ab" * 32, key.keytype, key.scheme, dict(key.keyval), {})
+
+
+def second_role(site: Site, repository: str = "image") -> Callable[[Root], None]:
+    holders = site.repositories.image_roots if repository == "image" else site.repositories.director_roots
+    return lambda new: new.add_key(renamed(holders[2].public_key), "targets")
+
+
+def with_kettle(site: Site, holder: Signer) -> dict[str, bytes]:
+    now, before = site.office.now, site.repositories.image["targets.json"]
+    top = offline.add_product(before, "kettle", holder.public_key, site.repositories.targets, now)
+    return {"targets.json": top, "kettle.json": offline.create_product(holder, now)}
+
+
+def root_key_for_a_product(site: Site) -> dict[str, bytes]:
+    return with_kettle(site, site.repositories.image_roots[2])
+
+
+def one_key_for_two_products(site: Site) -> dict[str, bytes]:
+    return with_kettle(site, site.repositories.product)
 
 
 def diamond(site: Site) -> dict[str, bytes]:
@@ -275,9 +307,10 @@ def diamond(site: Site) -> dict[str, bytes]:
 def test_what_a_device_would_refuse_is_refused_and_changes_nothing(
     site: Site, make: Callable[[Site], dict[str, bytes]], kind: type[Error], words: str
 ) -> None:
+    request = make(site)
     before = site.everything()
     with pytest.raises(kind, match=words):
-        site.take(make(site))
+        site.take(request)
     assert site.everything() == before
 
 

@@ -104,12 +104,17 @@ def product_role(targets: Targets, product: str) -> tuple[dict[str, Key], int]:
     return {keyid: delegations.keys[keyid] for keyid in role.keyids if keyid in delegations.keys}, role.threshold
 
 
+def identity(key: Key) -> bytes:
+    """Return what tells a key from all others, whatever it is called; where that cannot be read, its id."""
+    try:
+        return _material(key)
+    except (ValueError, KeyError, UnsupportedAlgorithm):
+        return key.keyid.encode()
+
+
 def same_key(one: Key, other: Key) -> bool:
     """Say whether two keys are one, whatever they are called; where that cannot be read, the id tells."""
-    try:
-        return _material(one) == _material(other)
-    except (ValueError, KeyError, UnsupportedAlgorithm):
-        return one.keyid == other.keyid
+    return identity(one) == identity(other)
 
 
 def is_half_spent(signed: Signed, life: timedelta, now: datetime) -> bool:

@@ -51,7 +51,8 @@ def follow_roots(trusted: Trusted, roots: Files, known: Callable[[str], bytes | 
 
     Raises:
         InvalidInput: A name is no root's.
-        MetadataRollbackError: A root's version was seen with other content, or one on the way to it is missing.
+        ConflictError: A root's version was seen with other content.
+        MetadataRollbackError: A root on the way to one is missing.
         SignatureError: It is not signed by the threshold of the one before and by its own.
         MetadataError: It cannot be read, or asks for more signatures than it names keys.
     """
@@ -60,7 +61,7 @@ def follow_roots(trusted: Trusted, roots: Files, known: Callable[[str], bytes | 
         data = roots[name]
         if number <= trusted.root.version:
             if known(name) != data:
-                raise MetadataRollbackError(f"{name} was seen with other content.", hint="Make the next root from the newest one.")
+                raise ConflictError(f"{name} was seen with other content.", hint="Make the next root from the newest one.")
             continue
         if number != trusted.root.version + 1:
             raise MetadataRollbackError(f"{trusted.root.version + 1}.root.json is missing before {name}.", hint="Send it too.")
@@ -75,7 +76,8 @@ def merged(files: Files, fresh: Files) -> dict[str, bytes]:
 
     Raises:
         InvalidInput: A name is no targets role's.
-        MetadataRollbackError: A version is not above the published one.
+        ConflictError: A version is published with other content.
+        MetadataRollbackError: A version is below the published one.
         MetadataError: A file cannot be read, or drops or changes an image that is published.
     """
     changed = {name: data for name, data in fresh.items() if files.get(name) != data}
@@ -85,7 +87,10 @@ def merged(files: Files, fresh: Files) -> dict[str, bytes]:
             raise InvalidInput(
                 f"'{name[:80]}' is not the name of a targets role.", hint="Send <n>.root.json, targets.json and <role>.json."
             )
-        require_newer(files, name, read(data, Targets, name=name).signed)
+        signed = read(data, Targets, name=name).signed
+        if name in files and signed.version == read(files[name], Targets, name=name).signed.version:
+            raise ConflictError(f"{name} {signed.version} is published with other content.", hint="Make the next one from the newest.")
+        require_newer(files, name, signed)
     for product in {product_of(name.removesuffix(".json")) for name in changed} - {None, "targets"}:
         require_kept(files, {**files, **changed}, str(product))
     return changed

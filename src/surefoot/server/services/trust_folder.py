@@ -18,6 +18,7 @@ from surefoot.model.errors import Error, InvalidInput, MetadataError, MetadataRo
 from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.trust_update import TrustUpdate, Turn, take_now
 from surefoot.trust.metadata import Files, read, verified
+from surefoot.trust.one_role import delegators, require_one_role
 from surefoot.trust.online import Online
 from surefoot.trust.repository import refresh, versions
 from surefoot.trust.succession import ROOT_FILE, follow_roots, resign, verify_whole
@@ -137,6 +138,7 @@ def _begin(ledger: Ledger, director: _Found, image: _Found, online: Online, now:
     _require_own({name: whole[name] for name in _OWN}, image.trusted.root)
     whole |= (resign if _is_snapshot_behind(whole) else refresh)(whole, online.image, now)
     verify_whole(image.before, whole, image.roots, image.files, now)
+    require_one_role(director.trusted.root, image.trusted.root, delegators(whole))
     for repository, found in (("director", director), ("image", image)):
         for data in (found.before.files["root.json"], *(found.roots[name] for name in _in_order(found.roots))):
             ledger.put_metadata(repository, {"root.json": data}, versions({"root.json": data}))

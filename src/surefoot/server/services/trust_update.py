@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take in what people signed anew: roots, top-level targets and product roles; in one transaction, or nothing.
 
-What is refused: whatever a device would refuse, whatever breaks the tree of delegations, and a root that names an online key which
-this server does not have. From the same moment on the server signs with the keys that the newest roots name.
+What is refused: whatever a device would refuse, whatever breaks the tree of delegations, a key with two roles, and a root that names an
+online key which this server does not have. From the same moment on the server signs with the keys that the newest roots name.
 """
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from surefoot.server.services.ports import Act, Ledger, Reads, Write
 from surefoot.trust.director import sign_view
 from surefoot.trust.keyring import Keyring
 from surefoot.trust.metadata import read
+from surefoot.trust.one_role import delegators, require_one_role
 from surefoot.trust.online import Keys, Online
 from surefoot.trust.repository import versions
 from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, tree, verify_whole
@@ -109,19 +111,20 @@ async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, n
 
     Raises:
         InvalidInput: A name is no metadata file's, or the server lacks a key that a root names; the message says where to lay it.
-        ConflictError: A role would have two parents.
-        TrustError: A device would refuse it, as the message says; nothing was stored.
+        ConflictError: A version was taken in with other content already, or a role would have two parents.
+        TrustError: A device would refuse it, as the message says, or a key would have two roles; nothing was stored.
         SignerUnavailableError: One of the server's keys does not sign at present; nothing was stored.
         StoreError: The database could not store it.
     """
     # Tokens may take their time; the writer is not to wait for them.
     is_rooted = any(ROOT_FILE.fullmatch(name) for name in (*request.image, *request.director))
     ring = await asyncio.to_thread(online.ring) if is_rooted else None
-    before = online.present()
     try:
         return await write(lambda ledger: take_now(Turn(ledger=ledger, online=online, ring=ring, now=now), request, by))
     except StoreError:
-        online.use(before)
+        if ring is not None:
+            with suppress(StoreError):
+                await write(lambda ledger: _fall_back(ledger, online, ring))
         raise
 
 
@@ -145,12 +148,20 @@ def take_now(turn: Turn, request: TrustUpdate, by: str) -> TrustChange:
         _try_out(director, keys, turn.now)
         _put_roots(turn.ledger, "director", director_signed, request.director)
     image_signed += _image(turn, image, image_signed, request.image, keys)
+    if director_signed or image_signed:
+        require_one_role(director.root, image.root, delegators(turn.ledger.metadata("image").files))
     for repository, signed in (("director", director_signed), ("image", image_signed)):
         for one in signed:
             turn.ledger.add_act(_act(repository, one, by, turn.now))
     # Last of all, since the transaction is undone when anything before it raises.
     turn.online.use(keys)
     return TrustChange(changed=[f"director/{one.name}" for one in director_signed] + [f"image/{one.name}" for one in image_signed])
+
+
+def _fall_back(ledger: Ledger, online: Online, ring: Keyring) -> None:
+    """Sign with the keys of the roots as stored. What was in use before is no guide: another request may have been taken in since."""
+    director, image = (ledger.metadata(repository, ("root.json",)).files["root.json"] for repository in ("director", "image"))
+    online.use(online.find(ring, read(director, Root, name="root.json").signed, read(image, Root, name="root.json").signed))
 
 
 def _director(turn: Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
