@@ -239,7 +239,7 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
         ("half good", lambda s: {"2.root.json": root(s, [0, 1]), "targets.json": b"{}"}, MetadataError, "targets.json"),
         ("paths of another", lambda s: {"targets.json": targets(s, set_paths(["kettle/*/*"]))}, MetadataError, "outside thermostat/"),
         ("a role's threshold", lambda s: {"targets.json": targets(s, set_threshold)}, MetadataError, "2 signatures of the role thermostat"),
-        ("a role's name", lambda s: {"targets.json": targets(s, rename)}, MetadataError, "no role can be called"),
+        ("a role's name", lambda s: {"targets.json": targets(s, rename)}, MetadataError, "no name that it may delegate to"),
         ("a role not sent", lambda s: {"targets.json": targets(s, other)}, MetadataError, "kettle.json is missing"),
         ("the server's own file", lambda _: {"snapshot.json": b"{}"}, InvalidInput, "not the name of a targets role"),
         ("nobody's role", lambda s: {"kettle.json": s.repositories.image[f"{PRODUCT}.json"]}, InvalidInput, "Nobody delegates"),
@@ -251,7 +251,7 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
         ("one key for two products", one_key_for_two_products, MetadataError, f"product {PRODUCT} and product kettle"),
         ("one signature of two", lambda s: {"targets.json": next_targets(s.repositories.image["targets.json"], s.repositories.targets[:1])},
          SignatureError, "targets.json"),
-        ("a diamond", diamond, ConflictError, "two parents"),
+        ("a diamond", diamond, MetadataError, "two parents"),
     ]  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 """Live images, archive and bins: what changes when, and what a device fetches for it."""
 
 import pytest
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
+from securesystemslib.signer import Key, SSlibKey
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
 
 from surefoot.model.errors import (
     ConflictError,
@@ -198,23 +199,50 @@ def test_a_role_of_another_product_is_refused(small: Repositories) -> None:
 
 def delegating(world: Repositories, names: list[str], threshold: int = 1) -> Targets:
     key = world.product.public_key
-    roles = {name: DelegatedRole(name, [key.keyid], threshold, terminating=True, paths=["*/*/*"]) for name in names}
+    roles = {name: DelegatedRole(name, [key.keyid], threshold, terminating=True, paths=[f"{name.split('+')[0]}/*/*"]) for name in names}
     return Targets(expires=world.now, delegations=Delegations({key.keyid: key}, roles=roles))
 
 
 @pytest.mark.parametrize(
     ("top", "below", "threshold", "said"),
     [
-        (["a", "b"], {"a": ["a+archive"], "b": ["a+archive"]}, 1, "no name"),
-        (["a"], {"a": ["a+archive"], "a+archive": ["a+archive"]}, 1, "twice"),
+        (["a", "b"], {"a": ["a+archive"], "b": ["a+archive"]}, 1, "two parents"),
+        (["a", "b"], {"a": ["b+archive"]}, 1, "no name"),
+        (["a"], {"a": ["a+archive"], "a+archive": ["a+archive"]}, 1, "two parents"),
         (["a"], {"a": ["../x"]}, 1, "no name"),
         (["Ä"], {}, 1, "no name"),
         (["a+archive"], {}, 1, "no name"),
-        (["a"], {}, 2, "needs 2 signatures and has 1 keys"),
+        (["a"], {}, 2, "asks for 2 signatures of the role a and names 1 keys"),
     ],
-    ids=["another product's", "diamond", "outside the alphabet", "no letter", "product with a plus", "threshold"],
+    ids=["diamond", "another product's", "a role above itself", "outside the alphabet", "no letter", "product with a plus", "threshold"],
 )
 def test_delegations_that_are_no_tree_are_refused(top: list[str], below: dict[str, list[str]], threshold: int, said: str) -> None:
     world = Repositories()
     with pytest.raises(MetadataError, match=said):
         require_tree(delegating(world, top, threshold), {name: delegating(world, names) for name, names in below.items()})
+
+
+def test_two_names_of_one_key_do_not_meet_a_threshold_of_two() -> None:
+    world = Repositories()
+    key, role = world.product.public_key, DelegatedRole("a", ["ab" * 32, "cd" * 32], 2, terminating=True, paths=["a/*/*"])
+    keys: dict[str, Key] = {keyid: SSlibKey(keyid, key.keytype, key.scheme, dict(key.keyval)) for keyid in role.keyids}
+    with pytest.raises(MetadataError, match="asks for 2 signatures of the role a and names 1 keys"):
+        require_tree(Targets(expires=world.now, delegations=Delegations(keys, roles={"a": role})), {})
+
+
+@pytest.mark.parametrize("paths", [["b/*/*"], ["a/*/*", "*"], ["a"]])
+def test_a_role_that_may_speak_for_another_product_is_refused(paths: list[str]) -> None:
+    world = Repositories()
+    key = world.product.public_key
+    role = DelegatedRole("a", [key.keyid], 1, terminating=True, paths=paths)
+    with pytest.raises(MetadataError, match="outside a/"):
+        require_tree(Targets(expires=world.now, delegations=Delegations({key.keyid: key}, roles={"a": role})), {})
+
+
+def test_more_bins_than_anybody_could_list_are_refused_before_they_are_named() -> None:
+    world = Repositories()
+    key = world.product.public_key
+    bins = SuccinctRoles([key.keyid], 1, 32, "a+bin")
+    below = Targets(expires=world.now, delegations=Delegations({key.keyid: key}, succinct_roles=bins))
+    with pytest.raises(MetadataError, match=r"2\^32 bins"):
+        require_tree(delegating(world, ["a"]), {"a": below})

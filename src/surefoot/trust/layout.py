@@ -18,7 +18,7 @@ from msgspec.json import decode
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, TargetFile, Targets
 
-from surefoot.model.errors import ConflictError, UnknownError
+from surefoot.model.errors import ConflictError, MetadataError, UnknownError
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import parse_utc
 from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, product_role, read, sign_with
@@ -31,6 +31,7 @@ BIN_SIZE = 145
 """How many images one bin or its archive may list; at about 430 bytes each it stays under 65 kB."""
 
 _FIRST_BITS = 3
+_MOST_BITS = 16
 _NAME = re.compile(r"(?P<product>[a-z0-9][a-z0-9._-]{0,63})(\+bin-[0-9a-f]{1,8})?(?P<archive>\+archive)?")
 
 
@@ -54,9 +55,12 @@ def archive_of(leaf: str) -> str:
 
 
 def bits_of(targets: Targets) -> int:
-    """Return how many bits of a path's hash choose its bin; 0 when the product role has no bins."""
+    """Return how many bits of a path's hash choose its bin; 0 when the role has no bins, ``MetadataError`` when they are too many."""
     delegations = targets.delegations
-    return 0 if delegations is None or delegations.succinct_roles is None else delegations.succinct_roles.bit_length
+    bits = 0 if delegations is None or delegations.succinct_roles is None else delegations.succinct_roles.bit_length
+    if bits > _MOST_BITS:
+        raise MetadataError(f"A product asks for 2^{bits} bins; 2^{_MOST_BITS} are the most.", hint="Sign again with 'surefoot release'.")
+    return int(bits)
 
 
 def leaves(product: str, bits: int) -> list[str]:

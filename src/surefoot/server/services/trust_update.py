@@ -23,7 +23,8 @@ from surefoot.trust.metadata import read
 from surefoot.trust.one_role import delegators, require_one_role
 from surefoot.trust.online import Keys, Online
 from surefoot.trust.repository import versions
-from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, tree, verify_whole
+from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, verify_whole
+from surefoot.trust.tree import parents_of
 from surefoot.trust.verify import Trusted, load, refresh, settle_root
 
 _NOBODY = DeviceId("")
@@ -111,7 +112,7 @@ async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, n
 
     Raises:
         InvalidInput: A name is no metadata file's, or the server lacks a key that a root names; the message says where to lay it.
-        ConflictError: A version was taken in with other content already, or a role would have two parents.
+        ConflictError: A version was taken in with other content already.
         TrustError: A device would refuse it, as the message says, or a key would have two roles; nothing was stored.
         SignerUnavailableError: One of the server's keys does not sign at present; nothing was stored.
         StoreError: The database could not store it.
@@ -133,7 +134,7 @@ def story(reads: Reads) -> TrustStory:
     image, director = reads.metadata("image").files, reads.metadata("director", ("root.json",)).files
     root, own = (read(files["root.json"], Root, name="root.json").signed for files in (image, director))
     roles = [_role_story("image", root, role, image) for role in ("root", "timestamp", "snapshot", "targets")]
-    for role, parent in tree(image).items():
+    for role, parent in parents_of(image).items():
         roles.append(_role_story("image", read(image[f"{parent}.json"], Targets, name=f"{parent}.json").signed, role, image))
     roles += [_role_story("director", own, role, director) for role in ("root", "timestamp", "snapshot", "targets")]
     return TrustStory(roles=roles)
