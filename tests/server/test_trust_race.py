@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Root, Targets
 
 from surefoot.model.errors import ConflictError, Error, StoreError
 from surefoot.server.db.ledger import SqliteLedger
@@ -20,13 +19,13 @@ from surefoot.server.services.ports import Ledger
 from surefoot.server.services.trust_update import TrustChange, TrustUpdate, Turn, take, take_now
 from surefoot.server.writer import Writer
 from surefoot.trust.keyring import Keyring
-from surefoot.trust.metadata import read, sign_with
+from surefoot.trust.metadata import read
 from surefoot.trust.online import Online
 from surefoot.trust.repository import versions
 from surefoot.trust.signer import generate
 from surefoot.trust.verify import load, refresh
 from tests.server.office import open_office
-from tests.trust.repositories import Repositories, wire_names
+from tests.trust.repositories import Repositories, following, wire_names
 
 
 class Rivals:
@@ -76,13 +75,6 @@ class Rivals:
 
     def signs_with(self) -> str:
         return self.online.present().image.timestamp.public_key.keyid
-
-
-def following(data: bytes, signers: list[Signer], change: Callable[[Any], None]) -> bytes:
-    metadata: Metadata[Any] = Metadata.from_bytes(data)
-    metadata.signed.version += 1
-    change(metadata.signed)
-    return sign_with(metadata, signers)
 
 
 def test_of_two_at_once_in_two_threads_one_wins_and_the_other_is_told(tmp_path: Path) -> None:

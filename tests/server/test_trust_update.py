@@ -21,7 +21,7 @@ from surefoot.server.services.trust_update import TrustUpdate, story, take
 from surefoot.trust import offline
 from surefoot.trust.director import DirectorSigners, View, sign_view
 from surefoot.trust.keyring import read_ring
-from surefoot.trust.metadata import read, sign_with
+from surefoot.trust.metadata import read
 from surefoot.trust.online import Online
 from surefoot.trust.repository import versions
 from surefoot.trust.secret import NO_SECRETS
@@ -29,7 +29,7 @@ from surefoot.trust.signer import generate, write_key
 from surefoot.trust.verify import verify
 from tests.server.office import DEVICE, Office
 from tests.server.running import Running, running, write_data
-from tests.trust.repositories import PRODUCT, Repositories, view_files
+from tests.trust.repositories import PRODUCT, Repositories, following, view_files
 
 
 class Site:
@@ -69,14 +69,6 @@ def site(office: Office, tmp_path: Path) -> Site:
     return Site(office, tmp_path / "site")
 
 
-def next_root(data: bytes, signers: Sequence[Signer], change: Callable[[Root], None] = lambda _: None) -> bytes:
-    metadata = read(data, Root, name="root")
-    metadata.signed.version += 1
-    metadata.signed.expires += timedelta(days=1)
-    change(metadata.signed)
-    return sign_with(metadata, signers)
-
-
 def give(role: str, signer: Signer) -> Callable[[Root], None]:
     def change(root: Root) -> None:
         for keyid in list(root.roles[role].keyids):
@@ -84,13 +76,6 @@ def give(role: str, signer: Signer) -> Callable[[Root], None]:
         root.add_key(signer.public_key, role)
 
     return change
-
-
-def next_targets(data: bytes, signers: Sequence[Signer], change: Callable[[Targets], None] = lambda _: None) -> bytes:
-    metadata = read(data, Targets, name="targets")
-    metadata.signed.version += 1
-    change(metadata.signed)
-    return sign_with(metadata, signers)
 
 
 def delegated(targets: Targets) -> dict[str, DelegatedRole]:
@@ -101,7 +86,7 @@ def delegated(targets: Targets) -> dict[str, DelegatedRole]:
 
 def test_a_root_is_taken_in_and_the_server_signs_with_the_keys_it_names(site: Site) -> None:
     fresh = site.lay("new-timestamp")
-    root = next_root(site.repositories.image["root.json"], site.repositories.image_roots[:2], give("timestamp", fresh))
+    root = following(site.repositories.image["root.json"], site.repositories.image_roots[:2], give("timestamp", fresh))
     assert site.take(image={"2.root.json": root}) == ["image/2.root.json"]
     files = site.office.ledger.metadata("image").files
     assert versions(files) == {"root.json": 2, "targets.json": 1, "snapshot.json": 2, "timestamp.json": 2, f"{PRODUCT}.json": 1}
@@ -111,8 +96,8 @@ def test_a_root_is_taken_in_and_the_server_signs_with_the_keys_it_names(site: Si
 
 
 def test_the_same_again_changes_nothing(site: Site) -> None:
-    root = next_root(site.repositories.image["root.json"], site.repositories.image_roots)
-    targets = next_targets(site.repositories.image["targets.json"], site.repositories.targets)
+    root = following(site.repositories.image["root.json"], site.repositories.image_roots)
+    targets = following(site.repositories.image["targets.json"], site.repositories.targets)
     assert site.take({"2.root.json": root, "targets.json": targets}) == ["image/2.root.json", "image/targets.json"]
     before = site.everything()
     assert site.take({"2.root.json": root, "targets.json": targets}) == []
@@ -120,15 +105,15 @@ def test_the_same_again_changes_nothing(site: Site) -> None:
 
 
 def test_several_roots_are_followed_in_order(site: Site) -> None:
-    first = next_root(site.repositories.director_root, site.repositories.director_roots)
-    second = next_root(first, site.repositories.director_roots)
+    first = following(site.repositories.director_root, site.repositories.director_roots)
+    second = following(first, site.repositories.director_roots)
     assert site.take(director={"3.root.json": second, "2.root.json": first}) == ["director/2.root.json", "director/3.root.json"]
     assert {"2.root.json", "3.root.json"} < set(site.office.poll()[1].metadata.director)
 
 
 def test_a_root_that_names_a_key_the_server_lacks_is_refused_and_says_where_to_lay_it(site: Site) -> None:
     stranger, before = generate(), site.everything()
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, give("snapshot", stranger))
+    root = following(site.repositories.director_root, site.repositories.director_roots, give("snapshot", stranger))
     with pytest.raises(InvalidInput, match=f"'snapshot': {stranger.public_key.keyid}") as refused:
         site.take(director={"2.root.json": root})
     assert str(site.keys) in refused.value.message
@@ -139,7 +124,7 @@ def test_a_device_under_a_former_director_root_gets_its_view_signed_anew_and_bel
     site.office.poll()
     idle_etag, _ = site.office.poll()
     fresh = site.lay("new-targets")
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, give("targets", fresh))
+    root = following(site.repositories.director_root, site.repositories.director_roots, give("targets", fresh))
     site.take(director={"2.root.json": root})
     assert not site.office.is_idle(idle_etag)
     renewed, answer = site.office.poll(idle_etag)
@@ -161,7 +146,7 @@ def test_d11_a_fast_forwarded_device_recovers_once_the_online_keys_are_rotated(s
         for role in ("snapshot", "timestamp", "targets"):
             give(role, site.lay(f"new-{role}"))(root)
 
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, rotate)
+    root = following(site.repositories.director_root, site.repositories.director_roots, rotate)
     site.take(director={"2.root.json": root})
     recovered = believe(site, held, site.office.poll(etag)[1].metadata.director)
     assert versions({"timestamp.json": recovered["timestamp.json"]}) == {"timestamp.json": 3}
@@ -189,11 +174,11 @@ def test_a_product_that_is_not_signed_by_its_new_key_is_named(site: Site) -> Non
         targets.revoke_key(site.repositories.product.public_key.keyid, PRODUCT)
         targets.add_key(fresh.public_key, PRODUCT)
 
-    targets = next_targets(site.repositories.image["targets.json"], site.repositories.targets, rekey)
+    targets = following(site.repositories.image["targets.json"], site.repositories.targets, rekey)
     with pytest.raises(SignatureError, match=r"thermostat is not signed as targets\.json 2 asks"):
         site.take({"targets.json": targets})
     assert site.everything() == before
-    role = next_targets(site.repositories.image[f"{PRODUCT}.json"], [fresh])
+    role = following(site.repositories.image[f"{PRODUCT}.json"], [fresh])
     assert site.take({"targets.json": targets, f"{PRODUCT}.json": role}) == ["image/targets.json", f"image/{PRODUCT}.json"]
     assert ("ann", "trust.role", f"image {PRODUCT} 2 {fresh.public_key.keyid}") in site.acts()
 
@@ -202,10 +187,10 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
     """Return name, request, error and its words."""
 
     def root(site: Site, signers: Sequence[int], change: Callable[[Root], None] = lambda _: None) -> bytes:
-        return next_root(site.repositories.image["root.json"], [site.repositories.image_roots[n] for n in signers], change)
+        return following(site.repositories.image["root.json"], [site.repositories.image_roots[n] for n in signers], change)
 
     def targets(site: Site, change: Callable[[Targets], None]) -> bytes:
-        return next_targets(site.repositories.image["targets.json"], site.repositories.targets, change)
+        return following(site.repositories.image["targets.json"], site.repositories.targets, change)
 
     def set_paths(paths: list[str]) -> Callable[[Targets], None]:
         return lambda top: setattr(delegated(top)[PRODUCT], "paths", paths)
@@ -249,19 +234,20 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
         ("a key of the director", lambda s: {"2.root.json": root(s, [0, 1], second_role(s, "director"))}, MetadataError, "two roles"),
         ("a root key for a product", root_key_for_a_product, MetadataError, "image root and product kettle"),
         ("one key for two products", one_key_for_two_products, MetadataError, f"product {PRODUCT} and product kettle"),
-        ("one signature of two", lambda s: {"targets.json": next_targets(s.repositories.image["targets.json"], s.repositories.targets[:1])},
+        ("one signature of two", lambda s: {"targets.json": following(s.repositories.image["targets.json"], s.repositories.targets[:1])},
          SignatureError, "targets.json"),
         ("a diamond", diamond, MetadataError, "two parents"),
     ]  # fmt: skip
 
 
 def other_version(site: Site, by: int) -> bytes:
-    newest = next_targets(site.repositories.image["targets.json"], site.repositories.targets)
+    newest = following(site.repositories.image["targets.json"], site.repositories.targets)
     site.take({"targets.json": newest})
-    metadata = read(newest, Targets, name="targets")
-    metadata.signed.expires += timedelta(days=1)
-    metadata.signed.version += by
-    return sign_with(metadata, site.repositories.targets)
+
+    def change(targets: Targets) -> None:
+        targets.expires += timedelta(days=1)
+
+    return following(newest, site.repositories.targets, change, by=by)
 
 
 def renamed(key: Key) -> Key:
@@ -299,7 +285,7 @@ def diamond(site: Site) -> dict[str, bytes]:
         targets.delegations = Delegations({}, roles={PRODUCT: role})
         targets.add_key(site.repositories.product.public_key, PRODUCT)
 
-    role = next_targets(offline.create_product(kettle, site.office.now), [kettle], share)
+    role = following(offline.create_product(kettle, site.office.now), [kettle], share)
     return {"targets.json": top, "kettle.json": role}
 
 
@@ -339,7 +325,7 @@ def test_a_running_server_takes_a_rotation_and_keeps_it_over_a_restart(tmp_path:
         etag = device.poll().headers["etag"]
         fresh = generate()
         write_key(tmp_path / "keys" / "new.pem", fresh, None)
-        root = next_root(repositories.director_root, repositories.director_roots, give("timestamp", fresh))
+        root = following(repositories.director_root, repositories.director_roots, give("timestamp", fresh))
         assert server.call("POST", "trust", {}, token="nobody").status == 401
         assert server.call("GET", "trust", token="nobody").status == 401
         answer = server.call("POST", "trust", {"director": encoded({"2.root.json": root})})
