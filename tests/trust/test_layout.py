@@ -2,6 +2,9 @@
 """Live images, archive and bins: what changes when, and what a device fetches for it."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 from securesystemslib.signer import Key, SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
 
@@ -24,7 +27,7 @@ from tests.trust.repositories import PRODUCT, Repositories, manifest
 
 TOP = f"{PRODUCT}.json"
 ARCHIVE = f"{PRODUCT}+archive.json"
-MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(layout.BIN_ABOVE + 1)]
+MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(200)]
 NEXT = manifest("2.0.0", b"next")
 
 
@@ -89,10 +92,35 @@ def replace_image(world: Repositories) -> Repositories:
     return copy
 
 
-def test_five_hundred_live_images_are_listed_by_the_product_itself() -> None:
+def test_a_product_lists_its_images_itself_until_one_more_would_be_too_much_for_one_file() -> None:
     world = Repositories()
-    world.release(*MANY[:-1])
-    assert len(read(world.image[TOP], Targets, name=TOP).signed.targets) == layout.BIN_ABOVE
+    world.release(*MANY[:140])
+    listing = b""
+    for item in MANY[140:]:
+        world.release(item)
+        if not read(world.image[TOP], Targets, name=TOP).signed.targets:
+            break
+        listing = world.image[TOP]
+    else:
+        pytest.fail("all of them were listed in one file")
+    entry = len(listing) // len(read(listing, Targets, name=TOP).signed.targets)
+    assert layout.ROLE_BYTES - 2 * entry - 2_000 < len(listing) <= layout.ROLE_BYTES
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.sampled_from(["live", "retired"]))
+def test_no_file_that_lists_images_is_too_large_whatever_its_entries_are(kinds: list[int], where: str) -> None:
+    world = Repositories()
+    images = [
+        structs.replace(manifest(f"1.{number}.0", b"x"), target_hardware=[f"board-of-some-maker-{kind}" for kind in range(count)])
+        for number, count in enumerate(kinds)
+    ]
+    world.release(*images)
+    for image in images if where == "retired" else []:
+        taken(world, retired(world, image.version))
+    roles = {name: data for name, data in world.image.items() if name.startswith(PRODUCT)}
+    assert sum(len(read(data, Targets, name=name).signed.targets) for name, data in roles.items()) == sum(kinds)
+    assert max(len(data) for data in roles.values()) <= layout.ROLE_BYTES
 
 
 def test_one_more_moves_all_into_bins_that_stay_small(many: Repositories) -> None:
@@ -101,7 +129,7 @@ def test_one_more_moves_all_into_bins_that_stay_small(many: Repositories) -> Non
     sizes = [len(many.image[f"{name}.json"]) for name in bins]
     assert not top.targets
     assert sum(len(layout.read_leaf(many.image, name).live) for name in bins) == len(MANY)
-    assert max(sizes) <= 65_000
+    assert max(sizes) <= layout.ROLE_BYTES
 
 
 def test_a_device_verifies_a_path_with_its_one_bin(many: Repositories) -> None:
