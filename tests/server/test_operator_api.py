@@ -415,6 +415,8 @@ def test_a_retired_release_is_ordered_no_more_and_an_open_order_still_verifies(t
         sent = {name: b64encode(data).decode() for name, data in roles.items()}
         assert server.call("POST", "releases", {**request, "roles": sent}).status == 200
         assert problem(server.order(late, "1.0.0")) == (409, "conflict")
+        lines = server.call("GET", "releases").json()["releases"]
+        assert {line["version"]: line["is_retired"] for line in lines} == {"1.0.0": True, "1.1.0": False}
         answer = early.poll(held)
         image = answer.json()["metadata"]["image"]
         assert b64decode(image[f"1.{PRODUCT}+archive.json"]) == roles[f"{PRODUCT}+archive.json"]
