@@ -16,7 +16,7 @@ from surefoot.model.errors import Error, InvalidInput, MetadataError, MetadataRo
 from surefoot.model.manifest import target_path
 from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.sqlite import connect, migrate
-from surefoot.server.services.trust_folder import newest_roots, take_folder
+from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.trust.keyring import Keyring
 from surefoot.trust.online import Online
 from surefoot.trust.repository import versions
@@ -49,8 +49,9 @@ class Desk:
         with closing(connect(self.database)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             ledger = SqliteLedger(connection)
-            director, image = newest_roots(ledger, self.folder)
-            take_folder(ledger, self.folder, Online(lambda: ring, director, image), self.now)
+            folder = follow_folder(ledger, self.folder)
+            online = Online(lambda: ring, folder.director.trusted.root, folder.image.trusted.root)
+            take_folder(ledger, folder, online, self.now)
             connection.execute("COMMIT")
 
     def stored(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.rollouts import Verb, steer
-from surefoot.server.services.trust_folder import newest_roots, take_folder
+from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
@@ -276,9 +276,10 @@ def _writer(
     """Take in what people put into the folder, with the keys that the newest roots name; then hand the connection over."""
     ledger = SqliteLedger(connection)
     connection.execute("BEGIN IMMEDIATE")
-    director, image = newest_roots(ledger, found)
-    online = Online(partial(read_ring, settings.data / "keys", settings.secrets), director=director, image=image)
-    take_folder(ledger, found, online, now)
+    folder = follow_folder(ledger, found)
+    ring = partial(read_ring, settings.data / "keys", settings.secrets)
+    online = Online(ring, director=folder.director.trusted.root, image=folder.image.trusted.root)
+    take_folder(ledger, folder, online, now)
     _keep_admin(ledger, settings.data / "admin.token", now)
     connection.execute("COMMIT")
     return Writer(connection, ledger), online

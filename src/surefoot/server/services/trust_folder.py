@@ -31,8 +31,8 @@ _OWN = ("snapshot.json", "timestamp.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """One repository of the folder, its roots followed.
+class Found:
+    """One repository of the folder, its roots followed; nothing else is verified yet.
 
     Attributes:
         before: What is trusted without the folder; for an empty database, the folder's first root.
@@ -47,27 +47,34 @@ class _Found:
     files: Files
 
 
-def newest_roots(ledger: Reads, found: Mapping[str, Files]) -> tuple[Root, Root]:
-    """Return the roots of director and image repository that hold once the folder is taken in.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Both repositories of the folder; ``trusted.root`` of each names the keys that the server needs."""
+
+    director: Found
+    image: Found
+
+
+def follow_folder(ledger: Reads, files: Mapping[str, Files]) -> Folder:
+    """Follow the roots in the folder, and pick what is newer than the database.
 
     Args:
         ledger: The database.
-        found: The files of ``image`` and ``director`` as they lie in the folder.
+        files: The files of ``image`` and ``director`` as they lie in the folder.
 
     Raises:
-        TrustError: A root does not follow the one before it.
-        MetadataError: A file is no metadata.
+        TrustError: A root does not follow the one before it, or a file is no metadata.
     """
     with _explained():
-        return _follow(ledger, "director", found["director"]).trusted.root, _follow(ledger, "image", found["image"]).trusted.root
+        return Folder(**{repository: _follow(ledger, repository, files[repository]) for repository in ("director", "image")})
 
 
-def take_folder(ledger: Ledger, found: Mapping[str, Files], online: Online, now: datetime) -> None:
+def take_folder(ledger: Ledger, folder: Folder, online: Online, now: datetime) -> None:
     """Take in what is newer than the database, inside a transaction that the caller holds and undoes if this raises.
 
     Args:
         ledger: The database.
-        found: As for ``newest_roots``.
+        folder: What was found.
         online: The server's keys, those that the newest roots name.
         now: When.
 
@@ -77,23 +84,24 @@ def take_folder(ledger: Ledger, found: Mapping[str, Files], online: Online, now:
         SignerUnavailableError: One of the server's keys would have to sign for it and cannot.
     """
     with _explained():
-        director, image = _follow(ledger, "director", found["director"]), _follow(ledger, "image", found["image"])
+        director, image = folder.director, folder.image
         if ledger.metadata("image", ("root.json",)).files:
             _go_on(Turn(ledger=ledger, online=online, ring=None, now=now, ahead=_own(image)), director, image)
         else:
             _begin(ledger, director, image, online, now)
 
 
-def _follow(ledger: Reads, repository: str, files: Files) -> _Found:
+def _follow(ledger: Reads, repository: str, files: Files) -> Found:
     roots = _roots(files)
     known = ledger.metadata(repository)
-    others = {name: data for name, data in files.items() if name != "root.json" and ROOT_FILE.fullmatch(name) is None}
+    changed = {name: data for name, data in files.items() if data != known.files.get(name)}
+    others = {name: data for name, data in changed.items() if name != "root.json" and ROOT_FILE.fullmatch(name) is None}
     numbers = versions(others)
     newer = {name: data for name, data in others.items() if numbers[name] > known.versions.get(name, 0)}
     before = load(known.files or {"root.json": roots[min(roots)]})
     fresh = {f"{number}.root.json": data for number, data in roots.items() if number > before.root.version}
     trusted, _ = follow_roots(before, fresh, lambda _: None)
-    return _Found(before=before, trusted=trusted, roots=fresh, files=newer)
+    return Found(before=before, trusted=trusted, roots=fresh, files=newer)
 
 
 def _roots(files: Files) -> dict[int, bytes]:
@@ -109,7 +117,7 @@ def _roots(files: Files) -> dict[int, bytes]:
     return roots
 
 
-def _own(image: _Found) -> dict[str, bytes]:
+def _own(image: Found) -> dict[str, bytes]:
     own = {name: data for name, data in image.files.items() if name in _OWN}
     _require_own(own, image.trusted.root)
     return own
@@ -122,12 +130,12 @@ def _require_own(files: Files, root: Root) -> None:
         verified(files["timestamp.json"], Timestamp, root, "timestamp", name="timestamp.json")
 
 
-def _go_on(turn: Turn, director: _Found, image: _Found) -> None:
+def _go_on(turn: Turn, director: Found, image: Found) -> None:
     sent = {name: data for name, data in image.files.items() if name not in _OWN}
     take_now(turn, TrustUpdate(image={**sent, **image.roots}, director={**director.files, **director.roots}), FOLDER)
 
 
-def _begin(ledger: Ledger, director: _Found, image: _Found, online: Online, now: datetime) -> None:
+def _begin(ledger: Ledger, director: Found, image: Found, online: Online, now: datetime) -> None:
     if director.files:
         raise InvalidInput(f"The director's folder holds {min(director.files)}; only roots belong there.", hint="Remove it.")
     settle_root(director.trusted, now)
