@@ -3,11 +3,15 @@
 
 import argparse
 import sys
+import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.mutants.flips import FILES, flipped
-from tests.mutants.removed import killed_by
+from tests.mutants.flips import FILES, FLIPS, flipped
+from tests.mutants.removed import outcome
 from tests.mutants.table import MUTANTS
+
+_SHOWN = 110
 
 
 def main() -> int:
@@ -22,12 +26,18 @@ def main() -> int:
 
 
 def _flip(processes: ProcessPoolExecutor) -> bool:
-    print(f"{'file':<32}{'bytes':>8}{'tried':>8}{'refused':>9}{'same meaning':>14}{'accepted':>10}")
-    accepted = 0
+    begun_s = time.monotonic()
+    print(f"{'file':<42}{'bytes':>8}{'every':>7}{'tried':>8}{'refused':>9}{'same meaning':>14}{'accepted':>10}")
+    total: Counter[str] = Counter()
     for found in processes.map(flipped, FILES):
-        accepted += found.accepted
-        print(f"{found.file:<32}{found.size_bytes:>8}{found.tried:>8}{found.refused:>9}{found.same:>14}{found.accepted:>10}", flush=True)
-    return accepted == 0
+        total.update(files=1, tried=found.tried, refused=found.refused, same=found.same, accepted=found.accepted)
+        counts = f"{found.tried:>8}{found.refused:>9}{found.same:>14}{found.accepted:>10}"
+        print(f"{found.file:<42}{found.size_bytes:>8}{found.stride:>7}{counts}", flush=True)
+    print(
+        f"{total['files']} files, each byte (or every n-th) changed in {FLIPS} ways: {total['tried']} changes, {total['refused']} refused, "
+        f"{total['same']} without a meaning, {total['accepted']} accepted; {time.monotonic() - begun_s:.0f} s"
+    )
+    return total["accepted"] == 0
 
 
 def _remove(processes: ProcessPoolExecutor, step: int | None) -> bool:
@@ -37,13 +47,19 @@ def _remove(processes: ProcessPoolExecutor, step: int | None) -> bool:
         print(f"not in the source exactly once: {mutant.file}: {mutant.text!r}")
     if stale:
         return False
-    survivors = 0
-    print(f"{'step':>4}  {'check removed':<62}killed by")
-    for mutant, killer in zip(mutants, processes.map(killed_by, mutants), strict=True):
-        survivors += killer is None
-        print(f"{mutant.step:>4}  {mutant.check:<62}{killer or 'SURVIVES'}", flush=True)
-    print(f"{len(mutants)} checks removed, {survivors} not missed")
-    return survivors == 0
+    begun_s = time.monotonic()
+    fates: Counter[str] = Counter()
+    print(f"{'step':>4}  {'check removed':<58}{'s':>5}  killed by")
+    for mutant, found in zip(mutants, processes.map(outcome, mutants), strict=True):
+        fates[found.fate] += 1
+        told = found.by if found.fate == "killed" else f"{found.fate.upper()}: {found.by or ' '.join(mutant.tests)}"
+        print(f"{mutant.step:>4}  {mutant.check:<58}{found.seconds:>5.1f}  {told[:_SHOWN]}", flush=True)
+    by_attack = sum(bool(mutant.by) for mutant in mutants)
+    print(
+        f"{len(mutants)} checks removed ({by_attack} against a test of their attack): {fates['killed']} killed, {fates['survives']} survive, "
+        f"{fates['broken']} broken; {time.monotonic() - begun_s:.0f} s"
+    )
+    return fates["killed"] == len(mutants)
 
 
 if __name__ == "__main__":
