@@ -83,7 +83,18 @@ def test_a_slot_being_written_is_not_started(flash: SimulatedFlash) -> None:
     activate(control, B)
     prepare(control, B, A)
     assert control.get_state(B) is SlotState.BAD
+    assert control.get_primary() is A
     assert boot(flash) is A
+
+
+def test_a_slot_that_was_left_is_not_started_again(flash: SimulatedFlash) -> None:
+    control = FileBootControl(flash)
+    activate(control, B)
+    revert(control, B, A)
+    assert control.get_state(B) is SlotState.BAD
+    control.set_state(A, SlotState.BAD)
+    with pytest.raises(BootError):
+        boot(flash)
 
 
 def test_going_back_to_a_bad_slot_is_refused(flash: SimulatedFlash) -> None:

@@ -81,7 +81,7 @@ class Mutant:
     @property
     def tests(self) -> tuple[str, ...]:
         """Return the tests of which one must fail: those of the attack if there is one, else those of the file."""
-        return tests_named(self.by) if self.by else _TESTS[self.file]
+        return named_after(self.by) if self.by else _TESTS[self.file]
 
     def is_current(self) -> bool:
         """Say whether the source still has the check as it stands here."""
@@ -92,7 +92,7 @@ class Mutant:
         return (SOURCE / self.path).read_text().replace(self.text, self.replacement)
 
 
-def tests_named(attack: str) -> tuple[str, ...]:
+def named_after(attack: str) -> tuple[str, ...]:
     """Return the tests that are named after an attack, as pytest takes them."""
     found = re.compile(rf"^def (test_{attack}_\w+)", re.MULTILINE)
     files = sorted((ROOT / "tests/attacks").glob("test_*.py"))

@@ -103,8 +103,8 @@ DEVICE = (
         11,
         "the server's name is its certificate's",
         TRANSPORT,
-        "        context.load_verify_locations(cafile=credentials.server_ca)\n",
-        "        context.load_verify_locations(cafile=credentials.server_ca)\n        context.check_hostname = False\n",
+        "timeout=timeout, retries=False, maxsize=2)",
+        "timeout=timeout, retries=False, maxsize=2, assert_hostname=False)",
         by="d27",
     ),
     _m(
@@ -112,7 +112,8 @@ DEVICE = (
         "the server's certificate is by the CA",
         TRANSPORT,
         "        context.load_verify_locations(cafile=credentials.server_ca)\n        context",
-        "        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n        context",
+        "        urllib3.disable_warnings()\n        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n        context",
+        by="d27",
     ),
     _m(
         11,
@@ -132,11 +133,19 @@ DEVICE = (
         by="d13",
     ),
     _m(
+        11,
+        "an answer is not unpacked",
+        TRANSPORT,
+        "(piece := answer.read1(_CHUNK_BYTES, decode_content=False))",
+        "(piece := answer.read1(_CHUNK_BYTES, decode_content=True))",
+        by="d13",
+    ),
+    _m(
         12, "the slot is read back", RUNNER, "            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)\n", "", by="d20"
     ),
     _m(12, "length in the slot", INSTALL, "if found_bytes != size:", "if False:"),
     _m(12, "hash in the slot", INSTALL, "if found != digest:", "if False:", by="d20"),
-    _m(12, "never the running slot", INSTALL, "if slot is running:", "if False:", by="d20"),
+    _m(12, "never the running slot", INSTALL, "if slot is running:", "if False:"),
     _m(12, "bad while it is written", INSTALL, "    boot.set_state(slot, SlotState.BAD)\n", ""),
     _m(
         12,
@@ -186,7 +195,6 @@ DEVICE = (
         MACHINE,
         "return _on_trial(state, event, policy) if event.slot is _attempt(state).slot else _back_by_bootloader(state)",
         "return _on_trial(state, event, policy)",
-        by="d26",
     ),
     _m(
         13,
@@ -227,7 +235,7 @@ DEVICE = (
         "before = state",
         by="d26",
     ),
-    _m(13, "a slot that was left is never started again", INSTALL, "    boot.set_state(from_, SlotState.BAD)\n", "", by="d26"),
+    _m(13, "a slot that was left is never started again", INSTALL, "    boot.set_state(from_, SlotState.BAD)\n", ""),
     _m(13, "a heartbeat that goes on", HEALTH, 'if age_s > probe.max_age_s else ""', 'if False else ""'),
     _m(
         13,
@@ -281,7 +289,9 @@ DEVICE = (
         "nothing is kept before all is verified",
         RUNNER,
         "            verdict = self._verdict(effect, now)\n",
-        '            self.parts.trusted.save("director", {**self.parts.trusted.load("director"), "timestamp.json": effect.answer.metadata.director["timestamp.json"]})\n            verdict = self._verdict(effect, now)\n',
+        '            known = self.parts.trusted.load("director")\n'
+        '            self.parts.trusted.save("director", {**known, **effect.answer.metadata.director})\n'
+        "            verdict = self._verdict(effect, now)\n",
         by="d18",
     ),
     _m(
