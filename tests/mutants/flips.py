@@ -45,7 +45,7 @@ FILES = (
     "bundle release.json",
     "bundle manifest-esp32-v2-release.json",
     "bundle provenance.json",
-    "bundle sbom.json",
+    "bundle sbom.cdx.json",
     "bundle signed/targets.json",
     "bundle signed/thermostat.json",
     "bundle signed/signatures.json",
@@ -73,7 +73,7 @@ class Case:
     data: bytes
     believe: Callable[[bytes], object]
     refusals: type[Error] = TrustError
-    places: int = 3_000
+    places: int = 1_500
 
 
 def flipped(file: str) -> Found:
@@ -120,7 +120,7 @@ def case(file: str) -> Iterator[Case]:
             yield _signature()
 
 
-def _answered(world: Repositories, repository: str, name: str, *, places: int = 3_000) -> Case:
+def _answered(world: Repositories, repository: str, name: str, *, places: int = 1_500) -> Case:
     """Return a file of a poll answer that orders an image and rotates both roots."""
     director, image = world.director_answer(), world.image_answer()
     director["2.root.json"] = _next_root(world.director_root, world.director_roots)
