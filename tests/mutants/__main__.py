@@ -5,10 +5,12 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.mutants.flips import FILES, FLIPS, flipped
-from tests.mutants.removed import outcome
+from tests.mutants.mutant import Mutant
+from tests.mutants.removed import Outcome, outcome
 from tests.mutants.table import MUTANTS
 
 _SHOWN = 110
@@ -43,17 +45,20 @@ def _remove(processes: ProcessPoolExecutor, step: int | None) -> bool:
     stale = [mutant for mutant in mutants if not mutant.is_current()]
     for mutant in stale:
         print(f"not in the source exactly once: {mutant.file}: {mutant.text!r}")
-    if stale:
-        return False
+    return not stale and told(mutants, processes.map(outcome, mutants))
+
+
+def told(mutants: Sequence[Mutant], outcomes: Iterable[Outcome]) -> bool:
+    """Print what became of each mutant, as it is known, and the sum; say whether all were killed."""
     begun_s = time.monotonic()
     fates: Counter[str] = Counter()
     print(f"{'step':>4}  {'check removed':<58}{'s':>5}  killed by")
-    for mutant, found in zip(mutants, processes.map(outcome, mutants), strict=True):
+    for mutant, found in zip(mutants, outcomes, strict=True):
         fates[found.fate] += 1
-        told = found.by if found.fate == "killed" else f"{found.fate.upper()}: {found.by or ' '.join(mutant.tests)}"
-        print(f"{mutant.step:>4}  {mutant.check:<58}{found.seconds:>5.1f}  {told[:_SHOWN]}", flush=True)
+        by = found.by if found.fate == "killed" else f"{found.fate.upper()}: {found.by or ' '.join(mutant.tests)}"
+        print(f"{mutant.step:>4}  {mutant.check:<58}{found.seconds:>5.1f}  {by[:_SHOWN]}", flush=True)
     of_attacks = sum(bool(mutant.by) for mutant in mutants)
-    total = ", ".join(f"{fates[fate]} {told}" for fate, told in (("killed", "killed"), ("survives", "survive"), ("broken", "broken")))
+    total = ", ".join(f"{fates[fate]} {word}" for fate, word in (("killed", "killed"), ("survives", "survive"), ("broken", "broken")))
     print(f"{len(mutants)} checks removed ({of_attacks} shown to the tests of an attack): {total}; {time.monotonic() - begun_s:.0f} s")
     return fates["killed"] == len(mutants)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.mutants.__main__ import told
 from tests.mutants.mutant import ADMISSION, ROOT, SOURCE, STEPS, Mutant, named_after
 from tests.mutants.removed import Outcome, outcome
 from tests.mutants.table import MUTANTS
@@ -30,6 +31,20 @@ def test_every_step_has_a_mutant_and_no_mutant_stands_twice() -> None:
 def test_the_tests_of_an_attack_are_those_named_after_it() -> None:
     assert "tests/attacks/test_network.py::test_d27_twenty_redirects_are_one_answer_each" in named_after("d27")
     assert named_after("d99") == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (Outcome(fate="survives", by="", seconds=1), "SURVIVES: tests/agent/test_admission.py"),
+        (Outcome(fate="broken", by="NameError in call of x", seconds=1), "BROKEN: NameError in call of x"),
+    ],
+)
+def test_one_that_was_not_killed_is_shown_and_spoils_the_run(found: Outcome, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    killed = Outcome(fate="killed", by="agent/test_x.py::test_y", seconds=1)
+    assert told([EXAMPLE], [killed])
+    assert not told([EXAMPLE, EXAMPLE], [killed, found])
+    assert says in capsys.readouterr().out
 
 
 def fate(replacement: str) -> Outcome:
