@@ -83,6 +83,15 @@ def test_a_slot_being_written_is_not_started(flash: SimulatedFlash) -> None:
     activate(control, B)
     prepare(control, B, A)
     assert control.get_state(B) is SlotState.BAD
+    assert control.get_primary() is A
+    assert boot(flash) is A
+
+
+def test_a_slot_that_was_left_is_not_started_again(flash: SimulatedFlash) -> None:
+    control = FileBootControl(flash)
+    activate(control, B)
+    revert(control, B, A)
+    assert control.get_state(B) is SlotState.BAD
     assert boot(flash) is A
 
 

@@ -28,6 +28,7 @@ from surefoot.model.errors import BootError, DeviceError, SpaceError, TransportE
 from surefoot.model.event import MAX_BATCH, Acknowledgement, DeploymentEvent, EventBatch, EventType, Position
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName, SlotState
+from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, Rebooting, SketchedProgram, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
@@ -84,6 +85,7 @@ class Fickle:
     def send(self, batch: EventBatch) -> Acknowledgement:
         self._reach()
         self.sent.append(batch)
+        assert len(self.sent) < 1_000, "the agent sends without end"
         answer = self.server.send(batch)
         if len(self.sent) in self.lost_answers:
             raise TransportError("The line broke before the answer was here.")
@@ -220,6 +222,21 @@ def test_an_image_that_changes_in_its_slot_after_the_download_is_never_activated
     it.world.board.run(spoil_once)
     assert it.server.opened == [0, 0]
     assert it.world.server.reports[-1].version == "1.1.0"
+
+
+def test_an_image_that_always_changes_in_its_slot_is_given_up_and_leaves_the_slot_empty() -> None:
+    it = story()
+    file = it.world.board.flash.open(SLOTS[B], create=True)
+
+    def spoil(runner: Runner) -> bool:
+        attempt = runner.state.attempt
+        if runner.state.phase is Phase.DOWNLOADING and attempt is not None and attempt.received > IMAGE_BYTES * 0.85:
+            file.write_at(100, b"rot")
+        return bool(it.events(EventType.DOWNLOAD_FAILED))
+
+    it.world.board.run(spoil)
+    assert it.only(EventType.DOWNLOAD_FAILED)["code"] == "bad_digest"
+    assert file.size() == 0
 
 
 @pytest.mark.parametrize("capacity", range(200 * 1024, 240 * 1024, 4096))
@@ -539,6 +556,16 @@ def test_a_report_names_the_bytes_that_lie_in_the_slot_and_not_those_that_should
     assert found.hash == digest_of(FACTORY[:100] + b"?" + FACTORY[101:]) != it.state().running.hash
 
 
+def test_a_report_says_the_highest_counter_and_not_that_of_what_runs() -> None:
+    it = story()
+    journal = open_journal(it.world.board.flash)
+    journal.append(structs.replace(it.state(), release_counter=7))
+    drive(it.runner(), lambda _: bool(it.server.sent))
+    found = it.server.sent[0].report
+    assert found is not None
+    assert found.release_counter == 7 != it.state().running.release_counter
+
+
 def test_a_journal_without_a_state_is_refused() -> None:
     empty: Journal[State] = Journal(SimulatedFlash(), JOURNAL, State, new_id=lambda: "0" * 32)
     with pytest.raises(DeviceError, match="holds no state"):
@@ -608,6 +635,15 @@ def test_an_agent_that_is_killed_in_every_trial_boot_is_taken_back_as_a_loop() -
 def test_what_a_peer_said_is_cut_before_it_becomes_an_event() -> None:
     cut = runners._short({"detail": "x" * 1_000_000, "tries": 3})
     assert (len(cut["detail"]), cut["tries"]) == (500, 3)
+
+
+def test_of_a_thousand_addresses_a_few_are_kept_and_none_that_is_too_long() -> None:
+    image = digest_of(b"image")
+    urls = ["https://server/" + "x" * 2_100, *(f"https://server/{number}" for number in range(1_000))]
+    answer = PollAnswer(
+        next_poll_s=1, metadata=PollMetadata(director={}, image={}), artifacts=[ArtifactHint(hash=image, urls=urls, size=5)]
+    )
+    assert runners._urls(answer, image) == urls[1:9]
 
 
 def test_a_batch_holds_what_one_call_takes_and_at_least_one_event() -> None:

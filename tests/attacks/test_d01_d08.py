@@ -13,6 +13,7 @@ from surefoot.agent.state import Phase
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.slot import SlotName
+from surefoot.model.version import RevertTo
 from surefoot.model.wire import PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, image
 from surefoot.simulator.flash import Damage
@@ -162,10 +163,13 @@ def test_d04_an_image_below_the_release_counter_is_refused_and_a_power_cut_forge
         ("1.2.0", "patch", "1.1.0", False),
         ("1.1.1", "none", "1.1.0", False),
         ("1.2.0", "minor", "1.1.0", True),
+        ("1.2.0", "minor", "0.9.0", False),
+        ("1.2.0", ["1.1.0"], "1.1.0", True),
+        ("1.2.0", ["1.1.5"], "1.1.0", False),
     ],
 )
 def test_d04_at_an_equal_counter_the_running_release_says_how_far_back(
-    stage: Stage, running: str, revert_to: str, older: str, *, is_allowed: bool
+    stage: Stage, running: str, revert_to: RevertTo, older: str, *, is_allowed: bool
 ) -> None:
     old = stage.release(older)
     stage.update(running, revert_to=revert_to)

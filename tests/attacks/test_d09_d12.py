@@ -14,7 +14,7 @@ from surefoot.agent.trusted import Repository, TrustedStore
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.wire import PollAnswer
 from surefoot.simulator.flash import Damage
-from surefoot.trust.director import DirectorSigners
+from surefoot.trust.director import DirectorSigners, refresh_view
 from surefoot.trust.repository import OnlineSigners
 from surefoot.trust.signer import generate
 from tests.attacks.stage import Stage, edited, next_root, pointing, successor, unchanged
@@ -224,6 +224,15 @@ def test_d10_no_file_of_the_director_goes_back(stage: Stage, role: str, meanwhil
     stage.refused(older_director(stage, old, role), "metadata_rollback")
 
 
+def test_d10_a_timestamp_does_not_go_back_though_it_names_what_is_trusted(stage: Stage) -> None:
+    it = stage.repositories
+    old = stage.answer()
+    it.views[DEVICE] = refresh_view(it.views[DEVICE], None, it.director, stage.now())
+    stage.says(stage.answer())
+    stage.poll()
+    stage.refused(old, "metadata_rollback")
+
+
 def older_image(stage: Stage, old: Mapping[str, bytes], role: str) -> PollAnswer:
     """Return an answer in which a thief of the image repository's online keys takes one file back to how it was."""
     it = stage.repositories
@@ -423,6 +432,12 @@ def test_d12_files_of_two_views_do_not_mix(stage: Stage, mix: tuple[int, ...]) -
     stage.order(stage.release("1.2.0"))
     after = stage.repositories.director_answer()
     stage.refused(stage.answer(director=mixed((before, after), ("timestamp.json", "snapshot.json", "targets.json"), mix)), "bad_metadata")
+
+
+def test_d12_a_snapshot_is_the_very_one_that_the_timestamp_names_whoever_signed_it(stage: Stage) -> None:
+    it, view = stage.repositories.director, stage.repositories.views[DEVICE]
+    other = edited(view.snapshot, [it.snapshot], lambda signed: signed.update(expires="2026-11-29T08:00:00Z"))
+    stage.refused(stage.answer(director={f"{view.snapshot_version}.snapshot.json": other}), "bad_metadata")
 
 
 def test_d12_a_new_view_and_an_old_publication_do_not_mix(stage: Stage) -> None:

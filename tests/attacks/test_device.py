@@ -104,6 +104,21 @@ def test_d20_a_file_that_replaces_the_slot_between_download_and_installation_is_
     stage.run(lambda runner: runner.running.found == wanted.hash)
 
 
+def test_d20_a_slot_that_changes_after_every_download_is_given_up(stage: Stage) -> None:
+    wanted = ordered(stage)
+
+    def spoil() -> None:
+        with stage.board.flash.open(SLOTS[B]) as file:
+            file.write_at(IMAGE_BYTES // 2, b"evil")
+
+    def watched(offset: int) -> Response:
+        # The connection is given back once the last byte is durable and its digest was right.
+        return Response(status=206, start=offset, total=None, chunks=iter([wanted.content[offset:]]), close=spoil)
+
+    report = stage.refused(stage.answer(), "bad_digest", images={wanted.url: watched}, is_verified=True)
+    assert report.data["tries"] == 3
+
+
 def test_d20_a_slot_that_changes_before_the_boot_is_never_kept(stage: Stage) -> None:
     before = stage.footing()
     ordered(stage)

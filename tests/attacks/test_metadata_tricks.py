@@ -4,6 +4,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
 
-from surefoot.model.errors import ConflictError
+from surefoot.agent.posix import PosixStorage
+from surefoot.agent.trusted import TrustedStore
+from surefoot.model.errors import ConflictError, DeviceError
 from surefoot.model.wire import PollAnswer
 from surefoot.trust import offline
 from surefoot.trust.director import View
@@ -301,6 +304,25 @@ def test_d22_no_name_of_a_role_becomes_a_name_on_the_device(stage: Stage, name: 
     stage.says(stage.answer(image=wire_names(files)))
     stage.run(lambda runner: runner.running.found == wanted.hash)
     assert set(stage.board.flash._names) == ON_FLASH
+
+
+@pytest.mark.parametrize("link", ["data/trusted/director.json", "data/trusted", "data/trusted/director.json.new"])
+def test_d22_a_link_where_trusted_files_lie_is_not_followed(tmp_path: Path, link: str) -> None:
+    (tmp_path / "device/data/trusted").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    victim = tmp_path / "elsewhere/director.json"
+    victim.write_bytes(b'{"root.json":"evil"}')
+    path = tmp_path / "device" / link
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to(victim.parent if link == "data/trusted" else victim)
+    store = TrustedStore(PosixStorage(tmp_path / "device"), "data/trusted")
+    with pytest.raises(DeviceError, match="symbolic link"):
+        store.save("director", {"root.json": b"good"})
+    assert victim.read_bytes() == b'{"root.json":"evil"}'
+    if not link.endswith(".new"):
+        with pytest.raises(DeviceError, match="symbolic link"):
+            store.load("director")
 
 
 ON_FLASH = {"boot.json", "data/journal", "data/trusted/director.json", "data/trusted/image.json", "slots/a.img", "slots/b.img"}

@@ -186,6 +186,24 @@ def test_s16_a_compressed_bomb_is_stored_as_it_was_sent_or_not_at_all(server: Ru
     assert code_of(answer) == (400, "bad_format")
 
 
+@pytest.mark.parametrize("said", ["text/html", "application/json", "multipart/form-data; boundary=x", "image/svg+xml", "\t;;="])
+def test_s16_what_an_upload_says_that_it_is_decides_nothing(server: Running, said: str) -> None:
+    data = b"<script>alert(1)</script>" + said.encode()
+    token = (server.data / "admin.token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": said}
+    url = f"{server.addresses.operator_url}/api/v1"
+    assert server.operators.request("PUT", f"{url}/blobs/{hex_of(digest_of(data))}", body=data, headers=headers).status == 204
+    assert file_of(server, digest_of(data)).read_bytes() == data
+    assert code_of(server.operators.request("POST", f"{url}/releases", body=data, headers=headers)) == (400, "bad_format")
+
+
+def test_s16_an_image_is_served_as_bytes_and_as_nothing_that_runs(server: Running) -> None:
+    data = b"<script>alert(2)</script>"
+    device = ordered(server, "1.4.0", data)
+    answer = device.get(f"/v1/artifacts/{hex_of(digest_of(data))}")
+    assert (answer.data, answer.headers["content-type"]) == (data, "application/octet-stream")
+
+
 def test_s16_an_upload_is_read_to_its_cap_and_not_beyond(tmp_path: Path) -> None:
     blobs, read = DiskBlobs(tmp_path / "blobs"), list[int]()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of, hex_of
@@ -31,7 +31,7 @@ from surefoot.trust.director import Directed, refresh_view, sign_view
 from surefoot.trust.metadata import Files, sign_with
 from surefoot.trust.repository import initial, publish
 from surefoot.trust.signer import generate
-from surefoot.trust.verify import Verdict, verify
+from surefoot.trust.verify import Verdict, load, search, verify
 from tests.trust.repositories import DEVICE, NOW, PRODUCT, Repositories, manifest, order_for, view_files, wire_names
 
 GOOD = manifest("1.1.0", b"good image" * 500)
@@ -548,6 +548,13 @@ def test_an_image_without_a_must_match_block_is_refused_even_when_both_list_it(w
         world.device.meets(*both_say(world, lambda s: only_target(s).update(custom=custom)))
 
 
+@pytest.mark.parametrize("name", ["issued_at", "start_before"])
+def test_an_order_whose_times_cannot_be_read_is_refused(world: World, name: str) -> None:
+    targets = edited(world.views[DEVICE].targets, [world.director.targets], lambda s: only_target(s)["custom"].update({name: "soon"}))
+    with pytest.raises(MetadataError, match="'soon' is not an RFC 3339 time"):
+        world.device.meets({**world.director_answer(), "1.targets.json": targets}, world.image_answer())
+
+
 def test_a_path_that_its_block_does_not_give_is_refused_even_when_both_list_it(world: World) -> None:
     def move(signed: dict[str, Any]) -> None:
         signed["targets"] = {f"{PRODUCT}/9.9.9/thermostat-v1-release": only_target(signed)}
@@ -607,7 +614,26 @@ def test_a_terminating_role_that_does_not_list_the_image_ends_the_search(world: 
         world.device.meets(world.director_answer(), roles.answer())
 
 
+class Once(Delegations):
+    """Delegations that may be asked once."""
+
+    was_asked = False
+
+    def get_roles_for_target(self, target_filepath: str) -> Iterator[tuple[str, bool]]:
+        assert not self.was_asked
+        self.was_asked = True
+        return super().get_roles_for_target(target_filepath)
+
+
 def test_roles_that_delegate_in_a_circle_are_each_asked_once(world: World) -> None:
+    circle = {"targets": ("one", "two"), "one": ("two", "one"), "two": ("one", "two")}
+    drawn = {
+        name: Targets(delegations=Once({}, {child: DelegatedRole(child, [], 1, terminating=False, paths=["*"]) for child in children}))
+        for name, children in circle.items()
+    }
+    trusted = replace(load(world.image), targets=drawn)
+    with pytest.raises(NotInImageRepositoryError):
+        search(trusted, "path", lambda *_: trusted)
     roles = Roles(world)
     roles.add("targets", "one", "two")
     roles.add("one", "two", "one")

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One check of a device taken out: what to replace by what, and which tests must then fail."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
+
+STEPS = {
+    1: "clock: never behind what was verified",
+    2: "director root",
+    3: "director timestamp",
+    4: "director snapshot",
+    5: "director targets",
+    6: "nothing ordered",
+    7: "image repository",
+    8: "both say the same",
+    9: "hardware, bootloader, versions",
+    10: "order still to be begun, room",
+    11: "download",
+    12: "read the slot back",
+    13: "trial, commit, fall back",
+    14: "report",
+    15: "what was verified is kept, whole; what was refused is not",
+}
+"""The device's order of checks; the last is what it does after each."""
+
+VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/admission.py"
+DIGEST, RECORD, VERSION = "model/digest.py", "model/record.py", "model/version.py"
+DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
+TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
+STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
+
+_TESTS = {
+    VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
+    METADATA: ("tests/trust/test_metadata.py", "tests/trust/test_checks.py", "tests/trust/test_verify.py"),
+    ADMISSION: ("tests/agent/test_admission.py",),
+    DIGEST: ("tests/model/test_digest.py",),
+    RECORD: ("tests/model/test_record.py",),
+    VERSION: ("tests/model/test_version.py",),
+    DOWNLOAD: ("tests/agent/test_download.py",),
+    INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
+    MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_runner.py"),
+    RUNNER: ("tests/agent/test_runner.py",),
+    TRANSPORT: ("tests/agent/test_transport.py",),
+    HEALTH: ("tests/agent/test_health.py",),
+    JOURNAL: ("tests/agent/test_journal.py",),
+    TRUSTED: ("tests/agent/test_trusted.py",),
+    STORAGE: ("tests/agent/test_posix.py", "tests/agent/test_trusted.py"),
+    POSIX: ("tests/agent/test_posix.py",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One check taken out; ``text`` stands exactly once in ``file``.
+
+    Attributes:
+        step: Which of ``STEPS`` it belongs to.
+        check: What it is, in words.
+        file: Where it stands, from the package on.
+        text: The check.
+        replacement: What stands there without it.
+        by: The attack that the check is there for, whose tests must notice; empty when those of the file are enough.
+    """
+
+    step: int
+    check: str
+    file: str
+    text: str
+    replacement: str
+    by: str = ""
+
+    @property
+    def path(self) -> str:
+        """Return the file, from the source folder on."""
+        return f"surefoot/{self.file}"
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """Return the tests of which one must fail: those of the attack if there is one, else those of the file."""
+        return named_after(self.by) if self.by else _TESTS[self.file]
+
+    def is_current(self) -> bool:
+        """Say whether the source still has the check as it stands here."""
+        return (SOURCE / self.path).read_text().count(self.text) == 1
+
+    def changed(self) -> str:
+        """Return the file without the check."""
+        return (SOURCE / self.path).read_text().replace(self.text, self.replacement)
+
+
+def named_after(attack: str) -> tuple[str, ...]:
+    """Return the tests that are named after an attack, as pytest takes them."""
+    found = re.compile(rf"^def (test_{attack}_\w+)", re.MULTILINE)
+    files = sorted((ROOT / "tests/attacks").glob("test_*.py"))
+    return tuple(f"tests/attacks/{file.name}::{name}" for file in files for name in found.findall(file.read_text()))
