@@ -12,10 +12,11 @@ from surefoot.cli.first_metadata import write_first
 from surefoot.cli.keys_folder import KeysFolder, open_keys
 from surefoot.cli.operator import OperatorClient, add_options, client
 from surefoot.cli.proposals import file_of, is_begun, open_proposals, read_proposal, require_ours, tell_open, withdrawal, write_proposal
+from surefoot.cli.server_trust import ask
 from surefoot.cli.settling import settle
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.trust import ceremony
-from surefoot.trust.standing import Comparison, Edition, Standings, compare, editions
+from surefoot.trust.standing import Edition
 
 
 def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -67,29 +68,23 @@ def _take_back(keys: KeysFolder, path: Path, now: datetime) -> None:
     raise InvalidInput(f"{keys.path} has proposed nothing like {path}.", hint="Only what this folder proposed is taken back.")
 
 
-def compared(keys: KeysFolder, calls: OperatorClient) -> tuple[Comparison, Standings]:
-    """Hold the folder's metadata against what a server has; return that too."""
-    theirs = calls.get("trust", Standings)
-    return compare(editions(keys.all_metadata()), theirs.roles), theirs
-
-
 def _send(keys: KeysFolder, calls: OperatorClient) -> None:
-    comparison, theirs = compared(keys, calls)
-    if comparison.other:
+    server = ask(keys, calls)
+    if server.other:
         raise ConflictError(
-            f"The server has another {comparison.other[0]} than {keys.path}.",
+            f"The server has another {server.other[0]} than {keys.path}.",
             hint="Find out who signed it. Nothing was sent; the next version must build on what the server has.",
         )
-    for edition in comparison.newer:
+    for edition in server.comparison.newer:
         print(f"The server has {edition}, which is newer than what is in {keys.path}.")
-    if not comparison.lacks:
+    lacks = server.comparison.lacks
+    if not lacks:
         print("The server has all of this already; nothing was sent.")
         return
-    print(f"The server lacks: {', '.join(map(str, comparison.lacks))}.")
-    known = {role.repository: role.version or 0 for role in theirs.roles if role.role == "root"}
+    print(f"The server lacks: {', '.join(map(str, lacks))}.")
     request: dict[str, dict[str, str]] = {"image": {}, "director": {}}
-    for edition in comparison.lacks:
-        request[edition.repository] |= _files(keys, edition, known.get(edition.repository, 0))
+    for edition in lacks:
+        request[edition.repository] |= _files(keys, edition, server.version_of_root(edition.repository))
     changed = calls.post("trust", request, dict[str, Any])["changed"]
     print(f"The server took in: {', '.join(changed)}." if changed else "The server has all of this already.")
 
@@ -97,9 +92,9 @@ def _send(keys: KeysFolder, calls: OperatorClient) -> None:
 def _files(keys: KeysFolder, edition: Edition, known: int) -> dict[str, str]:
     """Return what is to be sent: of a root every version after the one that is known, since they are taken one after the other."""
     if edition.role != "root":
-        return {f"{edition.role}.json": _text(keys.metadata(f"{edition.role}.json"))}
-    name = "director-root.json" if edition.repository == "director" else "root.json"
-    return {f"{version}.root.json": _text(keys.metadata(f"roots/{version}.{name}")) for version in range(known + 1, edition.version + 1)}
+        return {edition.file: _text(keys.metadata(edition.file))}
+    versions = range(known + 1, edition.version + 1)
+    return {f"{version}.root.json": _text(keys.metadata(f"roots/{version}.{edition.kept_as}")) for version in versions}
 
 
 def _text(data: bytes) -> str:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from surefoot.cli.keys_folder import KeysFolder, open_keys
 from surefoot.cli.operator import client
 from surefoot.cli.proposals import BEGINNING, file_of, open_proposals, why_stale, withdrawal
-from surefoot.cli.trust_publish import compared
+from surefoot.cli.server_trust import ServerTrust, ask
 from surefoot.model.record import Record, parse_utc, to_pretty_json, utc_text
 from surefoot.trust import ceremony
-from surefoot.trust.standing import Comparison, Standing, first_to_expire, renewal_of, standings
+from surefoot.trust.standing import Standing, first_to_expire, renewal_of, standings
 
 _WIDTH = 100
 
@@ -74,19 +76,14 @@ def _status(arguments: argparse.Namespace) -> int:
     present = keys.all_metadata()
     absent = {name: keys.metadata(name) for name in BEGINNING if name not in first}
     roles = standings({**absent, **first, **present}, first.keys() - present.keys())
-    comparison: Comparison | None = None
-    if arguments.server:
-        comparison, theirs = compared(keys, client(arguments))
-        online = {(role.repository, role.role): role for role in theirs.roles if not role.is_ours}
-        roles = [online.get((role.repository, role.role), role) for role in roles]
+    server = ask(keys, client(arguments)) if arguments.server else None
+    roles = roles if server is None else [_as_served(role, server) for role in roles]
     waiting = [_open(keys, path, proposal, now) for path, proposal in opened.items()]
     status = Status(
         roles=roles,
         open=waiting,
         next=_next(keys, roles, waiting, now),
-        server=None
-        if comparison is None
-        else ServerState(lacks=[*map(str, comparison.lacks)], newer=[*map(str, comparison.newer)], other=[*map(str, comparison.other)]),
+        server=None if server is None else _server_state(server),
     )
     if arguments.json:
         print(to_pretty_json(status).decode(), end="")
@@ -94,6 +91,20 @@ def _status(arguments: argparse.Namespace) -> int:
         for line in _lines(keys, status, now):
             print(line)
     return 0
+
+
+def _as_served(role: Standing, server: ServerTrust) -> Standing:
+    """Return a role that the server signs with the version and expiry that it has there."""
+    if role.is_ours:
+        return role
+    served = [each for each in server.roles if (each.repository, each.role) == (role.repository, role.role)]
+    return msgspec.structs.replace(role, version=served[0].version, expires=served[0].expires) if served else role
+
+
+def _server_state(server: ServerTrust) -> ServerState:
+    found = (server.comparison.lacks, server.comparison.newer, server.other)
+    lacks, newer, other = ([str(edition) for edition in editions] for editions in found)
+    return ServerState(lacks=lacks, newer=newer, other=other)
 
 
 def _open(keys: KeysFolder, path: Path, proposal: ceremony.Proposal, now: datetime) -> OpenProposal:

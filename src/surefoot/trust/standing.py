@@ -61,16 +61,25 @@ class Standings(Hint, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edition:
-    """One version of a file that people sign: its repository, role, version and expiry (RFC 3339)."""
+    """One version of a file that people sign."""
 
     repository: str
     role: str
     version: int
-    expires: str
 
     def __str__(self) -> str:
         """Name it: ``image root 3``."""
         return f"{self.repository} {self.role} {self.version}"
+
+    @property
+    def file(self) -> str:
+        """The file's name in its repository."""
+        return f"{self.role}.json"
+
+    @property
+    def kept_as(self) -> str:
+        """The file's name in a keys folder."""
+        return _ROOTS[self.repository] if self.role == "root" else self.file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +89,12 @@ class Comparison:
     Attributes:
         lacks: What the server has in an older version, or not at all, as it is here.
         newer: What it has in a newer version, as it is there.
-        other: What it has in the same version but not the same, as it is here.
+        same: What it has in the same version; whether with the same content, only the files tell.
     """
 
     lacks: list[Edition]
     newer: list[Edition]
-    other: list[Edition]
+    same: list[Edition]
 
 
 def standings(files: Files, unsigned: Collection[str] = ()) -> list[Standing]:
@@ -113,22 +122,21 @@ def standings(files: Files, unsigned: Collection[str] = ()) -> list[Standing]:
 
 def editions(files: Files) -> list[Edition]:
     """Return the version of every file that people sign; names as for ``standings``, with a product's further roles too."""
-    return [_edition(name, data) for name, data in sorted(files.items())]
+    return [_edition(name, _read(name, data)) for name, data in sorted(files.items())]
 
 
 def compare(ours: Iterable[Edition], theirs: Iterable[Standing]) -> Comparison:
     """Hold what people have signed against what a server has."""
     here = {(edition.repository, edition.role): edition for edition in ours}
     there = {
-        (role.repository, role.role): Edition(repository=role.repository, role=role.role, version=role.version, expires=role.expires or "")
+        (role.repository, role.role): Edition(repository=role.repository, role=role.role, version=role.version)
         for role in theirs
         if role.is_ours and role.version is not None
     }
-    shared = [(here[place], there[place]) for place in here if place in there]
     return Comparison(
         lacks=[edition for place, edition in here.items() if place not in there or there[place].version < edition.version],
         newer=[edition for place, edition in there.items() if place not in here or here[place].version < edition.version],
-        other=[mine for mine, its in shared if mine.version == its.version and mine.expires != its.expires],
+        same=[edition for place, edition in here.items() if there.get(place) == edition],
     )
 
 
@@ -148,7 +156,7 @@ def _life(role: Standing) -> timedelta:
 
 
 def _standing(repository: str, delegator: Vouching, role: str, file: str, holding: Files) -> Standing:
-    edition = _edition(file, holding[file]) if file in holding else None
+    signed = _read(file, holding[file]) if file in holding else None
     return Standing(
         repository=repository,
         role=role,
@@ -157,17 +165,17 @@ def _standing(repository: str, delegator: Vouching, role: str, file: str, holdin
             Holder(key_id=keyid, holder=str(key.unrecognized_fields.get(HOLDER_FIELD, "")))
             for keyid, key in keys_of(delegator, role).items()
         ],
-        version=None if edition is None else edition.version,
-        expires=None if edition is None else edition.expires,
+        version=None if signed is None else signed.version,
+        expires=None if signed is None else utc_text(signed.expires),
     )
 
 
-def _edition(name: str, data: bytes) -> Edition:
+def _read(name: str, data: bytes) -> Vouching:
     signed: Vouching = (read(data, Root, name=name) if name in _ROOTS.values() else read(data, Targets, name=name)).signed
-    is_director = name == _ROOTS["director"]
-    return Edition(
-        repository="director" if is_director else "image",
-        role="root" if is_director else name.removesuffix(".json"),
-        version=signed.version,
-        expires=utc_text(signed.expires),
-    )
+    return signed
+
+
+def _edition(name: str, signed: Vouching) -> Edition:
+    if name == _ROOTS["director"]:
+        return Edition(repository="director", role="root", version=signed.version)
+    return Edition(repository="image", role=name.removesuffix(".json"), version=signed.version)
