@@ -70,5 +70,12 @@ def _require_consent(*, asked: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidInput("Nobody is at the terminal to say yes; nothing was signed.", hint="Read the words above, then say '--yes'.")
-    if input("Type yes to sign: ").strip() != "yes":
-        raise InvalidInput("Nothing was signed.")
+    if _answer() != "yes":
+        raise InvalidInput("Nobody said yes; nothing was signed.", hint="To sign, type the whole word.")
+
+
+def _answer() -> str:
+    try:
+        return input("Type yes to sign: ").strip()
+    except EOFError:
+        return ""
