@@ -68,6 +68,11 @@ def test_a_folder_is_the_same_as_a_server_that_has_what_it_has() -> None:
     assert {str(edition) for edition in ours} >= {"director root 1", "image targets 1"}
 
 
+def test_a_bin_that_fell_out_of_use_is_nobodys_lack() -> None:
+    stray = {**files(), "thermostat+bin-0.json": files()["thermostat.json"]}
+    assert editions(stray) == editions(files())
+
+
 def test_what_people_sign_and_expires_first_is_to_be_renewed_at_half_its_life() -> None:
     roles = standings(files())
     soon = structs.replace(roles[5], expires="2026-01-01T00:00:00Z")

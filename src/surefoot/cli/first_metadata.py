@@ -7,7 +7,7 @@ from pathlib import Path
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.key_secrets import KeySecrets
-from surefoot.cli.keys_folder import KeysFolder, new_folder, require_free, write_new
+from surefoot.cli.keys_folder import KeysFolder, new_folder, write_new
 from surefoot.trust.changes import roles_of
 from surefoot.trust.founding import publish_first
 from surefoot.trust.keyring import read_ring
@@ -28,7 +28,6 @@ def write_first(keys: KeysFolder, online: Path, metadata: Path, now: datetime) -
         TrustError: A device would refuse it.
         SignerUnavailableError: One of the server's keys does not sign at present.
     """
-    require_free(metadata)
     top = keys.metadata("targets.json")
     signed = {"root.json": keys.metadata("root.json"), "targets.json": top}
     for product in roles_of(read(top, Targets, name="targets.json").signed):

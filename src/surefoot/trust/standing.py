@@ -10,6 +10,7 @@ from tuf.api.metadata import Root, Targets
 from surefoot.model.record import Hint, parse_utc, utc_text
 from surefoot.trust.changes import HOLDER_FIELD, Vouching, keys_of, roles_of
 from surefoot.trust.metadata import IMAGE_LIFE, Files, read
+from surefoot.trust.succession import tree
 
 _ROOTS = {"image": "root.json", "director": "director-root.json"}
 _ONLINE = ("targets", "snapshot", "timestamp")
@@ -121,8 +122,16 @@ def standings(files: Files, unsigned: Collection[str] = ()) -> list[Standing]:
 
 
 def editions(files: Files) -> list[Edition]:
-    """Return the version of every file that people sign; names as for ``standings``, with a product's further roles too."""
-    return [_edition(name, _read(name, data)) for name, data in sorted(files.items())]
+    """Return the version of every file that people sign and that their roots lead to; a bin that fell out of use is none.
+
+    Args:
+        files: As for ``standings``, with a product's further roles too.
+
+    Raises:
+        MetadataError: A file cannot be read, or is missing.
+    """
+    names = [*_ROOTS.values(), "targets.json", *(f"{role}.json" for role in tree(files))]
+    return [_edition(name, _read(name, files[name])) for name in sorted(names)]
 
 
 def compare(ours: Iterable[Edition], theirs: Iterable[Standing]) -> Comparison:
