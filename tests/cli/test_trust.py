@@ -291,8 +291,8 @@ def test_a_folder_that_is_none_is_one_sentence(
 
 def test_metadata_that_is_kept_again_is_replaced_whole(made: Path) -> None:
     keys = KeysFolder(path=made / "keys")
-    (made / "keys/metadata/targets.new").write_text("left by a cut")
+    (made / "keys/metadata/.targets.json.new").write_text("left by a cut")
     keys.keep({"targets.json": keys.metadata("targets.json")})
-    assert not (made / "keys/metadata/targets.new").exists()
+    assert not (made / "keys/metadata/.targets.json.new").exists()
     assert read(keys.metadata("targets.json"), Targets, name="targets.json").signed.version == 1
     assert read(keys.metadata("root.json"), Root, name="root.json").signed.version == 1

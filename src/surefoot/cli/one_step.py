@@ -6,14 +6,13 @@
 - Then the file goes. Whoever opens the folder next finishes what is still written down.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Record, from_json, to_json
-from surefoot.trust.key_file import write_new
+from surefoot.server.durable import remove_durably, write_durably
 
 _STEP = ".step.json"
 _KEY = ".pem"
@@ -39,9 +38,7 @@ def change(folder: Path, write: Mapping[str, bytes], remove: Iterable[str] = ())
     """
     finish(folder)
     with _as_refusal(folder):
-        _put(folder / _STEP, to_json(_Step(write=dict(write), remove=list(remove))), 0o600)
-        # A power cut must not undo this rename, and leave what is done after it.
-        _sync(folder)
+        write_durably(folder / _STEP, to_json(_Step(write=dict(write), remove=list(remove))))
     finish(folder)
 
 
@@ -57,27 +54,12 @@ def finish(folder: Path) -> None:
     with _as_refusal(folder):
         step = from_json(place.read_bytes(), _Step, what=str(place))
         for name, data in step.write.items():
-            _put(folder / name, data, 0o600 if name.endswith(_KEY) else 0o644)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_durably(folder / name, data, 0o600 if name.endswith(_KEY) else 0o644)
         for name in step.remove:
-            (folder / name).unlink(missing_ok=True)
-        for changed in {(folder / name).parent for name in (*step.write, *step.remove)}:
-            _sync(changed)
-        place.unlink()
-
-
-def _put(path: Path, data: bytes, mode: int) -> None:
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    write_new(draft, data, mode)
-    draft.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            if (folder / name).exists():
+                remove_durably(folder / name)
+        remove_durably(place)
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from surefoot.cli.keys_folder import KeysFolder, write_new
+from surefoot.cli.keys_folder import KeysFolder
 from surefoot.cli.one_step import change
 from surefoot.cli.role_names import role_name
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import from_json, to_json
+from surefoot.server.durable import write_durably
 from surefoot.trust import ceremony
 from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import keys_of, read_vouching
@@ -47,11 +48,11 @@ def read_proposal(path: Path) -> Proposal:
 
 
 def write_proposal(path: Path, proposal: Proposal) -> None:
-    """Write a proposal, replacing what is there; the file is whole at any time."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    write_new(draft, proposal_bytes(proposal), 0o644)
-    draft.replace(path)
+    """Write a proposal, replacing what is there; the file is whole at any time. ``InvalidInput`` when it cannot be written."""
+    try:
+        write_durably(path, proposal_bytes(proposal), 0o644)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", hint="Copy it to where you may write.") from error
 
 
 def proposal_bytes(proposal: Proposal) -> bytes:
