@@ -13,14 +13,15 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, open_keys
-from surefoot.cli.proposals import RoleName, describe, lay, open_proposals, require_ours, role_name, settle, sign_here
-from surefoot.model.errors import InvalidInput
+from surefoot.cli.proposals import file_of, is_begun, lay, open_proposals, sign_here, tell_open
+from surefoot.cli.role_names import RoleName, given_key, role_name
+from surefoot.cli.settling import settle
 from surefoot.trust.ceremony import Proposal
-from surefoot.trust.changes import change_keys, find_key, held, keys_of, read_vouching, renew, roles_of
-from surefoot.trust.key_file import read_public
+from surefoot.trust.changes import change_keys, find_key, keys_of, read_vouching, renew, roles_of
 from surefoot.trust.metadata import IMAGE_LIFE, is_half_spent
 
 _ROLES = "image-root, image-targets, director-root, an online role such as image-timestamp, or product-NAME"
+_ROOTS = {"root.json", "director-root.json"}
 
 
 def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -53,7 +54,7 @@ def _verb(
 
 
 def _add_key(arguments: argparse.Namespace) -> int:
-    return _change(arguments, add=[_given(arguments.key)])
+    return _change(arguments, add=[given_key(arguments.key)])
 
 
 def _remove_key(arguments: argparse.Namespace) -> int:
@@ -61,14 +62,7 @@ def _remove_key(arguments: argparse.Namespace) -> int:
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    return _change(arguments, add=[_given(arguments.key)], remove=[arguments.old])
-
-
-def _given(text: str) -> Key:
-    holder, colon, path = text.partition(":")
-    if not colon:
-        raise InvalidInput(f"{text[:80]!r} does not say whose key it is.", hint="Write HOLDER:FILE.pub, as ann:ann.pub.")
-    return held(read_public(Path(path)), holder)
+    return _change(arguments, add=[given_key(arguments.key)], remove=[arguments.old])
 
 
 def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: Sequence[str] = ()) -> int:
@@ -77,7 +71,7 @@ def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: S
     where = name.role
     gone = [find_key(read_vouching(before, name.type, name=name.file).signed, where, wanted) for wanted in remove]
     after = change_keys(
-        before, name.type, where, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=_keys_elsewhere(keys, name.file)
+        before, name.type, where, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=keys_elsewhere(keys, name.file)
     )
     return _propose(arguments, keys, [_of_file(keys, name, before, after), *_followers(keys, name, after, now)])
 
@@ -100,14 +94,14 @@ def _followers(keys: KeysFolder, name: RoleName, after: bytes, now: datetime) ->
         yield _proposal(name.role, after, before, renew(before, Targets, now))
 
 
-def _keys_elsewhere(keys: KeysFolder, file: str) -> list[Key]:
+def keys_elsewhere(keys: KeysFolder, file: str) -> list[Key]:
+    """Return the keys that other files than ``file`` name, or would name once the open proposals hold."""
     others: dict[str, type[Root | Targets]] = {"root.json": Root, "director-root.json": Root, "targets.json": Targets}
-    found: list[Key] = []
-    for other, kind in others.items():
-        if other != file:
-            signed = read_vouching(keys.metadata(other), kind, name=other).signed
-            found += [key for role in roles_of(signed) for key in keys_of(signed, role).values()]
-    return found
+    texts = [(kind, keys.metadata(other)) for other, kind in others.items() if other != file]
+    proposed = [proposal for proposal in open_proposals(keys).values() if file_of(proposal) in others.keys() - {file}]
+    texts += [(proposal.kind, proposal.after.encode()) for proposal in proposed]
+    signed = [read_vouching(data, kind, name="metadata").signed for kind, data in texts]
+    return [key for each in signed for role in roles_of(each) for key in keys_of(each, role).values()]
 
 
 def _refresh(arguments: argparse.Namespace) -> int:
@@ -142,18 +136,21 @@ def _all(keys: KeysFolder, now: datetime) -> Iterator[tuple[Proposal, Root | Tar
 def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal]) -> int:
     ready = proposals if arguments.no_sign else [sign_here(keys, proposal) for proposal in proposals]
     lay(keys, ready)
-    tell_what_is_next(keys)
+    tell_what_is_next(keys, datetime.now(UTC))
     return 0
 
 
-def tell_what_is_next(keys: KeysFolder) -> None:
+def tell_what_is_next(keys: KeysFolder, now: datetime) -> None:
     """Take in what is finished; say that, and who must sign what is not."""
-    changed = settle(keys)
+    changed = settle(keys, now)
     for name in changed:
         print(f"{name} is signed by everybody who must, and now the newest.")
-    for path, proposal in open_proposals(keys).items():
-        require_ours(keys, proposal)
-        print(f"{path} waits: {describe(proposal)}")
-        print(f"Next: send it to who may sign: surefoot trust sign {path.name} --key KEY")
-    if changed:
-        print(f"Next: surefoot trust publish --keys {keys.path}")
+    for line in tell_open(keys, now):
+        print(line)
+    if changed and is_begun(keys):
+        print(f"Next: surefoot trust publish --keys {keys.path}" + (" --data DATA" if _is_beginning(keys, changed) else ""))
+
+
+def _is_beginning(keys: KeysFolder, changed: Sequence[str]) -> bool:
+    """Say whether one of these files is the first of its root, which no server can have yet."""
+    return any(name in _ROOTS and not any((keys.path / "metadata/roots").glob(f"*.{name}")) for name in changed)
