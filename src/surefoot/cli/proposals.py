@@ -20,7 +20,8 @@ from surefoot.trust.signer import load
 
 _ROOTS = {"root.json", "director-root.json"}
 _ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
-_MOST_BYTES = 4 * 1024 * 1024
+# A product with a hundred thousand images, each some 430 bytes, as it is and as it is to be.
+_MOST_BYTES = 128 * 1024 * 1024
 
 
 class RoleName(Record, frozen=True, kw_only=True):
@@ -139,11 +140,13 @@ def require_ours(keys: KeysFolder, proposal: Proposal) -> None:
     Raises:
         ConflictError: The folder has another present file, or another file that vouches for it.
     """
-    if keys.metadata(file_of(proposal)) != proposal.before.encode():
-        raise ConflictError(
-            f"The proposal does not build on the {file_of(proposal)} of {keys.path}: it is old, or of another fleet.",
-            hint="Have it proposed anew.",
-        )
+    builds_on = {file_of(proposal): proposal.before, **{f"{role}.json": part.before for role, part in proposal.more.items()}}
+    for name, text in builds_on.items():
+        if keys.metadata(name) != text.encode():
+            raise ConflictError(
+                f"The proposal does not build on the {name} of {keys.path}: it is old, or of another fleet.",
+                hint="Have it proposed anew.",
+            )
     if proposal.delegator and not any(ceremony.vouches_alike(text, proposal) for text in _vouching(keys, proposal)):
         raise ConflictError(f"{keys.path} knows another file that vouches for {proposal.role}.", hint="Have it proposed anew.")
 
@@ -169,8 +172,11 @@ def settle(keys: KeysFolder) -> list[str]:
     for group in _groups(opened):
         files = {file_of(opened[path]): _finished(opened[path]) for path in group}
         if all(data is not None for data in files.values()):
-            _absorb(keys, {name: data for name, data in files.items() if data is not None})
-            done |= {name: data for name, data in files.items() if data is not None}
+            whole = {name: data for name, data in files.items() if data is not None}
+            for path in group:
+                whole |= ceremony.further_files(opened[path])
+            _absorb(keys, whole)
+            done |= whole
             for path in group:
                 path.unlink()
     return sorted(done)

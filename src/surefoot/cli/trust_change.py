@@ -9,16 +9,29 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, open_keys
-from surefoot.cli.proposals import RoleName, describe, lay, open_proposals, require_ours, role_name, settle, sign_here
+from surefoot.cli.proposals import (
+    RoleName,
+    describe,
+    file_of,
+    lay,
+    open_proposals,
+    require_ours,
+    role_name,
+    settle,
+    sign_here,
+    write_proposal,
+)
 from surefoot.model.errors import InvalidInput
-from surefoot.trust.ceremony import Proposal
-from surefoot.trust.changes import change_keys, find_key, held, keys_of, read_vouching, renew, roles_of
+from surefoot.trust.ceremony import Part, Proposal
+from surefoot.trust.changes import ONLY_KEY, change_keys, find_key, held, keys_of, read_vouching, renew, roles_of
 from surefoot.trust.key_file import read_public
-from surefoot.trust.metadata import IMAGE_LIFE, is_half_spent
+from surefoot.trust.metadata import IMAGE_LIFE, is_half_spent, sign_with
+from surefoot.trust.product_files import reachable, renewed
 
 _ROLES = "image-root, image-targets, director-root, an online role such as image-timestamp, or product-NAME"
 
@@ -35,7 +48,7 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     removing.add_argument("--threshold", type=int, metavar="N", help="how many must sign from then on")
     rotating = _verb(add_parser, "rotate", "put one key in another's place", _rotate)
     rotating.add_argument("role", metavar="ROLE", help=_ROLES)
-    rotating.add_argument("old", metavar="OLD", help="the old key's holder, or its id")
+    rotating.add_argument("old", nargs="?", metavar="OLD", help="the old key's holder, or its id; may be left out if the role has one key")
     rotating.add_argument("key", metavar="HOLDER:FILE.pub", help="who holds the new key, and its public part")
     rotating.set_defaults(threshold=None)
     renewing = _verb(add_parser, "refresh", "sign anew what is past half its life", _refresh)
@@ -61,7 +74,7 @@ def _remove_key(arguments: argparse.Namespace) -> int:
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    return _change(arguments, add=[_given(arguments.key)], remove=[arguments.old])
+    return _change(arguments, add=[_given(arguments.key)], remove=[arguments.old or ONLY_KEY])
 
 
 def _given(text: str) -> Key:
@@ -74,12 +87,28 @@ def _given(text: str) -> Key:
 def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: Sequence[str] = ()) -> int:
     keys, now, name = open_keys(arguments.keys), datetime.now(UTC), role_name(arguments.role)
     before = keys.metadata(name.file)
+    path, base = _to_go_on_from(keys, name) or (None, before)
     where = name.role
-    gone = [find_key(read_vouching(before, name.type, name=name.file).signed, where, wanted) for wanted in remove]
-    after = change_keys(
-        before, name.type, where, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=_keys_elsewhere(keys, name.file)
-    )
-    return _propose(arguments, keys, [_of_file(keys, name, before, after), *_followers(keys, name, after, now)])
+    gone = [find_key(read_vouching(base, name.type, name=name.file).signed, where, wanted) for wanted in remove]
+    elsewhere = _keys_elsewhere(keys, name.file)
+    after = change_keys(base, name.type, where, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=elsewhere)
+    proposed = [_of_file(keys, name, before, after), *_followers(keys, name, after, now)]
+    return _propose(arguments, keys, proposed, instead_of=path)
+
+
+def _to_go_on_from(keys: KeysFolder, name: RoleName) -> tuple[Path, bytes] | None:
+    """Return an open proposal for the same root that nobody has signed, and what to change further: several keys go in one round."""
+    if name.kind != "root" or (name.repository, name.role) == ("image", "targets"):
+        return None
+    opened = open_proposals(keys)
+    for path, proposal in opened.items():
+        root = read_vouching(proposal.after.encode(), Root, name=path.name)
+        is_alone = not any(other.delegator == proposal.after for other in opened.values())
+        if file_of(proposal) == name.file and is_alone and not root.signatures:
+            # The version is counted from what holds, however many changes there are.
+            root.signed.version -= 1
+            return path, sign_with(root, [])
+    return None
 
 
 def _of_file(keys: KeysFolder, name: RoleName, before: bytes, after: bytes) -> Proposal:
@@ -94,10 +123,23 @@ def _proposal(role: str, delegator: bytes, before: bytes, after: bytes) -> Propo
 
 def _followers(keys: KeysFolder, name: RoleName, after: bytes, now: datetime) -> Iterator[Proposal]:
     """Give what must be signed anew by the keys that a changed file names."""
-    is_targets = name.repository == "image" and name.role == "targets"
-    if is_targets or name.file == "targets.json":
-        before = keys.metadata(f"{name.role}.json")
-        yield _proposal(name.role, after, before, renew(before, Targets, now))
+    if name.file == "targets.json":
+        yield _product(keys, name.role, after, now)
+    elif name.repository == "image" and name.role == "targets":
+        before = keys.metadata("targets.json")
+        yield _proposal("targets", after, before, renew(before, Targets, now))
+
+
+def _product(keys: KeysFolder, product: str, targets: bytes, now: datetime) -> Proposal:
+    """Propose all role files of a product anew: what the keys in ``targets`` have not signed is worth nothing."""
+    before = keys.roles_of(product)
+    after = renewed({**before, "targets.json": targets}, product, now)
+    parts = {
+        name.removesuffix(".json"): Part(before=before[name].decode(), after=data.decode())
+        for name, data in after.items()
+        if name != f"{product}.json"
+    }
+    return msgspec.structs.replace(_proposal(product, targets, before[f"{product}.json"], after[f"{product}.json"]), more=parts)
 
 
 def _keys_elsewhere(keys: KeysFolder, file: str) -> list[Key]:
@@ -115,8 +157,9 @@ def _refresh(arguments: argparse.Namespace) -> int:
     open_roles = {(proposal.repository, proposal.role) for proposal in open_proposals(keys).values()}
     due = [
         proposal
-        for proposal, signed, life in _all(keys, now)
-        if (arguments.all or is_half_spent(signed, IMAGE_LIFE[life], now)) and (proposal.repository, proposal.role) not in open_roles
+        for proposal, spent, life in _all(keys, now)
+        if (arguments.all or any(is_half_spent(signed, IMAGE_LIFE[life], now) for signed in spent))
+        and (proposal.repository, proposal.role) not in open_roles
     ]
     if not due:
         print("Nothing is past half its life.")
@@ -124,24 +167,28 @@ def _refresh(arguments: argparse.Namespace) -> int:
     return _propose(arguments, keys, due)
 
 
-def _all(keys: KeysFolder, now: datetime) -> Iterator[tuple[Proposal, Root | Targets, str]]:
+def _all(keys: KeysFolder, now: datetime) -> Iterator[tuple[Proposal, list[Root | Targets], str]]:
+    """Give a proposal for everything that people sign, with the files that it renews, and the name of their life."""
     for repository, file in (("image", "root.json"), ("director", "director-root.json")):
         before = keys.metadata(file)
         after = renew(before, Root, now)
         signed = read_vouching(before, Root, name=file).signed
-        yield Proposal(repository=repository, role="root", before=before.decode(), after=after.decode()), signed, "root"
+        yield Proposal(repository=repository, role="root", before=before.decode(), after=after.decode()), [signed], "root"
     targets = keys.metadata("targets.json")
     top = read_vouching(targets, Targets, name="targets.json").signed
-    yield _proposal("targets", keys.metadata("root.json"), targets, renew(targets, Targets, now)), top, "targets"
+    yield _proposal("targets", keys.metadata("root.json"), targets, renew(targets, Targets, now)), [top], "targets"
     for product in sorted(roles_of(top)):
-        before = keys.metadata(f"{product}.json")
-        signed = read_vouching(before, Targets, name=f"{product}.json").signed
-        yield _proposal(product, targets, before, renew(before, Targets, now)), signed, "targets"
+        files = keys.roles_of(product)
+        whole = [read_vouching(files[name], Targets, name=name).signed for name in reachable(files, product)]
+        yield _product(keys, product, targets, now), whole, "targets"
 
 
-def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal]) -> int:
+def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal], *, instead_of: Path | None = None) -> int:
     ready = proposals if arguments.no_sign else [sign_here(keys, proposal) for proposal in proposals]
-    lay(keys, ready)
+    if instead_of is None:
+        lay(keys, ready)
+    else:
+        write_proposal(instead_of, ready[0])
     tell_what_is_next(keys)
     return 0
 

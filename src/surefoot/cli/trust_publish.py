@@ -17,6 +17,7 @@ from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.trust import ceremony
 from surefoot.trust.changes import roles_of
 from surefoot.trust.metadata import read
+from surefoot.trust.product_files import reachable
 
 
 def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -49,15 +50,16 @@ def _take_back(keys: KeysFolder, path: Path) -> None:
     ceremony.finished(proposal)
     for ours, other in open_proposals(keys).items():
         if file_of(other) == file_of(proposal):
-            if not ceremony.same_content(other.after, proposal.after, proposal.kind):
+            if not ceremony.is_alike(other, proposal):
                 raise ConflictError(f"{ours} proposes something else than {path}.", hint="Settle which holds; delete the other.")
-            write_proposal(ours, msgspec.structs.replace(other, after=proposal.after))
+            write_proposal(ours, msgspec.structs.replace(other, after=proposal.after, more=proposal.more))
             return
     raise InvalidInput(f"{keys.path} has proposed nothing like {path}.", hint="Only what this folder proposed is taken back.")
 
 
 def _send(keys: KeysFolder, calls: OperatorClient) -> None:
-    names = ["targets.json", *(f"{role}.json" for role in roles_of(read(keys.metadata("targets.json"), Targets, name="targets").signed))]
+    products = roles_of(read(keys.metadata("targets.json"), Targets, name="targets").signed)
+    names = ["targets.json", *(name for product in products for name in reachable(keys.roles_of(product), product))]
     request = {
         "image": {**_roots(keys, "root.json"), **{name: _text(keys.metadata(name)) for name in names}},
         "director": _roots(keys, "director-root.json"),

@@ -78,6 +78,8 @@ _FORMS = {
     if isinstance(meta, Meta) and meta.pattern
 }
 _MOST_RELEASE_BYTES = 8 << 20
+# All role files of a product with a hundred thousand images, in Base64.
+_MOST_TRUST_BYTES = 128 << 20
 _MOST_BODY_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 20
 _REPOSITORIES = ("image", "director")
@@ -210,7 +212,7 @@ async def get_metadata(repository: FromPath[str], name: FromPath[str], parts: Na
     return Response(found, media_type=MediaType.JSON)
 
 
-@post("/trust", status_code=200, request_max_body_size=_MOST_RELEASE_BYTES)
+@post("/trust", status_code=200, request_max_body_size=_MOST_TRUST_BYTES)
 async def post_trust(request: Request[Any, Any, Any], data: JSONBody[TrustUpdate], parts: NamedDependency[OperatorParts]) -> TrustChange:
     """Take in roots, targets and product roles that people signed anew: all or nothing; the same again changes nothing."""
     answer = await take(data, by=_by(request), online=parts.online, write=parts.write, now=parts.clock())
