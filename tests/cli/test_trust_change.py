@@ -11,7 +11,7 @@ from tuf.api.metadata import Root, Targets
 from surefoot.cli.keys_folder import KeysFolder
 from surefoot.cli.main import main
 from surefoot.trust.layout import BIN_ABOVE, add_release, retire
-from surefoot.trust.metadata import read
+from surefoot.trust.metadata import read, verified
 from surefoot.trust.product_files import reachable, require_whole
 from surefoot.trust.verify import load, update_root
 from tests.cli.test_trust import init, tree
@@ -26,7 +26,7 @@ OPEN = "keys/proposals/image-root-2.proposal.json"
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     assert init(folder, "thermostat") == 0
-    for name in ("ann", "bob"):
+    for name in ("ann", "bob", "fay"):
         assert main(["trust", "new-key", str(folder / f"{name}.pem"), "--no-passphrase"]) == 0
     return folder
 
@@ -197,6 +197,33 @@ def test_several_keys_of_a_root_change_in_one_proposal_until_somebody_signs_it()
     assert trust("sign", OPEN, "--keys", "keys", "--yes") == 0
     assert root().version == 2
     assert not any(set(online[role]) & set(root().roles[role].keyids) for role in online)
+
+
+@pytest.mark.usefixtures("made")
+def test_what_follows_from_several_changes_goes_in_the_same_round() -> None:
+    first, second = root().roles["targets"].keyids
+    assert change("rotate", "image-targets", first, "ann:ann.pub", "--no-sign") == 0
+    assert change("rotate", "image-timestamp", "server:fay.pub", "--no-sign") == 0
+    assert change("rotate", "image-targets", second, "bob:bob.pub", "--no-sign") == 0
+    assert sorted(path.name for path in Path("keys/proposals").iterdir()) == [Path(OPEN).name, "image-targets-2.proposal.json"]
+    assert trust("sign", OPEN, "--keys", "keys", "--yes") == 0
+    assert root().version == 1
+    words = ["--key", "ann.pem", "--key", "bob.pem", "--yes"]
+    assert trust("sign", "keys/proposals/image-targets-2.proposal.json", *words, "--keys", "keys") == 0
+    assert (root().version, targets().version) == (2, 2)
+    verified(Path("keys/metadata/targets.json").read_bytes(), Targets, root(), "targets", name="targets.json")
+
+
+@pytest.mark.usefixtures("made")
+def test_two_products_change_their_keys_in_one_round() -> None:
+    assert trust("add-product", "fridge", "--keys", "keys") == 0
+    assert change("rotate", "product-thermostat", "ann:ann.pub", "--no-sign") == 0
+    assert change("rotate", "product-fridge", "bob:bob.pub", "--no-sign") == 0
+    for name, words in {"thermostat-2": ["--key", "ann.pem"], "fridge-2": ["--key", "bob.pem"], "targets-3": ["--keys", "keys"]}.items():
+        assert trust("sign", f"keys/proposals/image-{name}.proposal.json", *words, "--yes") == 0
+    assert targets().version == 3
+    for product in ("thermostat", "fridge"):
+        require_whole(product_files([f"{product}.json"]), product, targets())
 
 
 @pytest.mark.usefixtures("made")

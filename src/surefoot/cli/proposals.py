@@ -4,7 +4,7 @@
 Proposals that need one another (a root with other targets keys, and the targets that those sign) go in together or not at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tuf.api.metadata import Root, Targets
@@ -97,14 +97,14 @@ def open_proposals(keys: KeysFolder) -> dict[Path, Proposal]:
     return {path: read_proposal(path) for path in sorted((keys.path / "proposals").glob("*.proposal.json"))}
 
 
-def lay(keys: KeysFolder, proposals: list[Proposal]) -> list[Path]:
-    """Lay new proposals into the folder.
+def lay(keys: KeysFolder, proposals: list[Proposal], *, instead_of: Sequence[Path] = ()) -> list[Path]:
+    """Lay new proposals into the folder, in place of some that lie there.
 
     Raises:
-        ConflictError: There is an open proposal for one of these files already.
+        ConflictError: There is another open proposal for one of these files.
     """
     paths = [keys.path / "proposals" / f"{proposal.repository}-{proposal.role}-{proposal.version}.proposal.json" for proposal in proposals]
-    taken = {file_of(proposal): path for path, proposal in open_proposals(keys).items()}
+    taken = {file_of(proposal): path for path, proposal in open_proposals(keys).items() if path not in instead_of}
     for proposal in proposals:
         if file_of(proposal) in taken:
             raise ConflictError(

@@ -24,7 +24,6 @@ from surefoot.cli.proposals import (
     role_name,
     settle,
     sign_here,
-    write_proposal,
 )
 from surefoot.model.errors import InvalidInput
 from surefoot.trust.ceremony import Part, Proposal
@@ -86,29 +85,38 @@ def _given(text: str) -> Key:
 
 def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: Sequence[str] = ()) -> int:
     keys, now, name = open_keys(arguments.keys), datetime.now(UTC), role_name(arguments.role)
+    opened = _to_go_on_from(keys, name)
+    parent, children = (opened[0][1], opened[1:]) if opened else (None, [])
     before = keys.metadata(name.file)
-    path, base = _to_go_on_from(keys, name) or (None, before)
-    where = name.role
-    gone = [find_key(read_vouching(base, name.type, name=name.file).signed, where, wanted) for wanted in remove]
+    base = before if parent is None else _one_version_back(parent)
+    gone = [find_key(read_vouching(base, name.type, name=name.file).signed, name.role, wanted) for wanted in remove]
     elsewhere = _keys_elsewhere(keys, name.file)
-    after = change_keys(base, name.type, where, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=elsewhere)
-    proposed = [_of_file(keys, name, before, after), *_followers(keys, name, after, now)]
-    return _propose(arguments, keys, proposed, instead_of=path)
+    after = change_keys(base, name.type, name.role, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=elsewhere)
+    changed = _of_file(keys, name, before, after) if parent is None else msgspec.structs.replace(parent, after=after.decode())
+    following = dict.fromkeys([*(child.role for _, child in children), *_followers(name)])
+    proposed = [changed, *(_follower(keys, role, after, now) for role in following)]
+    return _propose(arguments, keys, proposed, instead_of=[path for path, _ in opened])
 
 
-def _to_go_on_from(keys: KeysFolder, name: RoleName) -> tuple[Path, bytes] | None:
-    """Return an open proposal for the same root that nobody has signed, and what to change further: several keys go in one round."""
-    if name.kind != "root" or (name.repository, name.role) == ("image", "targets"):
-        return None
+def _to_go_on_from(keys: KeysFolder, name: RoleName) -> list[tuple[Path, Proposal]]:
+    """Return the open proposal for a role's file and those made with it, if nobody has signed any: several keys go in one round."""
     opened = open_proposals(keys)
     for path, proposal in opened.items():
-        root = read_vouching(proposal.after.encode(), Root, name=path.name)
-        is_alone = not any(other.delegator == proposal.after for other in opened.values())
-        if file_of(proposal) == name.file and is_alone and not root.signatures:
-            # The version is counted from what holds, however many changes there are.
-            root.signed.version -= 1
-            return path, sign_with(root, [])
-    return None
+        if file_of(proposal) == name.file:
+            group = [(path, proposal), *((other, child) for other, child in opened.items() if child.delegator == proposal.after)]
+            return [] if any(_is_signed(one) for _, one in group) else group
+    return []
+
+
+def _is_signed(proposal: Proposal) -> bool:
+    return bool(read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role).signatures)
+
+
+def _one_version_back(proposal: Proposal) -> bytes:
+    """Return what is proposed as if it were what holds: however many changes there are, the version goes up by one."""
+    metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
+    metadata.signed.version -= 1
+    return sign_with(metadata, [])
 
 
 def _of_file(keys: KeysFolder, name: RoleName, before: bytes, after: bytes) -> Proposal:
@@ -121,13 +129,18 @@ def _proposal(role: str, delegator: bytes, before: bytes, after: bytes) -> Propo
     return Proposal(repository="image", role=role, delegator=delegator.decode(), before=before.decode(), after=after.decode())
 
 
-def _followers(keys: KeysFolder, name: RoleName, after: bytes, now: datetime) -> Iterator[Proposal]:
-    """Give what must be signed anew by the keys that a changed file names."""
-    if name.file == "targets.json":
-        yield _product(keys, name.role, after, now)
-    elif name.repository == "image" and name.role == "targets":
-        before = keys.metadata("targets.json")
-        yield _proposal("targets", after, before, renew(before, Targets, now))
+def _followers(name: RoleName) -> list[str]:
+    """Return the role that must be signed anew when its keys change; a root vouches for itself, and the server signs its own."""
+    is_targets = (name.repository, name.role) == ("image", "targets")
+    return [name.role] if is_targets or name.file == "targets.json" else []
+
+
+def _follower(keys: KeysFolder, role: str, delegator: bytes, now: datetime) -> Proposal:
+    """Propose what is to be signed anew by the keys that a changed file names."""
+    if role != "targets":
+        return _product(keys, role, delegator, now)
+    before = keys.metadata("targets.json")
+    return _proposal(role, delegator, before, renew(before, Targets, now))
 
 
 def _product(keys: KeysFolder, product: str, targets: bytes, now: datetime) -> Proposal:
@@ -183,12 +196,9 @@ def _all(keys: KeysFolder, now: datetime) -> Iterator[tuple[Proposal, list[Root 
         yield _product(keys, product, targets, now), whole, "targets"
 
 
-def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal], *, instead_of: Path | None = None) -> int:
+def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal], *, instead_of: Sequence[Path] = ()) -> int:
     ready = proposals if arguments.no_sign else [sign_here(keys, proposal) for proposal in proposals]
-    if instead_of is None:
-        lay(keys, ready)
-    else:
-        write_proposal(instead_of, ready[0])
+    lay(keys, ready, instead_of=instead_of)
     tell_what_is_next(keys)
     return 0
 
