@@ -26,7 +26,7 @@ OPEN = "keys/proposals/image-root-2.proposal.json"
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     assert init(folder, "thermostat") == 0
-    for name in ("ann", "bob", "fay"):
+    for name in ("ann", "bob", "fay", "gus"):
         assert main(["trust", "new-key", str(folder / f"{name}.pem"), "--no-passphrase"]) == 0
     return folder
 
@@ -204,14 +204,18 @@ def test_what_follows_from_several_changes_goes_in_the_same_round() -> None:
     first, second = root().roles["targets"].keyids
     assert change("rotate", "image-targets", first, "ann:ann.pub", "--no-sign") == 0
     assert change("rotate", "image-timestamp", "server:fay.pub", "--no-sign") == 0
+    assert change("rotate", "product-thermostat", "server:gus.pub", "--no-sign") == 0
     assert change("rotate", "image-targets", second, "bob:bob.pub", "--no-sign") == 0
-    assert sorted(path.name for path in Path("keys/proposals").iterdir()) == [Path(OPEN).name, "image-targets-2.proposal.json"]
+    names = ("root-2", "targets-2", "thermostat-2")
+    assert {path.name for path in Path("keys/proposals").iterdir()} == {f"image-{name}.proposal.json" for name in names}
     assert trust("sign", OPEN, "--keys", "keys", "--yes") == 0
+    assert trust("sign", "keys/proposals/image-thermostat-2.proposal.json", "--key", "gus.pem", "--yes") == 0
     assert root().version == 1
     words = ["--key", "ann.pem", "--key", "bob.pem", "--yes"]
     assert trust("sign", "keys/proposals/image-targets-2.proposal.json", *words, "--keys", "keys") == 0
     assert (root().version, targets().version) == (2, 2)
     verified(Path("keys/metadata/targets.json").read_bytes(), Targets, root(), "targets", name="targets.json")
+    require_whole(product_files(["thermostat.json"]), "thermostat", targets())
 
 
 @pytest.mark.usefixtures("made")

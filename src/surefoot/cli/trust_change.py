@@ -93,9 +93,11 @@ def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: S
     elsewhere = _keys_elsewhere(keys, name.file)
     after = change_keys(base, name.type, name.role, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=elsewhere)
     changed = _of_file(keys, name, before, after) if parent is None else msgspec.structs.replace(parent, after=after.decode())
-    following = dict.fromkeys([*(child.role for _, child in children), *_followers(name)])
-    proposed = [changed, *(_follower(keys, role, after, now) for role in following)]
-    return _propose(arguments, keys, proposed, instead_of=[path for path, _ in opened])
+    # The files of a product name its keys; the top-level targets are the same, whoever signs them.
+    kept = {child.role: child for _, child in children if child.role == "targets" or child.role != name.role}
+    following = [msgspec.structs.replace(child, delegator=after.decode()) for child in kept.values()]
+    following += [_follower(keys, role, after, now) for role in _followers(name) if role not in kept]
+    return _propose(arguments, keys, [changed, *following], instead_of=[path for path, _ in opened])
 
 
 def _to_go_on_from(keys: KeysFolder, name: RoleName) -> list[tuple[Path, Proposal]]:
