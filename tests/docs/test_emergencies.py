@@ -34,4 +34,6 @@ def test_every_block_of_the_page_is_run() -> None:
 
 def test_drills(workshop: Workshop) -> None:
     workshop.people.follow(section("Online keys"))
+    workshop.people.follow(section("A product's key"))
+    workshop.people.follow(section("One root key"))
     assert 0
