@@ -54,20 +54,16 @@ class People:
     def give_token(self, name: str) -> None:
         """Give somebody a token with their name on it."""
         subprocess.run(
-            ["softhsm2-util", "--init-token", "--free", "--label", self.label(name), "--pin", PIN, "--so-pin", SO_PIN],
+            ["softhsm2-util", "--init-token", "--free", "--label", name, "--pin", PIN, "--so-pin", SO_PIN],
             check=True,
             capture_output=True,
             env={**os.environ, "LC_ALL": "C"},
         )
 
-    def label(self, name: str) -> str:
-        """Return the label of a token: the tokens of all tests of a process lie in one folder."""
-        return name
-
     def environment(self) -> dict[str, str]:
         """Return what every shell knows."""
         return {
-            "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+            "PATH": f"{self.folder}/bin:{sys.prefix}/bin:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOT / "src"),
             "PYTHONWARNINGS": "",

@@ -2,10 +2,8 @@
 """What the pages on keys take as given: a server, a keeper with releases, three people with tokens, a board that runs 1.0.0."""
 
 import shutil
-import signal
 import socket
-import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuf.api.metadata import Root
@@ -21,7 +19,7 @@ from tests.docs.pages import ROOT
 from tests.docs.people import People
 
 README = (ROOT / "README.md").read_text()
-VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
+VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0")
 ROOTS = ("image-root", "director-root")
 HOLDERS = {"ann": (*ROOTS, "image-targets"), "bob": (*ROOTS, "image-targets"), "cem": ROOTS, "release": ("lamp",)}
 
@@ -45,6 +43,23 @@ cp keys/proposals/*.proposal.json $STICK/
 """
 
 
+# Stands in for systemd, with services that say when they are ready.
+SYSTEMCTL = r"""#!/bin/bash
+cd "$HOME/units" && . "./$2" && pid="$PWD/$2.pid" && cd "$folder" || exit 1
+runs() { [ "$(sed 's/.*) \(.\).*/\1/' /proc/$1/stat 2>/dev/null)" != "" ] && ! grep -q ') Z' /proc/$1/stat 2>/dev/null; }
+case "$1" in
+start)
+    : > log
+    setsid $command >> log 2>&1 < /dev/null &
+    echo $! > "$pid"
+    until grep -q "$ready" log; do runs $! || exit 1; sleep 0.1; done ;;
+stop)
+    running=$(cat "$pid") && rm "$pid" && kill "$running"
+    while runs "$running"; do sleep 0.1; done ;;
+esac
+"""
+
+
 @dataclass
 class Workshop:
     """Everything that runs, and who types what.
@@ -54,11 +69,10 @@ class Workshop:
     """
 
     people: People
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def board(self) -> Path:
-        return self.people.place("bench") / "board"
+        return self.people.place("board") / "board"
 
     @property
     def data(self) -> Path:
@@ -66,8 +80,12 @@ class Workshop:
 
     def set_up(self) -> None:
         """Make keys, hand them over to people with tokens, start the server, publish releases, and switch the board on."""
-        for person, roles in HOLDERS.items():
+        program = self.people.place("bin") / "systemctl"
+        program.write_text(SYSTEMCTL)
+        program.chmod(0o755)
+        for person in (*HOLDERS, "dana"):
             self.people.give_token(person)
+        for person, roles in HOLDERS.items():
             for role in roles:
                 self.does(person, f"surefoot trust new-key 'pkcs11:token={person};object={role}' --out $STICK/{person}-{role}.pub")
         self.does("keeper", "surefoot trust init --keys keys --data ../server/data --product lamp")
@@ -75,7 +93,7 @@ class Workshop:
         for person in ("ann", "bob"):
             for role in HOLDERS[person]:
                 self.does(person, f"surefoot trust sign $STICK/{role}-2.proposal.json --key 'pkcs11:token={person};object={role}'")
-        self.start_server()
+        self._start_server()
         self.does(
             "keeper",
             "surefoot trust publish $STICK/*-[rt]*-2.proposal.json --keys keys && rm $STICK/* keys/*.pem\n"
@@ -90,24 +108,14 @@ class Workshop:
         assert "surefoot: " not in said, said
         return said
 
-    def start_server(self) -> None:
-        ports = self.people.variables.setdefault("PORTS", _free_ports())
-        self._start("server", f"surefoot serve --data data --poll-interval 1 {ports}")
-        self.people.run_until("server", "cat log", "…\nNext: surefoot token new DEVICE_ID --hardware HARDWARE")
-        self.people.variables |= {
-            "SUREFOOT_SERVER": f"http://127.0.0.1:{ports.split()[-1]}",
-            "SUREFOOT_TOKEN_FILE": str(self.data / "admin.token"),
-        }
-
-    def stop(self, who: str) -> None:
-        """Switch the server, or the board on the bench, off."""
-        process = self._running.pop(who)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    def systemctl(self, verb: str, unit: str) -> None:
+        """Start or stop the server (``surefoot``) or the board (``surefoot-agent``)."""
+        self.does("units", f"systemctl {verb} {unit}")
 
     def close(self) -> None:
-        for who in reversed(list(self._running)):
-            self.stop(who)
+        """End what runs."""
+        for pid in sorted(self.people.place("units").glob("*.pid")):
+            self.systemctl("stop", pid.stem)
 
     def trusted(self, repository: Repository) -> dict[str, bytes]:
         """Return what the board trusts."""
@@ -124,17 +132,17 @@ class Workshop:
         """Let a thief copy the keeper's folder, and with it the use of the product's key."""
         shutil.copytree(self.people.place("keeper") / "keys", self.people.place("thief") / "keys", dirs_exist_ok=True)
 
-    def _start(self, who: str, text: str) -> None:
-        folder = self.people.place(who)
-        with (folder / "log").open("wb") as log:
-            self._running[who] = subprocess.Popen(
-                ["bash", "-c", f"exec {text}"],
-                cwd=folder,
-                env=self.people.environment(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def _start_server(self) -> None:
+        ports = _free_ports()
+        self._unit("surefoot", "server", f"surefoot serve --data data --poll-interval 1 {ports}", "Next: surefoot token new")
+        self.systemctl("start", "surefoot")
+        self.people.variables |= {
+            "SUREFOOT_SERVER": f"http://127.0.0.1:{ports.split()[-1]}",
+            "SUREFOOT_TOKEN_FILE": str(self.data / "admin.token"),
+        }
+
+    def _unit(self, name: str, who: str, command: str, ready: str) -> None:
+        (self.people.place("units") / name).write_text(f"folder={self.people.place(who)} command='{command}' ready='{ready}'\n")
 
     def _release(self) -> None:
         folder = self.people.place("keeper")
@@ -144,18 +152,20 @@ class Workshop:
             (folder / "lamp.py").write_text(lamp.replace("1.0.0", version))
             (folder / "firmware.yaml").write_text(recipe.replace("1.0.0", version))
             self.does("keeper", f"surefoot release build firmware.yaml -o lamp-{version}")
-        for version in VERSIONS[1:]:
+        for version in VERSIONS[1:-1]:
             self.does("keeper", f"surefoot release sign lamp-{version} --keys keys\nsurefoot release publish lamp-{version}")
 
     def _switch_on(self) -> None:
         self.does(
-            "bench",
+            "board",
             "surefoot simulate flash board --bundle ../keeper/lamp-1.0.0 --hardware lamp-v1 --serial lamp-1\n"
             "sed -i 's/settle_s = 2/settle_s = 1/' board/agent.toml\n"
             "surefoot token new lamp-1 --hardware lamp-v1 -o enrol.json\n"
             "surefoot agent enroll --with enrol.json --config board/agent.toml",
         )
-        self._start("bench", "surefoot simulate board board")
+        self._unit("surefoot-agent", "board", "surefoot simulate board board", "boot #")
+        self.systemctl("start", "surefoot-agent")
+        self.people.run_until("keeper", "surefoot device show lamp-1 | sed -n 2p", "runs       lamp 1.0.0")
 
 
 def _free_ports() -> str:

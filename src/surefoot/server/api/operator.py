@@ -64,6 +64,7 @@ from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
 from surefoot.store.blobs import Draft
@@ -276,6 +277,14 @@ async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorP
     return parts.catalogue.story(DeviceId(device_id))
 
 
+@post("/devices/{device_id:str}/revoke", status_code=200)
+async def post_revocation(
+    request: Request[Any, Any, Any], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> RevocationAnswer:
+    """End all certificates of a device; it comes back with a new token."""
+    return await revoke(DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+
+
 @post("/devices/{device_id:str}/order", status_code=201)
 async def post_order(
     request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[OrderRequest], parts: NamedDependency[OperatorParts]
@@ -387,6 +396,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_versions,
         show_device,
         post_order,
+        post_revocation,
         post_rollout,
         list_rollouts,
         show_rollout,
