@@ -2,14 +2,18 @@
 """The page for emergencies, run as it is written: real shells, a real server, a board, tokens, two of three people."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import SignatureError
+from surefoot.model.record import from_json
 from surefoot.trust.director import DirectorSigners, View, sign_view
 from surefoot.trust.metadata import Files
 from surefoot.trust.repository import OnlineSigners, versions
@@ -84,7 +88,12 @@ def root_key(workshop: Workshop) -> None:
 
 
 def device_key(workshop: Workshop) -> None:
+    lost = workshop.people.place("thief") / "device.pem"
+    shutil.copy(workshop.board / "data" / "identity" / "device.pem", lost)
+    assert poll(workshop, lost) == HTTPStatus.OK
     workshop.people.follow(section("One device's key"))
+    assert poll(workshop, lost) == HTTPStatus.FORBIDDEN
+    assert poll(workshop, workshop.board / "data" / "identity" / "device.pem") == HTTPStatus.OK
 
 
 def server_and_product_key(workshop: Workshop) -> None:
@@ -102,6 +111,14 @@ def server_and_product_key(workshop: Workshop) -> None:
     assert not believes(workshop, *stolen)
     assert believes(workshop, *workshop.online())
     assert "lamp was signed by 0 of the 1 keys it needs" in workshop.people.run("thief", FOREIGN)
+
+
+def poll(workshop: Workshop, certificate: Path) -> int:
+    """Call the server as the device with this key, and return the status."""
+    home = workshop.board / "data" / "identity"
+    url = from_json((home / "server.json").read_bytes(), dict[str, str], what="server.json")["device_url"]
+    with urllib3.PoolManager(ca_certs=str(home / "server-ca.pem"), cert_file=str(certificate), retries=False, timeout=20) as pool:
+        return pool.request("GET", f"{url}/v1/poll").status
 
 
 def believes(workshop: Workshop, director: DirectorSigners, image: OnlineSigners) -> bool:
