@@ -21,10 +21,8 @@ from tests.docs.compare import ANYTHING, says
 from tests.docs.pages import ROOT, Block, blocks
 from tests.trust.tokens import PIN, SO_PIN, module_path, tokens_folder
 
-UNTIL = ", until it says"
-
 _PLACE = re.compile(r"(?:at (?:the )?(?P<person>[a-z]+)'s|on the (?P<machine>[a-z]+))(?P<until>, until it says)?")
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 _LOOK_S = 0.2
 _YES = b"yes\n" * 8
 
@@ -112,7 +110,6 @@ class People:
             expected = following.text if following.language == "text" and not following.mark else ANYTHING
             where = match["person"] or match["machine"]
             said = self.run_until(where, block.text, expected) if match["until"] else self.run(where, block.text)
-            print(f"{where}$ {block.text}{said}")
             done += 1
             assert says(said, expected), f"{where}: {block.text}\nprinted:\n{said}\nthe page says:\n{expected}"
             # A page that shows no words of a command promises that it works.

@@ -110,7 +110,7 @@ def server_and_product_key(workshop: Workshop) -> None:
     workshop.people.follow(section("The server and a product's key"))
     assert not believes(workshop, *stolen)
     assert believes(workshop, *workshop.online())
-    assert "lamp was signed by 0 of the 1 keys it needs" in workshop.people.run("thief", FOREIGN)
+    assert "lamp was signed by 0 of the 1 keys it needs" in workshop.people.run("thief", "surefoot release publish foreign")
 
 
 def poll(workshop: Workshop, certificate: Path) -> int:
