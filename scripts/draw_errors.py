@@ -30,9 +30,9 @@ _WHAT_TO_DO = {
     "bad_metadata": "A file is missing, cut, or contradicts the others. On a device it stays at what it trusts; look at the server's "
     "`metadata/` and at who signed last.",
     "bad_signature": "Too few keys signed. Sign again with the folder of keys that was made together with this server's.",
-    "expired": "`surefoot trust status --keys DIR` says when each role ends. A product's role is signed anew with each new release, the "
-    "top-level targets with `surefoot trust add-product NAME --keys DIR`; snapshots and timestamps by the server while it runs. If "
-    "only one device says so, look at its clock.",
+    "expired": "`surefoot trust status --keys DIR` says when each role ends. `surefoot trust refresh --keys DIR` renews what people "
+    "sign, a product's role with each new release too; the server renews snapshots and timestamps while it runs. If only one device "
+    "says so, look at its clock.",
     "metadata_rollback": "Something older than what is known was offered: a server restored from an old copy, a second folder of "
     "keys, or an attack. Sign again with the folder of keys that signed the last release.",
     "wrong_device": "The director's answer was made for another device. Look for two devices that share one identity.",

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from surefoot.cli import trust
+from surefoot.cli import trust_status
 from surefoot.cli.main import NOUNS, main
 
 
@@ -100,13 +100,13 @@ def raising(error: BaseException) -> Callable[[object], int]:
 def test_a_user_who_has_enough_sees_no_traceback(
     error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trust, "_status", raising(error))
+    monkeypatch.setattr(trust_status, "_status", raising(error))
     assert main(["trust", "status", "--keys", "x"]) == status
     assert capsys.readouterr().err == ""
 
 
 def test_a_programming_mistake_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "_status", raising(LookupError("a mistake")))
+    monkeypatch.setattr(trust_status, "_status", raising(LookupError("a mistake")))
     with pytest.raises(LookupError):
         main(["trust", "status", "--keys", "x"])
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``surefoot trust``: keys and roots are made whole or not at all, and kept from strangers."""
 
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder
 from surefoot.cli.main import main
-from surefoot.trust.metadata import read
+from surefoot.trust.metadata import read, verified
 from surefoot.trust.repository import versions
 from surefoot.trust.verify import load, refresh
 from tests.trust.repositories import wire_names
@@ -196,11 +195,55 @@ def test_a_product_that_cannot_be_added_changes_nothing(
     assert tree(made) == before
 
 
-def test_without_the_keys_of_targets_nothing_is_added(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (made / "keys/image-targets-2.pem").unlink()
+def test_without_the_keys_of_targets_a_product_waits_for_them(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    away = (made / "keys/image-targets-2.pem").rename(made / "away.pem")
+    before = tree(made / "keys/metadata")
+    assert add(made, "fridge") == 0
+    told = capsys.readouterr().out
+    assert "image-targets-2.proposal.json waits: targets: 1 of 2" in told
+    assert "image-fridge-1.proposal.json is signed: fridge: 1 of 1; it waits for those that go in with it." in told
+    assert "may be released" not in told
+    assert tree(made / "keys/metadata") == before
+    waiting = str(made / "keys/proposals/image-targets-2.proposal.json")
+    assert main(["trust", "sign", waiting, "--key", str(away), "--keys", str(made / "keys"), "--yes"]) == 0
+    assert KeysFolder(path=made / "keys").signers_for_product("fridge")
+
+
+def test_a_critical_product_needs_two_people_from_the_beginning(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys, people = made / "keys", ("hal", "ida")
+    for name in people:
+        assert main(["trust", "new-key", f"{made}/{name}.pem", "--no-passphrase"]) == 0
+    brought = [word for name in people for word in ("--key", f"{name}:{made}/{name}.pub")]
+    before = tree(keys / "metadata")
+    assert main(["trust", "add-product", "fridge", *brought, "--threshold", "2", "--keys", str(keys)]) == 0
+    for name in people:
+        assert tree(keys / "metadata") == before
+        travelling = str(keys / "proposals/image-fridge-1.proposal.json")
+        assert main(["trust", "sign", travelling, "--key", f"{made}/{name}.pem", "--keys", str(keys), "--yes"]) == 0
+    top = read((keys / "metadata/targets.json").read_bytes(), Targets, name="targets.json").signed
+    assert top.get_delegated_role("fridge").threshold == 2
+    assert verified((keys / "metadata/fridge.json").read_bytes(), Targets, top, "fridge", name="fridge.json").version == 1
+    assert not (keys / "product-fridge-1.pem").exists()
+    told = capsys.readouterr().out
+    assert "image fridge: version 1, the first there is." in told
+    assert "Then 0 releases are listed." in told
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--key", "ann:{}/ann.pub", "--threshold", "2"], "would need 2 signatures and have 1 keys"),
+        (["--threshold", "0"], "would need 0 signatures"),
+        (["--key", "ann:{}/ann.pub", "--key", "bob:{}/ann.pub"], "has a role already, and no key has two"),
+        (["--key", "root:{}/keys/root.pub"], "has a role already, and no key has two"),
+    ],
+)
+def test_a_product_whose_keys_cannot_be_is_refused(made: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trust", "new-key", f"{made}/ann.pem", "--no-passphrase"]) == 0
+    assert main(["trust", "show-key", f"{made}/keys/director-root-1.pem", "--out", f"{made}/keys/root.pub"]) == 0
     before = tree(made)
-    assert add(made, "fridge") == 2
-    assert "The role 'targets' needs 2 signatures, and 1 of its keys are here." in capsys.readouterr().err
+    assert main(["trust", "add-product", "fridge", *(word.format(made) for word in words), "--keys", str(made / "keys")]) == 2
+    assert says in capsys.readouterr().err
     assert tree(made) == before
 
 
@@ -209,41 +252,11 @@ def test_a_key_file_that_is_in_the_way_is_never_overwritten(made: Path, capsys: 
     path.write_bytes((made / "keys/product-thermostat-1.pem").read_bytes())
     before = tree(made)
     assert add(made, "fridge") == 2
-    assert f"{path} cannot be written: File exists." in capsys.readouterr().err
+    assert f"There is something at {path} already." in capsys.readouterr().err
     assert tree(made) == before
 
 
-# --- status -----------------------------------------------------------------------------------------------------------------
-
-
-def test_status_shows_every_role_with_its_keys_and_expiry(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
-    assert main(["trust", "status", "--keys", str(made / "keys")]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["role", "version", "keys", "needs", "expires"]
-    assert [" ".join(row[:5]) for row in rows[1:]] == [
-        "image root 1 3 2",
-        "director root 1 3 2",
-        "image targets 1 2 2",
-        "product thermostat 1 1 1",
-    ]
-    assert rows[1][-3:] == ["(in", "364", "days)"]
-
-
-def test_status_of_a_folder_without_products_ends_with_the_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    init(tmp_path)
-    capsys.readouterr()
-    assert main(["trust", "status", "--keys", str(tmp_path / "keys")]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
-
-
-def test_status_says_what_has_expired(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = made / "keys/metadata/thermostat.json"
-    plain = json.loads(path.read_bytes())
-    plain["signed"]["expires"] = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    path.write_text(json.dumps(plain))
-    assert main(["trust", "status", "--keys", str(made / "keys")]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("(EXPIRED: sign it again)")
+# --- folders that are none ----------------------------------------------------------------------------------------------------
 
 
 def lose_folder(keys: Path) -> None:
@@ -278,8 +291,8 @@ def test_a_folder_that_is_none_is_one_sentence(
 
 def test_metadata_that_is_kept_again_is_replaced_whole(made: Path) -> None:
     keys = KeysFolder(path=made / "keys")
-    (made / "keys/metadata/targets.new").write_text("left by a cut")
+    (made / "keys/metadata/.targets.json.new").write_text("left by a cut")
     keys.keep({"targets.json": keys.metadata("targets.json")})
-    assert not (made / "keys/metadata/targets.new").exists()
+    assert not (made / "keys/metadata/.targets.json.new").exists()
     assert read(keys.metadata("targets.json"), Targets, name="targets.json").signed.version == 1
     assert read(keys.metadata("root.json"), Root, name="root.json").signed.version == 1

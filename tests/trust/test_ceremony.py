@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 
 import msgspec
@@ -12,14 +13,15 @@ from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Root, Targets
 
+from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import Error, InvalidInput, SignatureError
 from surefoot.trust import ceremony
 from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import change_keys, held, renew
-from surefoot.trust.metadata import read
+from surefoot.trust.metadata import read, sign_with
 from surefoot.trust.signer import generate
 from surefoot.trust.verify import load, update_root
-from tests.trust.repositories import NOW, PRODUCT, Repositories
+from tests.trust.repositories import NOW, PRODUCT, Repositories, listing, manifest
 
 
 @cache
@@ -137,6 +139,49 @@ def test_targets_are_signed_by_those_the_proposed_root_names() -> None:
         ceremony.sign(proposal, repositories.targets[0])
     signed = ceremony.sign(ceremony.sign(proposal, repositories.targets[1]), dana)
     assert read(ceremony.finished(signed), Targets, name="targets.json").signed.version == 2
+
+
+def product_proposal(before: bytes) -> Proposal:
+    """Renew a product's role, or what is said to be it."""
+    delegator = world()[0].image["targets.json"]
+    after = renew(before, Targets, NOW)
+    return Proposal(repository="image", role=PRODUCT, delegator=delegator.decode(), before=before.decode(), after=after.decode())
+
+
+@pytest.mark.parametrize("signers", [[], [generate()]], ids=["by nobody", "by a stranger"])
+def test_a_forged_past_hides_no_change(signers: list[Signer]) -> None:
+    honest = world()[0].image[f"{PRODUCT}.json"]
+    real = product_proposal(honest)
+    assert not any("CANNOT BE VERIFIED" in sentence for sentence in ceremony.words(real))
+    # The attacker's image stands in what is said to be the past already, so that nothing seems to change.
+    forged = sign_with(read(listing(honest, [manifest("6.6.6", b"hostile")], [generate()], NOW), Targets, name="forged"), signers)
+    told = ceremony.words(product_proposal(forged))
+    assert any("CANNOT BE VERIFIED" in sentence for sentence in told)
+    assert not any("is added" in sentence for sentence in told)
+    (shown,) = (sentence for sentence in told if "6.6.6" in sentence)
+    assert hex_of(digest_of(b"hostile")) in shown
+
+
+def test_an_expired_proposal_is_refused_at_its_second() -> None:
+    proposal = product_proposal(world()[0].image[f"{PRODUCT}.json"])
+    expires = read(proposal.after.encode(), Targets, name="after").signed.expires
+    ceremony.require_unexpired(proposal, expires - timedelta(seconds=1))
+    with pytest.raises(InvalidInput, match=r"The proposed image thermostat 2 expired on .*Z"):
+        ceremony.require_unexpired(proposal, expires)
+
+
+def test_two_copies_that_two_people_signed_are_one() -> None:
+    one, other = (ceremony.sign(proposed(), people()[number]) for number in (1, 2))
+    joined = ceremony.join(one, other)
+    assert [len(tally.signed) for tally in ceremony.count(joined)] == [2, 2]
+    assert is_finished(ceremony.join(joined, ceremony.sign(proposed(), people()[3])))
+
+
+def test_a_copy_of_something_else_is_not_joined() -> None:
+    other = renew(world()[0].image["root.json"], Root, NOW + timedelta(days=1))
+    foreign = ceremony.sign(msgspec.structs.replace(proposed(), after=other.decode()), people()[1])
+    with pytest.raises(SignatureError):
+        ceremony.join(proposed(), foreign)
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------------

@@ -300,3 +300,8 @@ def test_openssl_reads_the_public_part_and_verifies_with_it(token: Token, tmp_pa
 
 def verify(public_key: Key, signer: Signer) -> None:
     public_key.verify_signature(signer.sign(b"data"), b"data")
+
+
+def test_a_token_is_opened_by_the_one_door_alone() -> None:
+    with pytest.raises(InvalidInput, match="is not opened this way"):
+        Pkcs11Signer.from_priv_key_uri("pkcs11:token=x;object=y", generate().public_key)

@@ -15,6 +15,7 @@ from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import Role, Root, Targets
 
 from surefoot.cli.key_secrets import KeySecrets
+from surefoot.cli.one_step import change, finish
 from surefoot.model.errors import InvalidInput
 from surefoot.trust import key_file
 from surefoot.trust.keyring import signers_in
@@ -48,13 +49,12 @@ class KeysFolder:
         return signers
 
     def keep(self, files: Mapping[str, bytes]) -> None:
-        """Write metadata, replacing what had the same name; each file is whole at any time."""
-        for name, data in files.items():
-            target = self.path / "metadata" / name
-            draft = target.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            write_new(draft, data, 0o644)
-            draft.replace(target)
+        """Write metadata in one step, replacing what had the same names."""
+        change(self.path, {f"metadata/{name}": data for name, data in files.items()})
+
+    def present(self, name: str) -> bytes:
+        """Return a metadata file, or nothing when there is none yet."""
+        return self.metadata(name) if (self.path / "metadata" / name).exists() else b""
 
     def metadata(self, name: str) -> bytes:
         """Return a metadata file; ``InvalidInput`` when there is none."""
@@ -65,8 +65,12 @@ class KeysFolder:
         except OSError as error:
             raise InvalidInput(
                 f"{self.path} holds no metadata {name}.",
-                hint="Name the folder that 'surefoot trust init' made; a product is added with 'surefoot trust add-product'.",
+                hint="Name the folder that 'surefoot trust init' made; 'surefoot trust status' says what waits to be signed in it.",
             ) from error
+
+    def all_metadata(self) -> dict[str, bytes]:
+        """Return the newest of every file that people sign, by name; errors as for ``metadata``."""
+        return {path.name: self.metadata(path.name) for path in sorted((self.path / "metadata").glob("*.json"))}
 
     def roles_of(self, product: str) -> dict[str, bytes]:
         """Return every role file of a product by name, at least its own; ``InvalidInput`` when there is none."""
@@ -104,10 +108,17 @@ class KeysFolder:
 
 
 def open_keys(path: Path) -> KeysFolder:
-    """Return the folder at ``path``; ``InvalidInput`` when there is none."""
+    """Return the folder at ``path``, with what was interrupted in it finished; ``InvalidInput`` when there is none."""
     if not path.is_dir():
         raise InvalidInput(f"There is no folder of keys at {path}.", hint="Make one with 'surefoot trust init'.")
+    finish(path)
     return KeysFolder(path=path)
+
+
+def require_free(path: Path) -> None:
+    """Refuse a place for a new folder at which there is something but an empty folder, with ``InvalidInput``."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InvalidInput(f"There is something at {path} already.", hint="Name another folder; nothing was changed.")
 
 
 @contextmanager
@@ -117,8 +128,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         InvalidInput: There is something at ``path`` already, or no folder can be made there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InvalidInput(f"There is something at {path} already.", hint="Name another folder; nothing was changed.")
+    require_free(path)
     draft = path.parent / f".{path.name}.new"
     shutil.rmtree(draft, ignore_errors=True)
     try:

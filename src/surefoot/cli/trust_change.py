@@ -14,25 +14,17 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, open_keys
-from surefoot.cli.proposals import (
-    RoleName,
-    describe,
-    file_of,
-    lay,
-    open_proposals,
-    require_ours,
-    role_name,
-    settle,
-    sign_here,
-)
-from surefoot.model.errors import InvalidInput
+from surefoot.cli.proposals import file_of, is_begun, lay, open_proposals, sign_here, tell_open
+from surefoot.cli.role_names import RoleName, given_key, role_name
+from surefoot.cli.settling import settle
 from surefoot.trust.ceremony import Part, Proposal
-from surefoot.trust.changes import ONLY_KEY, change_keys, find_key, held, keys_of, read_vouching, renew, roles_of
-from surefoot.trust.key_file import read_public
+from surefoot.trust.changes import ONLY_KEY, change_keys, find_key, keys_of, read_vouching, renew, roles_of
 from surefoot.trust.metadata import IMAGE_LIFE, is_half_spent, sign_with
 from surefoot.trust.product_files import reachable, renewed
 
 _ROLES = "image-root, image-targets, director-root, an online role such as image-timestamp, or product-NAME"
+
+_ROOTS = {"root.json", "director-root.json"}
 
 
 def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
@@ -65,7 +57,7 @@ def _verb(
 
 
 def _add_key(arguments: argparse.Namespace) -> int:
-    return _change(arguments, add=[_given(arguments.key)])
+    return _change(arguments, add=[given_key(arguments.key)])
 
 
 def _remove_key(arguments: argparse.Namespace) -> int:
@@ -73,14 +65,7 @@ def _remove_key(arguments: argparse.Namespace) -> int:
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    return _change(arguments, add=[_given(arguments.key)], remove=[arguments.old or ONLY_KEY])
-
-
-def _given(text: str) -> Key:
-    holder, colon, path = text.partition(":")
-    if not colon:
-        raise InvalidInput(f"{text[:80]!r} does not say whose key it is.", hint="Write HOLDER:FILE.pub, as ann:ann.pub.")
-    return held(read_public(Path(path)), holder)
+    return _change(arguments, add=[given_key(arguments.key)], remove=[arguments.old or ONLY_KEY])
 
 
 def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: Sequence[str] = ()) -> int:
@@ -90,7 +75,7 @@ def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: S
     before = keys.metadata(name.file)
     base = before if parent is None else _one_version_back(parent)
     gone = [find_key(read_vouching(base, name.type, name=name.file).signed, name.role, wanted) for wanted in remove]
-    elsewhere = _keys_elsewhere(keys, name.file)
+    elsewhere = keys_elsewhere(keys, name.file)
     after = change_keys(base, name.type, name.role, now, add=add, remove=gone, threshold=arguments.threshold, elsewhere=elsewhere)
     changed = _of_file(keys, name, before, after) if parent is None else msgspec.structs.replace(parent, after=after.decode())
     # The files of a product name its keys; the top-level targets are the same, whoever signs them.
@@ -157,14 +142,14 @@ def _product(keys: KeysFolder, product: str, targets: bytes, now: datetime) -> P
     return msgspec.structs.replace(_proposal(product, targets, before[f"{product}.json"], after[f"{product}.json"]), more=parts)
 
 
-def _keys_elsewhere(keys: KeysFolder, file: str) -> list[Key]:
+def keys_elsewhere(keys: KeysFolder, file: str) -> list[Key]:
+    """Return the keys that other files than ``file`` name, or would name once the open proposals hold."""
     others: dict[str, type[Root | Targets]] = {"root.json": Root, "director-root.json": Root, "targets.json": Targets}
-    found: list[Key] = []
-    for other, kind in others.items():
-        if other != file:
-            signed = read_vouching(keys.metadata(other), kind, name=other).signed
-            found += [key for role in roles_of(signed) for key in keys_of(signed, role).values()]
-    return found
+    texts = [(kind, keys.metadata(other)) for other, kind in others.items() if other != file]
+    proposed = [proposal for proposal in open_proposals(keys).values() if file_of(proposal) in others.keys() - {file}]
+    texts += [(proposal.kind, proposal.after.encode()) for proposal in proposed]
+    signed = [read_vouching(data, kind, name="metadata").signed for kind, data in texts]
+    return [key for each in signed for role in roles_of(each) for key in keys_of(each, role).values()]
 
 
 def _refresh(arguments: argparse.Namespace) -> int:
@@ -201,18 +186,21 @@ def _all(keys: KeysFolder, now: datetime) -> Iterator[tuple[Proposal, list[Root 
 def _propose(arguments: argparse.Namespace, keys: KeysFolder, proposals: list[Proposal], *, instead_of: Sequence[Path] = ()) -> int:
     ready = proposals if arguments.no_sign else [sign_here(keys, proposal) for proposal in proposals]
     lay(keys, ready, instead_of=instead_of)
-    tell_what_is_next(keys)
+    tell_what_is_next(keys, datetime.now(UTC))
     return 0
 
 
-def tell_what_is_next(keys: KeysFolder) -> None:
+def tell_what_is_next(keys: KeysFolder, now: datetime) -> None:
     """Take in what is finished; say that, and who must sign what is not."""
-    changed = settle(keys)
+    changed = settle(keys, now)
     for name in changed:
         print(f"{name} is signed by everybody who must, and now the newest.")
-    for path, proposal in open_proposals(keys).items():
-        require_ours(keys, proposal)
-        print(f"{path} waits: {describe(proposal)}")
-        print(f"Next: send it to who may sign: surefoot trust sign {path.name} --key KEY")
-    if changed:
-        print(f"Next: surefoot trust publish --keys {keys.path}")
+    for line in tell_open(keys, now):
+        print(line)
+    if changed and is_begun(keys):
+        print(f"Next: surefoot trust publish --keys {keys.path}" + (" --data DATA" if _is_beginning(keys, changed) else ""))
+
+
+def _is_beginning(keys: KeysFolder, changed: Sequence[str]) -> bool:
+    """Say whether one of these files is the first of its root, which no server can have yet."""
+    return any(name in _ROOTS and not any((keys.path / "metadata/roots").glob(f"*.{name}")) for name in changed)

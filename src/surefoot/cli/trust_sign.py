@@ -4,6 +4,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from surefoot.cli.key_secrets import KeySecrets
@@ -29,11 +30,12 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _sign(arguments: argparse.Namespace) -> int:
     proposal = read_proposal(arguments.file)
-    keys = open_keys(arguments.keys) if arguments.keys else None
+    keys, now = open_keys(arguments.keys) if arguments.keys else None, datetime.now(UTC)
     if keys is not None:
-        require_ours(keys, proposal)
+        require_ours(keys, proposal, now)
     for sentence in [*ceremony.words(proposal), f"So far: {describe(proposal)}."]:
         print(sentence)
+    ceremony.require_unexpired(proposal, now)
     if not arguments.key and keys is None:
         raise InvalidInput("No key is named to sign with; nothing was signed.", hint="Name one with --key, or a folder with --keys.")
     _require_consent(asked=not arguments.yes)
@@ -41,9 +43,10 @@ def _sign(arguments: argparse.Namespace) -> int:
     write_proposal(arguments.file, signed)
     print(f"Signed. Now: {describe(signed)}.")
     if keys is not None and arguments.file.resolve().parent == (keys.path / "proposals").resolve():
-        tell_what_is_next(keys)
+        tell_what_is_next(keys, now)
     elif all(tally.is_met for tally in ceremony.count(signed)):
-        print(f"Next, whoever has the keys folder: surefoot trust publish {arguments.file} --keys DIR")
+        goal = "" if proposal.before else " --data DATA"
+        print(f"Next, whoever has the keys folder: surefoot trust publish {arguments.file} --keys DIR{goal}")
     else:
         print(f"Next: send {arguments.file} to the next who may sign.")
     return 0
@@ -67,5 +70,12 @@ def _require_consent(*, asked: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidInput("Nobody is at the terminal to say yes; nothing was signed.", hint="Read the words above, then say '--yes'.")
-    if input("Type yes to sign: ").strip() != "yes":
-        raise InvalidInput("Nothing was signed.")
+    if _answer() != "yes":
+        raise InvalidInput("Nobody said yes; nothing was signed.", hint="To sign, type the whole word.")
+
+
+def _answer() -> str:
+    try:
+        return input("Type yes to sign: ").strip()
+    except EOFError:
+        return ""

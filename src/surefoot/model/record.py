@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from surefoot.model.errors import FormatError
+from surefoot.model.errors import FormatError, InvalidInput
 
 _R = TypeVar("_R")
 
@@ -69,6 +69,25 @@ def from_plain(value: object, kind: type[_R], *, what: str) -> _R:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise FormatError(f"{what}: {error}.") from error
+
+
+def parse_name(text: str, *, what: str) -> str:
+    """Return a text that is a ``Name``.
+
+    Args:
+        text: What somebody wrote.
+        what: What is called so, for the message: ``"a product"``.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        return msgspec.convert(text, Name)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"{text[:80]!r} is no name for {what}.",
+            hint="Use up to 64 lower-case letters, digits, dots, hyphens and underscores, beginning with a letter or digit.",
+        ) from error
 
 
 def utc_text(instant: datetime) -> str:

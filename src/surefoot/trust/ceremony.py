@@ -2,7 +2,9 @@
 """A change that several people sign, each when it suits them: the file that travels between them.
 
 - A proposal carries the role as it is, as it is to be, and what vouches for it. Nobody needs anything else to judge it.
-- What people are shown comes from the bytes they sign, and is the whole state that results, so that a forged ``before`` hides nothing.
+- What people are shown comes from the bytes they sign, and is the whole state that results, so that a forged ``before`` hides nothing;
+  one that those who sign now have not signed is called so.
+- A role's first version has no ``before``; it is signed by the keys that it, or what vouches for it, names.
 - A new root is signed by the threshold of the old one and by its own (TUF 6.1).
 - What is finished was verified by the functions that devices use.
 - A product is signed whole: its role, its bins and their archives travel in one proposal, and a key signs all of them or none.
@@ -10,18 +12,24 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
-from surefoot.model.errors import InvalidInput, SignatureError
+from surefoot.model.errors import InvalidInput, SignatureError, TrustError
 from surefoot.model.record import Record, utc_text
 from surefoot.trust.changes import Vouching, called, keys_of, read_vouching, roles_of
 from surefoot.trust.metadata import join_signatures, same_key, sign_bytes, verified
-from surefoot.trust.product_files import counted, differences, require_own_keys, require_whole
+from surefoot.trust.product_files import counted, differences, enumerated, require_own_keys, require_whole
 from surefoot.trust.verify import load, update_root
+
+_UNPROVED = (
+    "What was before CANNOT BE VERIFIED with the keys that sign now, as is so when they change. "
+    "Rely on what will hold, not on what is said to change."
+)
 
 
 class Part(Record, frozen=True, kw_only=True):
@@ -38,7 +46,7 @@ class Proposal(Record, frozen=True, kw_only=True):
         repository: ``image`` or ``director``.
         role: ``root``, ``targets`` or a product.
         delegator: The file that names the role's keys, as JSON text; empty for a root.
-        before: The role as it is, signed.
+        before: The role as it is, signed; empty when this is its first version.
         after: The role as it is to be, with the signatures so far.
         more: Of a product, its bins and archives by role; signed by the same keys.
     """
@@ -46,7 +54,7 @@ class Proposal(Record, frozen=True, kw_only=True):
     repository: str
     role: str
     delegator: str = ""
-    before: str
+    before: str = ""
     after: str
     more: dict[str, Part] = {}
 
@@ -86,13 +94,25 @@ class Tally:
 def words(proposal: Proposal) -> list[str]:
     """Say in sentences what changes, and then all that will hold; errors as for ``count``."""
     before, after = _before(proposal), _signed(proposal)
+    files = _texts(proposal, "after") if isinstance(after, Targets) else {}
+    if before is None:
+        return [
+            f"{proposal.repository} {proposal.role}: version {after.version}, the first there is.",
+            f"It expires {utc_text(after.expires)}.",
+            *_state(after),
+            *counted(files),
+            *enumerated(files),
+        ]
+    is_proved = _is_proved(proposal)
     return [
         f"{proposal.repository} {proposal.role}: version {before.version} becomes {after.version}.",
+        *([] if is_proved else [_UNPROVED]),
         f"It expires {utc_text(after.expires)}; before, {utc_text(before.expires)}.",
         *_differences(before, after),
-        *(differences(_texts(proposal, "before"), _texts(proposal, "after")) if isinstance(after, Targets) else ()),
+        *(differences(_texts(proposal, "before"), files) if files else ()),
         *_state(after),
-        *([counted(_texts(proposal, "after"))] if isinstance(after, Targets) else ()),
+        *counted(files),
+        *([] if is_proved else enumerated(files)),
     ]
 
 
@@ -110,6 +130,16 @@ def count(proposal: Proposal) -> list[Tally]:
     tallies = [_tally(files, authority, proposal.role, name) for authority, name in _authorities(proposal)]
     _require_whole(proposal, files)
     return tallies
+
+
+def require_unexpired(proposal: Proposal, now: datetime) -> None:
+    """Refuse a proposal that would be expired before it holds, with ``InvalidInput``; else errors as for ``count``."""
+    expires = _signed(proposal).expires
+    if expires <= now:
+        raise InvalidInput(
+            f"The proposed {proposal.repository} {proposal.role} {proposal.version} expired on {utc_text(expires)}.",
+            hint="Have it proposed anew.",
+        )
 
 
 def sign(proposal: Proposal, signer: Signer) -> Proposal:
@@ -132,6 +162,14 @@ def sign(proposal: Proposal, signer: Signer) -> Proposal:
     return fresh
 
 
+def join(proposal: Proposal, other: Proposal) -> Proposal:
+    """Return the proposal with the signatures of another copy of it too; errors as for ``count``."""
+    more = {role: msgspec.structs.replace(part, after=_merged(part.after, other.more[role].after)) for role, part in proposal.more.items()}
+    fresh = msgspec.structs.replace(proposal, after=_merged(proposal.after, other.after, proposal.kind), more=more)
+    count(fresh)
+    return fresh
+
+
 def finished(proposal: Proposal) -> bytes:
     """Return the file once everybody who must has signed it, verified as a device verifies it.
 
@@ -142,8 +180,10 @@ def finished(proposal: Proposal) -> bytes:
     if not all(tally.is_met for tally in tallies):
         raise InvalidInput(f"{proposal.repository} {proposal.role} {proposal.version} is not signed yet: {_who(tallies)}.")
     data = proposal.after.encode()
-    if proposal.role == "root":
+    if proposal.role == "root" and proposal.before:
         update_root(load({"root.json": proposal.before.encode()}), data)
+    elif proposal.role == "root":
+        load({"root.json": data})
     elif proposal.role == "targets":
         verified(data, Targets, _delegator(proposal), proposal.role, name=proposal.role)
     else:
@@ -193,7 +233,9 @@ def _signed(proposal: Proposal) -> Root | Targets:
     return signed
 
 
-def _before(proposal: Proposal) -> Root | Targets:
+def _before(proposal: Proposal) -> Root | Targets | None:
+    if not proposal.before:
+        return None
     if proposal.role == "root":
         return load({"root.json": proposal.before.encode()}).root
     signed: Root | Targets = read_vouching(proposal.before.encode(), proposal.kind, name=f"present {proposal.role}").signed
@@ -208,9 +250,8 @@ def _delegator(proposal: Proposal) -> Vouching:
 def _authorities(proposal: Proposal) -> Iterator[tuple[Vouching, str]]:
     if proposal.role == "root":
         before, after = _before(proposal), _signed(proposal)
-        assert isinstance(before, Root)  # noqa: S101  # the role says so
-        assert isinstance(after, Root)  # noqa: S101  # the role says so
-        yield before, f"root version {before.version} (old)"
+        if before is not None:
+            yield before, f"root version {before.version} (old)"
         yield after, f"root version {after.version} (new)"
     else:
         yield _delegator(proposal), proposal.role
@@ -225,6 +266,11 @@ def _texts(proposal: Proposal, which: str) -> dict[str, bytes]:
 def _joined(proposal: Proposal, text: str, signer: Signer) -> str:
     metadata = read_vouching(text.encode(), proposal.kind, name=proposal.role)
     return join_signatures(metadata, [sign_bytes(metadata.signed_bytes, signer, what=proposal.role)]).decode()
+
+
+def _merged(one: str, other: str, kind: type[Root] | type[Targets] = Targets) -> str:
+    metadata = read_vouching(one.encode(), kind, name="metadata")
+    return join_signatures(metadata, read_vouching(other.encode(), kind, name="metadata").signatures.values()).decode()
 
 
 def _tally(files: Sequence[Metadata[Any]], authority: Vouching, role: str, name: str) -> Tally:
@@ -242,10 +288,22 @@ def _tally(files: Sequence[Metadata[Any]], authority: Vouching, role: str, name:
 
 def _require_next(proposal: Proposal) -> None:
     before, after = _before(proposal), _signed(proposal)
-    if after.version != before.version + 1:
+    known = 0 if before is None else before.version
+    if after.version != known + 1:
         raise InvalidInput(
-            f"The proposal makes version {after.version} of {proposal.role} out of {before.version}.", hint="Have it proposed anew."
+            f"The proposal makes version {after.version} of {proposal.role} out of {known or 'none'}.", hint="Have it proposed anew."
         )
+
+
+def _is_proved(proposal: Proposal) -> bool:
+    """Say whether what was is signed as what vouches for the role asks now; a root was checked when it was read."""
+    if proposal.role == "root":
+        return True
+    try:
+        verified(proposal.before.encode(), Targets, _delegator(proposal), proposal.role, name=proposal.role)
+    except TrustError:
+        return False
+    return True
 
 
 def _require_product(proposal: Proposal) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from securesystemslib.signer import Key, SSlibKey
 from tuf.api.metadata import Metadata, Role, Root, Targets
 
-from surefoot.model.errors import InvalidInput
-from surefoot.model.record import Name
+from surefoot.model.errors import ConflictError, InvalidInput
+from surefoot.model.record import parse_name
 from surefoot.trust.metadata import expiry, read, same_key, sign_with
-from surefoot.trust.offline import ROOT_THRESHOLD
+from surefoot.trust.offline import ROOT_THRESHOLD, delegate
 
 HOLDER_FIELD = "holder"
 """Field of a key in metadata that names the person who holds it."""
@@ -40,13 +39,7 @@ def held(key: Key, holder: str) -> Key:
     Raises:
         InvalidInput: The name is none: up to 64 lower-case letters, digits, dots, hyphens and underscores.
     """
-    try:
-        name = msgspec.convert(holder, Name)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(
-            f"{holder[:80]!r} is no name for who holds a key.",
-            hint="Use up to 64 lower-case letters, digits, dots, hyphens and underscores.",
-        ) from error
+    name = parse_name(holder, what="who holds a key")
     return SSlibKey(key.keyid, key.keytype, key.scheme, dict(key.keyval), {HOLDER_FIELD: name})
 
 
@@ -123,13 +116,39 @@ def change_keys(
     for keyid in remove:
         signed.revoke_key(find_key(signed, role, keyid), role)
     taken = [*elsewhere, *(key for name in roles_of(signed) for key in keys_of(signed, name).values())]
+    require_unused(add, taken)
     for key in add:
-        _require_unused(key, taken)
         signed.add_key(key, role)
-        taken.append(key)
     changed = roles_of(signed)[role]
     changed.threshold = changed.threshold if threshold is None else threshold
-    _require_attainable(role, changed, is_root=role == "root" and isinstance(signed, Root))
+    require_attainable(role, changed.threshold, len(changed.keyids), is_root=role == "root" and isinstance(signed, Root))
+    return _next(metadata, now)
+
+
+def add_delegation(
+    before: bytes, product: str, keys: Sequence[Key], threshold: int, now: datetime, *, elsewhere: Iterable[Key] = ()
+) -> bytes:
+    """Return the next version of the top-level targets, in which a product has a role; it bears no signature yet.
+
+    Args:
+        before: The targets as they are.
+        product: The new product.
+        keys: Who may release it.
+        threshold: How many of them must sign.
+        now: When; the expiry is counted from it.
+        elsewhere: Keys of other files, which may not have this role too.
+
+    Raises:
+        ConflictError: The product has a role already.
+        InvalidInput: It cannot be called so, a key has a role already, or the threshold cannot be met.
+    """
+    metadata: Metadata[Any] = read_vouching(before, Targets, name="targets.json")
+    known = roles_of(metadata.signed)
+    if product in known:
+        raise ConflictError(f"The product '{product}' has a role already.", hint="It can be released: 'surefoot release sign'.")
+    require_unused(keys, [*elsewhere, *(key for name in known for key in keys_of(metadata.signed, name).values())])
+    require_attainable(product, threshold, len(keys), is_root=False)
+    delegate(metadata.signed, product, keys, threshold)
     return _next(metadata, now)
 
 
@@ -145,17 +164,22 @@ def _next(metadata: Metadata[Any], now: datetime) -> bytes:
     return sign_with(metadata, [])
 
 
-def _require_unused(key: Key, taken: Iterable[Key]) -> None:
-    if any(same_key(key, other) for other in taken):
-        raise InvalidInput(
-            f"The key {called(key)} has a role already, and no key has two.", hint="Make another with 'surefoot trust new-key'."
-        )
+def require_unused(keys: Iterable[Key], taken: Iterable[Key]) -> None:
+    """Refuse keys of which one has a role already, or stands twice among them, with ``InvalidInput``."""
+    seen = list(taken)
+    for key in keys:
+        if any(same_key(key, other) for other in seen):
+            raise InvalidInput(
+                f"The key {called(key)} has a role already, and no key has two.", hint="Make another with 'surefoot trust new-key'."
+            )
+        seen.append(key)
 
 
-def _require_attainable(name: str, role: Role, *, is_root: bool) -> None:
+def require_attainable(name: str, threshold: int, keys: int, *, is_root: bool) -> None:
+    """Refuse a threshold that so many keys cannot meet, or that is too low for a root, with ``InvalidInput``."""
     lowest = ROOT_THRESHOLD if is_root else 1
-    if not lowest <= role.threshold <= len(role.keyids):
+    if not lowest <= threshold <= keys:
         raise InvalidInput(
-            f"The role '{name}' would need {role.threshold} signatures and have {len(role.keyids)} keys.",
-            hint=f"Between {lowest} and {max(lowest, len(role.keyids))} must sign: name it with --threshold, or add a key first.",
+            f"The role '{name}' would need {threshold} signatures and have {keys} keys.",
+            hint=f"Between {lowest} and {max(lowest, keys)} must sign: name it with --threshold, or add a key first.",
         )

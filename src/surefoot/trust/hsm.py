@@ -65,9 +65,9 @@ class Pkcs11Signer(Signer):
         return f"<Pkcs11Signer {self._public_key.keyid}: {self._uri.key_name} on {self._uri.token_name}>"
 
     @classmethod
-    def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:
-        """Refuse: ``surefoot.trust.signer.open_signer`` is the way in."""
-        raise NotImplementedError
+    def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:  # noqa: ARG003  # the port's
+        """Refuse with ``InvalidInput``; no scheme leads here, since ``surefoot.trust.signer.Door`` opens tokens."""
+        raise InvalidInput("A key on a token is not opened this way.", hint="Use surefoot.trust.signer.open_signer.")
 
     @property
     def public_key(self) -> Key:

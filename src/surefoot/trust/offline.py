@@ -31,22 +31,31 @@ def create_root(signers: Sequence[Signer], online: Mapping[str, Iterable[Key]], 
         now: When it is made; the root expires a year later.
         thresholds: Signatures that a role needs, where it is more than one.
     """
+    keys = {"root": [signer.public_key for signer in signers], **online}
+    return sign_with(Metadata(new_root(keys, {"root": ROOT_THRESHOLD, **thresholds}, now)), signers)
+
+
+def new_root(keys: Mapping[str, Iterable[Key]], thresholds: Mapping[str, int], now: datetime) -> Root:
+    """Return version 1 of a root, not signed yet.
+
+    Args:
+        keys: The keys of ``root``, ``targets``, ``snapshot`` and ``timestamp``.
+        thresholds: Signatures that a role needs, where it is more than one.
+        now: When it is made; the root expires a year later.
+    """
     root = Root(expires=expiry("root", now), consistent_snapshot=True)
-    for signer in signers:
-        root.add_key(signer.public_key, "root")
-    root.roles["root"].threshold = ROOT_THRESHOLD
-    for role, keys in online.items():
-        for key in keys:
+    for role, own in keys.items():
+        for key in own:
             root.add_key(key, role)
         root.roles[role].threshold = thresholds.get(role, 1)
-    return sign_with(Metadata(root), signers)
+    return root
 
 
 def create_targets(signers: Sequence[Signer], products: Mapping[str, Key], now: datetime) -> bytes:
     """Return version 1 of the top-level targets, with one delegation a product."""
     targets = Targets(expires=expiry("targets", now), delegations=Delegations({}, roles={}))
     for product, key in products.items():
-        _delegate(targets, product, key)
+        delegate(targets, product, [key], 1)
     return sign_with(Metadata(targets), signers)
 
 
@@ -59,8 +68,21 @@ def add_product(targets: bytes, product: str, key: Key, signers: Sequence[Signer
     metadata = read(targets, Targets, name="targets.json")
     if metadata.signed.delegations is not None and product in (metadata.signed.delegations.roles or {}):
         raise ConflictError(f"The product '{product}' has a role already.", hint="It can be released: 'surefoot release sign'.")
-    _delegate(metadata.signed, product, key)
+    delegate(metadata.signed, product, [key], 1)
     return _next_version(metadata, signers, now)
+
+
+def delegate(targets: Targets, product: str, keys: Iterable[Key], threshold: int) -> None:
+    """Let keys sign for the paths of a product; ``InvalidInput`` when no product can be called so."""
+    if product in RESERVED:
+        raise InvalidInput(f"'{product}' cannot be the name of a product: a role is called that.", hint="Choose another name.")
+    if targets.delegations is None:
+        targets.delegations = Delegations({}, roles={})
+    roles = targets.delegations.roles
+    assert roles is not None  # noqa: S101  # we never use succinct roles at the top
+    roles[product] = DelegatedRole(product, [], threshold, terminating=True, paths=[f"{product}/*/*"])
+    for key in keys:
+        targets.add_key(key, product)
 
 
 def create_product(signer: Signer, now: datetime) -> bytes:
@@ -89,17 +111,6 @@ def _entry(manifest: Manifest, hardware: str) -> TargetFile:
         path,
         {"custom": {"must_match": to_plain(must_match(manifest))}},
     )
-
-
-def _delegate(targets: Targets, product: str, key: Key) -> None:
-    if product in RESERVED:
-        raise InvalidInput(f"'{product}' cannot be the name of a product: a role is called that.", hint="Choose another name.")
-    if targets.delegations is None:
-        targets.delegations = Delegations({}, roles={})
-    roles = targets.delegations.roles
-    assert roles is not None  # noqa: S101  # we never use succinct roles at the top
-    roles[product] = DelegatedRole(product, [], 1, terminating=True, paths=[f"{product}/*/*"])
-    targets.add_key(key, product)
 
 
 def _next_version(metadata: Metadata[Targets], signers: Sequence[Signer], now: datetime) -> bytes:

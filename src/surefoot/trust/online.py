@@ -12,6 +12,7 @@ from threading import Lock
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
 from tuf.api.metadata import Root
 
+from surefoot.model.errors import InvalidInput
 from surefoot.trust.director import DirectorSigners
 from surefoot.trust.keyring import Keyring
 from surefoot.trust.repository import OnlineSigners
@@ -48,8 +49,9 @@ class _Held(Signer):
         self.role, self.key, self._notes = role, key, notes
 
     @classmethod
-    def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:
-        raise NotImplementedError
+    def from_priv_key_uri(cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None) -> Signer:  # noqa: ARG003  # the port's
+        """Refuse with ``InvalidInput``; no scheme leads here, since a held key is made from one that is open."""
+        raise InvalidInput("A held key has no URI.", hint="Use surefoot.trust.signer.open_signer.")
 
     @property
     def public_key(self) -> Key:

@@ -103,12 +103,20 @@ def differences(before: Files, after: Files) -> Iterator[str]:
             yield f"Release {path!r} is {'retired' if is_retired else 'LIVE AGAIN'}."
 
 
-def counted(files: Files) -> str:
-    """Say how many images are listed, and in how many files."""
+def counted(files: Files) -> Iterator[str]:
+    """Say how many images are listed, and in how many files; nothing of no files."""
     images = _images(files)
     retired = sum(is_retired for _, is_retired in images.values())
     among = f", {retired} of them retired" if retired else ""
-    return f"Then {len(images)} releases are listed{among}{f', in {len(files)} files' if len(files) > 1 else ''}."
+    if files:
+        yield f"Then {len(images)} releases are listed{among}{f', in {len(files)} files' if len(files) > 1 else ''}."
+
+
+def enumerated(files: Files) -> Iterator[str]:
+    """Say of every image what it is."""
+    for path, (target, is_retired) in sorted(_images(files).items()):
+        hashes = ", ".join(f"{name}:{value}" for name, value in target.hashes.items())
+        yield f"Then {path!r} is a {'retired ' if is_retired else ''}release: {target.length} bytes, {hashes}."
 
 
 def _delegations(product: str, name: str, signed: Targets, keys: Mapping[str, Key], threshold: int) -> Delegations | None:

@@ -12,8 +12,8 @@ from msgspec import structs
 from surefoot.fleet.device import Device
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
-from surefoot.model.errors import FormatError, InvalidInput, UnknownError
-from surefoot.model.record import Name, Record, from_plain
+from surefoot.model.errors import UnknownError
+from surefoot.model.record import Record, parse_name
 from surefoot.server.services.ports import Act, Ledger, Write
 
 
@@ -30,7 +30,7 @@ async def add_member(group: str, device_id: DeviceId, *, by: str, write: Write, 
         UnknownError: There is no such device.
         InvalidInput: The group's name is none.
     """
-    _check_name(group)
+    parse_name(group, what="a group")
 
     def job(ledger: Ledger) -> None:
         _known(ledger, device_id)
@@ -81,13 +81,3 @@ def _known(ledger: Ledger, device_id: DeviceId) -> Device:
     if device is None:
         raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
     return device
-
-
-def _check_name(group: str) -> None:
-    try:
-        from_plain(group, Name, what="group")
-    except FormatError as error:
-        raise InvalidInput(
-            f"{group[:80]!r} is no name for a group.",
-            hint="Use up to 64 lower-case letters, digits, dots, hyphens and underscores, beginning with a letter or digit.",
-        ) from error
