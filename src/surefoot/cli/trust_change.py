@@ -14,7 +14,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder, open_keys
-from surefoot.cli.proposals import file_of, is_begun, lay, open_proposals, sign_here, tell_open
+from surefoot.cli.proposals import file_of, is_begun, lay, open_proposals, sign_here, tell_open, why_stale
 from surefoot.cli.role_names import RoleName, given_key, role_name
 from surefoot.cli.settling import settle
 from surefoot.trust.ceremony import Part, Proposal
@@ -70,7 +70,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
 
 def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: Sequence[str] = ()) -> int:
     keys, now, name = open_keys(arguments.keys), datetime.now(UTC), role_name(arguments.role)
-    opened = _to_go_on_from(keys, name)
+    opened = _to_go_on_from(keys, name, now)
     parent, children = (opened[0][1], opened[1:]) if opened else (None, [])
     before = keys.metadata(name.file)
     base = before if parent is None else _one_version_back(parent)
@@ -85,13 +85,13 @@ def _change(arguments: argparse.Namespace, *, add: Sequence[Key] = (), remove: S
     return _propose(arguments, keys, [changed, *following], instead_of=[path for path, _ in opened])
 
 
-def _to_go_on_from(keys: KeysFolder, name: RoleName) -> list[tuple[Path, Proposal]]:
+def _to_go_on_from(keys: KeysFolder, name: RoleName, now: datetime) -> list[tuple[Path, Proposal]]:
     """Return the open proposal for a role's file and those made with it, if nobody has signed any: several keys go in one round."""
     opened = open_proposals(keys)
     for path, proposal in opened.items():
         if file_of(proposal) == name.file:
             group = [(path, proposal), *((other, child) for other, child in opened.items() if child.delegator == proposal.after)]
-            return [] if any(_is_signed(one) for _, one in group) else group
+            return [] if any(_is_signed(one) or why_stale(keys, one, now) for _, one in group) else group
     return []
 
 
