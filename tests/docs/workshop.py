@@ -20,28 +20,9 @@ from tests.docs.people import People
 
 README = (ROOT / "README.md").read_text()
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0")
-ROOTS = ("image-root", "director-root")
-HOLDERS = {"ann": (*ROOTS, "image-targets"), "bob": (*ROOTS, "image-targets"), "cem": ROOTS, "release": ("lamp",)}
-
-TAKE_OVER = r"""
-id() { surefoot trust show-key keys/$1.pem | sed -n 's/^key \([0-9a-f]*\),.*/\1/p'; }
-number=0
-for who in ann bob cem; do
-    number=$((number + 1))
-    for role in image-root director-root; do
-        surefoot trust rotate $role $(id $role-$number) $who:$STICK/$who-$role.pub --keys keys --no-sign
-    done
-done
-surefoot trust rotate image-targets $(id image-targets-1) ann:$STICK/ann-image-targets.pub --keys keys --no-sign
-surefoot trust rotate image-targets $(id image-targets-2) bob:$STICK/bob-image-targets.pub --keys keys --no-sign
-surefoot trust rotate product-lamp release:$STICK/release-lamp.pub --keys keys --no-sign
-for role in image-root director-root; do
-    surefoot trust sign keys/proposals/$role-2.proposal.json --keys keys
-done
-surefoot trust sign keys/proposals/image-lamp-2.proposal.json --key 'pkcs11:token=release;object=lamp'
-cp keys/proposals/*.proposal.json $STICK/
-"""
-
+CEREMONY = (ROOT / "docs" / "ceremony.md").read_text()
+FOUNDING = CEREMONY.split("## From generated keys")[1].split("\n## ")[0]
+PEOPLE = ("ann", "bob", "cem", "dana", "release")
 
 # Stands in for systemd, with services that say when they are ready.
 SYSTEMCTL = r"""#!/bin/bash
@@ -78,27 +59,21 @@ class Workshop:
     def data(self) -> Path:
         return self.people.place("server") / "data"
 
-    def set_up(self) -> None:
-        """Make keys, hand them over to people with tokens, start the server, publish releases, and switch the board on."""
+    def found(self) -> None:
+        """Found the fleet as the page on the ceremony says, and start its server."""
         program = self.people.place("bin") / "systemctl"
         program.write_text(SYSTEMCTL)
         program.chmod(0o755)
-        for person in (*HOLDERS, "dana"):
+        for person in PEOPLE:
             self.people.give_token(person)
-        for person, roles in HOLDERS.items():
-            for role in roles:
-                self.does(person, f"surefoot trust new-key 'pkcs11:token={person};object={role}' --out $STICK/{person}-{role}.pub")
-        self.does("keeper", "surefoot trust init --keys keys --data ../server/data --product lamp")
-        self.does("keeper", TAKE_OVER)
-        for person in ("ann", "bob"):
-            for role in HOLDERS[person]:
-                self.does(person, f"surefoot trust sign $STICK/{role}-2.proposal.json --key 'pkcs11:token={person};object={role}'")
+        self.people.follow(FOUNDING)
+        self.people.place("server")
+        self.does("keeper", "mv data ../server/data")
         self._start_server()
-        self.does(
-            "keeper",
-            "surefoot trust publish $STICK/*-[rt]*-2.proposal.json --keys keys && rm $STICK/* keys/*.pem\n"
-            "echo 'pkcs11:token=release;object=lamp' > keys/product-lamp.uri",
-        )
+
+    def set_up(self) -> None:
+        """Found the fleet, publish releases, and switch the board on."""
+        self.found()
         self._release()
         self._switch_on()
 
