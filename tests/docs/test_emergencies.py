@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from urllib3.exceptions import HTTPError
 
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import SignatureError
@@ -58,6 +59,7 @@ def test_every_drill_goes_as_the_page_says_and_what_was_lost_is_worth_nothing(wo
     product_key(workshop)
     root_key(workshop)
     device_key(workshop)
+    device_ca(workshop)
     server_and_product_key(workshop)
 
 
@@ -93,6 +95,15 @@ def device_key(workshop: Workshop) -> None:
     assert poll(workshop, lost) == HTTPStatus.OK
     workshop.people.follow(section("One device's key"))
     assert poll(workshop, lost) == HTTPStatus.FORBIDDEN
+    assert poll(workshop, workshop.board / "data" / "identity" / "device.pem") == HTTPStatus.OK
+
+
+def device_ca(workshop: Workshop) -> None:
+    issued = workshop.people.place("thief") / "issued.pem"
+    shutil.copy(workshop.board / "data" / "identity" / "device.pem", issued)
+    workshop.people.follow(section("The device CA"))
+    with pytest.raises(HTTPError):
+        poll(workshop, issued)
     assert poll(workshop, workshop.board / "data" / "identity" / "device.pem") == HTTPStatus.OK
 
 
