@@ -146,6 +146,19 @@ def test_parts_are_signed_all_or_none(binned: Proposal, new_key: CryptoSigner) -
         ceremony.finished(msgspec.structs.replace(signed, more=fewer))
 
 
+def test_two_who_signed_copies_of_a_product_have_both_signed_all_of_it() -> None:
+    before, other = world(3, "1.1.0"), generate()
+    data = change_keys(before.image["targets.json"], Targets, PRODUCT, before.now, add=[held(other.public_key, "dana")], threshold=2)
+    targets = sign_with(read(data, Targets, name="targets"), list(before.targets))
+    open_to_all = proposed(before, targets)
+    copies = [ceremony.sign(open_to_all, signer) for signer in (before.product, other)]
+    for copy in copies:
+        with pytest.raises(InvalidInput, match="has 1 of 2"):
+            ceremony.finished(copy)
+    joined = ceremony.join(*copies)
+    require_whole(files_of(joined), PRODUCT, read(targets, Targets, name="targets").signed)
+
+
 def test_a_root_has_one_file(binned: Proposal) -> None:
     repositories = Repositories()
     root = repositories.image["root.json"]
