@@ -218,6 +218,13 @@ def test_a_refusal_is_told_once_and_another_one_again() -> None:
     assert told(effects)[1][1]["refused"] == "expired"
 
 
+def test_after_a_refusal_the_next_poll_asks_for_everything() -> None:
+    held = structs.replace(state(P.VERIFYING), etag='"what the server takes for held"')
+    refused, _ = step(held, REFUSED, POLICY)
+    _, effects = step(anew(refused, P.IDLE), Woke(now=NOW), POLICY)
+    assert Poll(etag="") in effects
+
+
 def test_a_refusal_is_forgotten_when_an_answer_verifies() -> None:
     refused, _ = step(state(P.VERIFYING), REFUSED, POLICY)
     believed, _ = step(anew(refused, P.VERIFYING), NOTHING, POLICY)

@@ -2,17 +2,23 @@
 """``surefoot trust add-key``, ``rotate``, ``sign`` and their like: a change is whole, signed by all who must, or not there."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tuf.api.metadata import Root, Targets
 
+from surefoot.cli.keys_folder import KeysFolder
 from surefoot.cli.main import main
-from surefoot.trust.metadata import read
+from surefoot.trust.layout import add_release, retire
+from surefoot.trust.metadata import read, verified
+from surefoot.trust.product_files import reachable, require_whole
 from surefoot.trust.verify import load, update_root
 from tests.cli.test_trust import init, tree
+from tests.trust.repositories import manifest
 from tests.trust.tokens import PIN, new_token
 
+MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(200)]
 OPEN = "keys/proposals/image-root-2.proposal.json"
 
 
@@ -20,7 +26,7 @@ OPEN = "keys/proposals/image-root-2.proposal.json"
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
     assert init(folder, "thermostat") == 0
-    for name in ("ann", "bob"):
+    for name in ("ann", "bob", "fay", "gus"):
         assert main(["trust", "new-key", str(folder / f"{name}.pem"), "--no-passphrase"]) == 0
     return folder
 
@@ -130,8 +136,9 @@ def test_what_cannot_be_proposed_changes_nothing(
     assert tree(made) == before
 
 
-def test_a_second_proposal_for_the_same_file_names_the_first(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_proposal_for_a_file_that_somebody_signed_names_the_first(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change("add-key", "image-root", "ann:ann.pub", "--no-sign")
+    assert trust("sign", OPEN, "--key", "ann.pem", "--yes") == 0
     before = tree(made)
     assert change("add-key", "image-root", "bob:bob.pub") == 1
     assert f"{OPEN} changes root.json already." in capsys.readouterr().err
@@ -170,6 +177,116 @@ def test_a_proposal_of_another_fleet_is_refused(made: Path, capsys: pytest.Captu
     assert init(made, "thermostat", keys="other", data="elsewhere") == 0
     assert trust("sign", OPEN, "--keys", "other", "--yes") == 1
     assert "it is old, or of another fleet" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made")
+def test_several_keys_of_a_root_change_in_one_proposal_until_somebody_signs_it() -> None:
+    online = {role: root().roles[role].keyids for role in ("snapshot", "timestamp")}
+    assert change("rotate", "image-timestamp", "server:ann.pub", "--no-sign") == 0
+    assert change("rotate", "image-snapshot", "server:bob.pub", "--no-sign") == 0
+    (path,) = Path("keys/proposals").iterdir()
+    assert str(path) == OPEN
+    assert trust("sign", OPEN, "--keys", "keys", "--yes") == 0
+    assert root().version == 2
+    assert not any(set(online[role]) & set(root().roles[role].keyids) for role in online)
+
+
+@pytest.mark.usefixtures("made")
+def test_what_follows_from_several_changes_goes_in_the_same_round() -> None:
+    first, second = root().roles["targets"].keyids
+    assert change("rotate", "image-targets", first, "ann:ann.pub", "--no-sign") == 0
+    assert change("rotate", "image-timestamp", "server:fay.pub", "--no-sign") == 0
+    assert change("rotate", "product-thermostat", "server:gus.pub", "--no-sign") == 0
+    assert change("rotate", "image-targets", second, "bob:bob.pub", "--no-sign") == 0
+    names = ("root-2", "targets-2", "thermostat-2")
+    assert {path.name for path in Path("keys/proposals").iterdir()} == {f"image-{name}.proposal.json" for name in names}
+    assert trust("sign", OPEN, "--keys", "keys", "--yes") == 0
+    assert trust("sign", "keys/proposals/image-thermostat-2.proposal.json", "--key", "gus.pem", "--yes") == 0
+    assert root().version == 1
+    words = ["--key", "ann.pem", "--key", "bob.pem", "--yes"]
+    assert trust("sign", "keys/proposals/image-targets-2.proposal.json", *words, "--keys", "keys") == 0
+    assert (root().version, targets().version) == (2, 2)
+    verified(Path("keys/metadata/targets.json").read_bytes(), Targets, root(), "targets", name="targets.json")
+    require_whole(product_files(["thermostat.json"]), "thermostat", targets())
+
+
+@pytest.mark.usefixtures("made")
+def test_two_products_change_their_keys_in_one_round() -> None:
+    assert trust("add-product", "fridge", "--keys", "keys") == 0
+    assert change("rotate", "product-thermostat", "ann:ann.pub", "--no-sign") == 0
+    assert change("rotate", "product-fridge", "bob:bob.pub", "--no-sign") == 0
+    for name, words in {"thermostat-2": ["--key", "ann.pem"], "fridge-2": ["--key", "bob.pem"], "targets-3": ["--keys", "keys"]}.items():
+        assert trust("sign", f"keys/proposals/image-{name}.proposal.json", *words, "--yes") == 0
+    assert targets().version == 3
+    for product in ("thermostat", "fridge"):
+        require_whole(product_files([f"{product}.json"]), product, targets())
+
+
+@pytest.mark.usefixtures("made")
+def test_a_key_may_go_unnamed_when_it_is_the_only_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert change("rotate", "image-root", "ann:ann.pub") == 2
+    assert "The role 'root' has 3 keys; which of them goes? Name one of: " in capsys.readouterr().err
+    assert change("rotate", "director-targets", "server:ann.pub") == 0
+    assert root("director-root.json").version == 2
+
+
+# --- a product's key --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def released(made: Path) -> list[str]:
+    """Lay a catalogue with bins and an archive into the folder; return the names of its files."""
+    keys = KeysFolder(path=made / "keys")
+    signers = keys.signers_for_product("thermostat")
+    keys.keep(add_release(files_of(keys), MANY, signers, datetime.now(UTC)))
+    keys.keep(retire(files_of(keys), "thermostat", "1.7.0", signers, datetime.now(UTC)))
+    return reachable(keys.roles_of("thermostat"), "thermostat")
+
+
+def files_of(keys: KeysFolder) -> dict[str, bytes]:
+    return {**keys.roles_of("thermostat"), "targets.json": keys.metadata("targets.json")}
+
+
+def product_files(names: list[str]) -> dict[str, bytes]:
+    return {name: Path("keys/metadata", name).read_bytes() for name in names}
+
+
+def test_a_product_key_that_is_lost_is_replaced_in_every_file_of_the_product(released: list[str]) -> None:
+    before = product_files(released)
+    assert len(released) == 1 + 8 + 1
+    assert change("rotate", "product-thermostat", "ann:ann.pub") == 0
+    assert targets().version == 1, "the new key has not signed yet"
+    (path,) = Path("keys/proposals").glob("image-thermostat-*.proposal.json")
+    assert trust("sign", str(path), "--key", "keys/product-thermostat-1.pem", "--yes") == 2
+    assert trust("sign", str(path), "--key", "ann.pem", "--keys", "keys", "--yes") == 0
+    assert targets().version == 2
+    after = product_files(released)
+    require_whole(after, "thermostat", targets())
+    for name in released:
+        old, new = (read(files[name], Targets, name=name) for files in (before, after))
+        assert (new.signed.version, new.signed.targets) == (old.signed.version + 1, old.signed.targets)
+        assert not old.signatures.keys() & new.signatures.keys()
+
+
+def test_refresh_renews_every_file_of_a_product(released: list[str]) -> None:
+    before = product_files(released)
+    assert change("refresh", "--all") == 0
+    for name, data in product_files(released).items():
+        assert read(data, Targets, name=name).signed.version == read(before[name], Targets, name=name).signed.version + 1
+
+
+def test_a_product_proposal_comes_back_whole_or_not_at_all(made: Path, released: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert change("rotate", "product-thermostat", "ann:ann.pub") == 0
+    (path,) = Path("keys/proposals").glob("image-thermostat-*.proposal.json")
+    plain = json.loads(path.read_bytes())
+    del plain["more"][released[-1].removesuffix(".json")]
+    (made / "fewer.json").write_text(json.dumps(plain))
+    assert trust("sign", "fewer.json", "--key", "ann.pem", "--yes") == 1
+    assert "is delegated and missing" in capsys.readouterr().err
+    (made / "travels.json").write_bytes(path.read_bytes())
+    assert trust("sign", "travels.json", "--key", "ann.pem", "--yes") == 0
+    assert trust("publish", "travels.json", "--keys", "keys", "--no-send") == 0
+    require_whole(product_files(released), "thermostat", targets())
 
 
 # --- with tokens ------------------------------------------------------------------------------------------------------------

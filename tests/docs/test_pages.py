@@ -64,7 +64,8 @@ def test_every_source_file_that_is_named_exists(page: Path) -> None:
 def _commands(text: str) -> Iterator[str]:
     for block in blocks(text):
         if block.language == "sh":
-            yield from (line for line in _HEREDOC.sub("", block.text).splitlines() if line.startswith("surefoot "))
+            lines = _HEREDOC.sub("", block.text).replace("\\\n", " ").splitlines()
+            yield from (line for line in lines if line.startswith("surefoot "))
     yield from re.findall(r"`(surefoot [a-z][^`\n]*)`", prose(text))
 
 

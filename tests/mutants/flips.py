@@ -161,7 +161,7 @@ def _archived() -> Repositories:
 @cache
 def _binned() -> Repositories:
     world = Repositories()
-    world.release(GOOD, *(manifest(f"2.0.{number}", b"%d" % number) for number in range(layout.BIN_ABOVE)))
+    world.release(GOOD, *(manifest(f"2.0.{number}", b"%d" % number) for number in range(200)))
     _retire(world)
     return world
 

@@ -21,6 +21,7 @@ from surefoot.server.services.trust_update import TrustUpdate, story, take
 from surefoot.trust import offline
 from surefoot.trust.director import DirectorSigners, View, sign_view
 from surefoot.trust.keyring import read_ring
+from surefoot.trust.layout import retire
 from surefoot.trust.metadata import read
 from surefoot.trust.online import Online
 from surefoot.trust.repository import versions
@@ -181,6 +182,23 @@ def test_a_product_that_is_not_signed_by_its_new_key_is_named(site: Site) -> Non
     role = following(site.repositories.image[f"{PRODUCT}.json"], [fresh])
     assert site.take({"targets.json": targets, f"{PRODUCT}.json": role}) == ["image/targets.json", f"image/{PRODUCT}.json"]
     assert ("ann", "trust.role", f"image {PRODUCT} 2 {fresh.public_key.keyid}") in site.acts()
+
+
+def test_a_release_that_moves_into_the_archive_with_a_new_key_is_noted_as_retired(site: Site) -> None:
+    fresh = generate()
+    for version in ("1.1.0", "1.2.0"):
+        site.office.add_release(version)
+    files = dict(site.repositories.image)
+
+    def rekey(targets: Targets) -> None:
+        targets.revoke_key(site.repositories.product.public_key.keyid, PRODUCT)
+        targets.add_key(fresh.public_key, PRODUCT)
+
+    files["targets.json"] = following(files["targets.json"], site.repositories.targets, rekey)
+    files |= retire(files, PRODUCT, "1.1.0", [fresh], site.office.now)
+    site.take({name: files[name] for name in ("targets.json", f"{PRODUCT}.json", f"{PRODUCT}+archive.json")})
+    rows = site.office.connection.execute("SELECT version, is_retired FROM release ORDER BY version").fetchall()
+    assert rows == [("1.1.0", 1), ("1.2.0", 0)]
 
 
 def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error], str]]:

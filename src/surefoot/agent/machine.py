@@ -128,7 +128,7 @@ def _stay(state: State, event: Unchanged, policy: Policy) -> Step:
     if not state.fresh_until or event.now >= parse_utc(state.fresh_until):
         # "Nothing new" is not signed: who says so for ever would keep every update away (freeze attack). Ask for everything.
         message = f"The server says that nothing changed, but what the director signed last expired at {state.fresh_until or 'no time'}."
-        return _refuse(structs.replace(state, etag=""), Refused(now=event.now, code=ExpiredError.code, message=message), policy)
+        return _refuse(state, Refused(now=event.now, code=ExpiredError.code, message=message), policy)
     return structs.replace(state, phase=Phase.IDLE, failures=0), (Wait(seconds=event.next_poll_s),)
 
 
@@ -177,7 +177,8 @@ def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
 
 
 def _refuse(state: State, event: Refused, policy: Policy) -> Step:
-    after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1, refused=event.code)
+    # What is held and what the server takes for held may differ (enrolled again, a server restored): ask for everything.
+    after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1, refused=event.code, etag="")
     news = _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
     return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
 

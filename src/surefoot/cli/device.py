@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot device list|show|set|order``: the fleet, one device with its attributes, and what it should run."""
+"""``surefoot device list|show|set|order|revoke``: the fleet, one device with its attributes, and what it should run."""
 
 import argparse
 import json
@@ -22,6 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
     _configure_set(verbs.add_parser("set", help="give a device attributes", description="Give a device attributes, or take them back."))
     _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
+    _configure_revoke(
+        verbs.add_parser(
+            "revoke", help="let a device's key in no longer", description="End all certificates of a device whose key is lost."
+        )
+    )
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +57,12 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", default="release", help="(%(default)s)")
     add_options(parser)
     parser.set_defaults(run=_order)
+
+
+def _configure_revoke(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    add_options(parser)
+    parser.set_defaults(run=_revoke)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -123,6 +134,13 @@ def _attribute(words: str) -> tuple[str, str]:
     if not sign:
         raise InvalidInput(f"{words!r} gives no value.", hint=f"Write {words}=VALUE, or --unset {words}.")
     return name, value
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    answer = client(arguments).post(f"devices/{segment(arguments.device_id)}/revoke", {}, dict[str, Any])
+    print(f"{arguments.device_id}: {answer['certificates']} certificate(s) revoked; with its present key it is let in no more.")
+    print(f"To take it back: surefoot token new {arguments.device_id} --hardware {answer['hardware']} -o enrol.json")
+    return 0
 
 
 def _order(arguments: argparse.Namespace) -> int:

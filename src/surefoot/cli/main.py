@@ -40,7 +40,7 @@ NOUNS = {
     "ca": Noun(summary="roll the CA of device certificates over", extras=("server",)),
     "token": Noun(summary="let a new device join"),
     "user": Noun(summary="say who may call the operator API"),
-    "device": Noun(summary="list devices, show one, give it attributes, order a release for one"),
+    "device": Noun(summary="list devices, show one, give it attributes, order a release for one, lock one out"),
     "group": Noun(summary="name devices that belong together"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
     "demo": Noun(summary="show a fleet updated in stages, and a bad release stopped", extras=("server", "release")),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open proposals of a keys folder: laid there, read, signed with what lies there, and held against what the folder knows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,8 @@ BEGINNING = ("root.json", "director-root.json", "targets.json")
 """What a keys folder has once its fleet has begun."""
 
 _ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
-_MOST_BYTES = 4 * 1024 * 1024
+# A product with a hundred thousand images, each some 430 bytes, as it is and as it is to be.
+_MOST_BYTES = 128 * 1024 * 1024
 
 
 def file_of(proposal: Proposal) -> str:
@@ -65,24 +66,29 @@ def open_proposals(keys: KeysFolder) -> dict[Path, Proposal]:
     return {path: read_proposal(path) for path in sorted((keys.path / "proposals").glob("*.proposal.json"))}
 
 
-def lay(keys: KeysFolder, proposals: list[Proposal], *, beside: Mapping[str, bytes] | None = None) -> None:
+def lay(
+    keys: KeysFolder, proposals: list[Proposal], *, beside: Mapping[str, bytes] | None = None, instead_of: Collection[Path] = ()
+) -> None:
     """Lay new proposals into the folder, all in one step.
 
     Args:
         keys: The folder.
         proposals: What is proposed.
         beside: Other new files of the folder that belong to it, such as a new key.
+        instead_of: Open proposals that these replace, by their path.
 
     Raises:
         ConflictError: There is an open proposal for one of these files already.
     """
-    require_none_open(keys, [file_of(proposal) for proposal in proposals])
-    change(keys.path, {**(beside or {}), **{_place(proposal): proposal_bytes(proposal) for proposal in proposals}})
+    require_none_open(keys, [file_of(proposal) for proposal in proposals], but=instead_of)
+    written = {_place(proposal): proposal_bytes(proposal) for proposal in proposals}
+    gone = {str(path.relative_to(keys.path)) for path in instead_of} - written.keys()
+    change(keys.path, {**(beside or {}), **written}, sorted(gone))
 
 
-def require_none_open(keys: KeysFolder, files: Iterable[str]) -> None:
-    """Refuse to propose a change of a file that an open proposal changes already, with ``ConflictError``."""
-    taken = {file_of(proposal): path for path, proposal in open_proposals(keys).items()}
+def require_none_open(keys: KeysFolder, files: Iterable[str], *, but: Collection[Path] = ()) -> None:
+    """Refuse to propose a change of a file that an open proposal, other than ``but``, changes already, with ``ConflictError``."""
+    taken = {file_of(proposal): path for path, proposal in open_proposals(keys).items() if path not in but}
     for file in files:
         if file in taken:
             raise ConflictError(
@@ -127,9 +133,10 @@ def why_stale(keys: KeysFolder, proposal: Proposal, now: datetime) -> str:
 
     The folder has another present file, or another file that vouches for it; or the proposal expired.
     """
-    name = file_of(proposal)
-    if keys.present(name) != proposal.before.encode():
-        return f"{_place(proposal)} does not build on the {name} of {keys.path}: it is old, or of another fleet."
+    builds_on = {file_of(proposal): proposal.before, **{f"{role}.json": part.before for role, part in proposal.more.items()}}
+    for name, text in builds_on.items():
+        if keys.present(name) != text.encode():
+            return f"{_place(proposal)} does not build on the {name} of {keys.path}: it is old, or of another fleet."
     if proposal.delegator and not any(ceremony.vouches_alike(text, proposal) for text in _vouching(keys, proposal)):
         return f"{_place(proposal)} relies on another file that vouches for {proposal.role} than {keys.path} knows."
     try:

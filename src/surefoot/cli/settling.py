@@ -38,6 +38,8 @@ def settle(keys: KeysFolder, now: datetime) -> list[str]:
         done = {name: data for name, data in files.items() if data is not None}
         if len(done) == len(group):
             write |= done
+            for path in group:
+                write |= ceremony.further_files(opened[path])
             remove += group
     if write:
         kept = {f"metadata/{name}": data for name, data in (write | _chain(write)).items()}

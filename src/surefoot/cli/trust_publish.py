@@ -58,7 +58,7 @@ def _take_back(keys: KeysFolder, path: Path, now: datetime) -> None:
     require_ours(keys, proposal, now)
     for ours, other in open_proposals(keys).items():
         if file_of(other) == file_of(proposal):
-            if not ceremony.same_content(other.after, proposal.after, proposal.kind):
+            if not ceremony.is_alike(other, proposal):
                 raise ConflictError(
                     f"{ours} proposes something else than {path}.",
                     hint=f"Settle which holds; take this folder's back with: {withdrawal(keys, ours)}",

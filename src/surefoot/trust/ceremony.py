@@ -7,9 +7,10 @@
 - A role's first version has no ``before``; it is signed by the keys that it, or what vouches for it, names.
 - A new root is signed by the threshold of the old one and by its own (TUF 6.1).
 - What is finished was verified by the functions that devices use.
+- A product is signed whole: its role, its bins and their archives travel in one proposal, and a key signs all of them or none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from surefoot.model.errors import InvalidInput, SignatureError, TrustError
 from surefoot.model.record import Record, utc_text
 from surefoot.trust.changes import Vouching, called, keys_of, read_vouching, roles_of
 from surefoot.trust.metadata import join_signatures, same_key, sign_bytes, verified
+from surefoot.trust.product_files import counted, differences, enumerated, require_own_keys, require_whole
 from surefoot.trust.verify import load, update_root
 
 _UNPROVED = (
@@ -30,8 +32,15 @@ _UNPROVED = (
 )
 
 
+class Part(Record, frozen=True, kw_only=True):
+    """A further role file of the product that a proposal is for: as it is, and as it is to be."""
+
+    before: str
+    after: str
+
+
 class Proposal(Record, frozen=True, kw_only=True):
-    """One file that is to be signed (``*.proposal.json``).
+    """One file that is to be signed (``*.proposal.json``); of a product, all its role files.
 
     Attributes:
         repository: ``image`` or ``director``.
@@ -39,6 +48,7 @@ class Proposal(Record, frozen=True, kw_only=True):
         delegator: The file that names the role's keys, as JSON text; empty for a root.
         before: The role as it is, signed; empty when this is its first version.
         after: The role as it is to be, with the signatures so far.
+        more: Of a product, its bins and archives by role; signed by the same keys.
     """
 
     repository: str
@@ -46,6 +56,7 @@ class Proposal(Record, frozen=True, kw_only=True):
     delegator: str = ""
     before: str = ""
     after: str
+    more: dict[str, Part] = {}
 
     @property
     def kind(self) -> type[Root] | type[Targets]:
@@ -83,12 +94,14 @@ class Tally:
 def words(proposal: Proposal) -> list[str]:
     """Say in sentences what changes, and then all that will hold; errors as for ``count``."""
     before, after = _before(proposal), _signed(proposal)
+    files = _texts(proposal, "after") if isinstance(after, Targets) else {}
     if before is None:
         return [
             f"{proposal.repository} {proposal.role}: version {after.version}, the first there is.",
             f"It expires {utc_text(after.expires)}.",
             *_state(after),
-            *_releases(after),
+            *counted(files),
+            *enumerated(files),
         ]
     is_proved = _is_proved(proposal)
     return [
@@ -96,8 +109,10 @@ def words(proposal: Proposal) -> list[str]:
         *([] if is_proved else [_UNPROVED]),
         f"It expires {utc_text(after.expires)}; before, {utc_text(before.expires)}.",
         *_differences(before, after),
+        *(differences(_texts(proposal, "before"), files) if files else ()),
         *_state(after),
-        *([] if is_proved else _releases(after)),
+        *counted(files),
+        *([] if is_proved else enumerated(files)),
     ]
 
 
@@ -109,10 +124,11 @@ def count(proposal: Proposal) -> list[Tally]:
         SignatureError: A signature does not fit: the proposal was changed after somebody had signed.
         InvalidInput: The proposal is not the next version.
     """
-    metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
     _require_next(proposal)
-    tallies = [_tally(metadata, authority, proposal.role, name) for authority, name in _authorities(proposal)]
-    _require_whole(proposal, metadata)
+    _require_product(proposal)
+    files = [read_vouching(data, proposal.kind, name=name) for name, data in _texts(proposal, "after").items()]
+    tallies = [_tally(files, authority, proposal.role, name) for authority, name in _authorities(proposal)]
+    _require_whole(proposal, files)
     return tallies
 
 
@@ -140,17 +156,16 @@ def sign(proposal: Proposal, signer: Signer) -> Proposal:
     metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
     if key.keyid in metadata.signatures:
         raise InvalidInput(f"The key {key.keyid} has signed this already.", hint=f"Send it on: {_who(tallies)}.")
-    signature = sign_bytes(metadata.signed_bytes, signer, what=proposal.role)
-    fresh = msgspec.structs.replace(proposal, after=join_signatures(metadata, [signature]).decode())
+    more = {role: msgspec.structs.replace(part, after=_joined(proposal, part.after, signer)) for role, part in proposal.more.items()}
+    fresh = msgspec.structs.replace(proposal, after=_joined(proposal, proposal.after, signer), more=more)
     count(fresh)
     return fresh
 
 
 def join(proposal: Proposal, other: Proposal) -> Proposal:
     """Return the proposal with the signatures of another copy of it too; errors as for ``count``."""
-    metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
-    theirs = read_vouching(other.after.encode(), other.kind, name=other.role).signatures
-    fresh = msgspec.structs.replace(proposal, after=join_signatures(metadata, theirs.values()).decode())
+    more = {role: msgspec.structs.replace(part, after=_merged(part.after, other.more[role].after)) for role, part in proposal.more.items()}
+    fresh = msgspec.structs.replace(proposal, after=_merged(proposal.after, other.after, proposal.kind), more=more)
     count(fresh)
     return fresh
 
@@ -169,9 +184,24 @@ def finished(proposal: Proposal) -> bytes:
         update_root(load({"root.json": proposal.before.encode()}), data)
     elif proposal.role == "root":
         load({"root.json": data})
-    else:
+    elif proposal.role == "targets":
         verified(data, Targets, _delegator(proposal), proposal.role, name=proposal.role)
+    else:
+        delegator = _delegator(proposal)
+        assert isinstance(delegator, Targets)  # noqa: S101  # the role says so
+        require_whole(_texts(proposal, "after"), proposal.role, delegator)
     return data
+
+
+def further_files(proposal: Proposal) -> dict[str, bytes]:
+    """Return the bins and archives of a proposal as they are to be, by file name; they are verified by ``finished``."""
+    return {f"{role}.json": part.after.encode() for role, part in proposal.more.items()}
+
+
+def is_alike(one: Proposal, other: Proposal) -> bool:
+    """Say whether two proposals propose the same, whoever has signed them."""
+    ours, others = _texts(one, "after"), _texts(other, "after")
+    return ours.keys() == others.keys() and all(same_content(ours[name].decode(), others[name].decode(), one.kind) for name in ours)
 
 
 def same_content(one: str, other: str, kind: type[Root] | type[Targets]) -> bool:
@@ -227,18 +257,31 @@ def _authorities(proposal: Proposal) -> Iterator[tuple[Vouching, str]]:
         yield _delegator(proposal), proposal.role
 
 
-def _tally(metadata: Metadata[Any], authority: Vouching, role: str, name: str) -> Tally:
+def _texts(proposal: Proposal, which: str) -> dict[str, bytes]:
+    """Return all files of a proposal by name, ``before`` or ``after``."""
+    whole = {proposal.role: proposal, **proposal.more}
+    return {f"{role}.json": str(getattr(part, which)).encode() for role, part in whole.items()}
+
+
+def _joined(proposal: Proposal, text: str, signer: Signer) -> str:
+    metadata = read_vouching(text.encode(), proposal.kind, name=proposal.role)
+    return join_signatures(metadata, [sign_bytes(metadata.signed_bytes, signer, what=proposal.role)]).decode()
+
+
+def _merged(one: str, other: str, kind: type[Root] | type[Targets] = Targets) -> str:
+    metadata = read_vouching(one.encode(), kind, name="metadata")
+    return join_signatures(metadata, read_vouching(other.encode(), kind, name="metadata").signatures.values()).decode()
+
+
+def _tally(files: Sequence[Metadata[Any]], authority: Vouching, role: str, name: str) -> Tally:
     keys = keys_of(authority, role)
-    result = authority.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-    distinct = [
-        key
-        for index, key in enumerate(result.signed.values())
-        if not any(same_key(key, old) for old in list(result.signed.values())[:index])
-    ]
+    results = [authority.get_verification_result(role, metadata.signed_bytes, metadata.signatures).signed for metadata in files]
+    signed = {keyid: key for keyid, key in results[0].items() if all(keyid in result for result in results)}
+    distinct = [key for index, key in enumerate(signed.values()) if not any(same_key(key, old) for old in list(signed.values())[:index])]
     return Tally(
         authority=name,
         signed=tuple(called(key) for key in distinct),
-        awaited=tuple(called(key) for keyid, key in keys.items() if keyid not in result.signed),
+        awaited=tuple(called(key) for keyid, key in keys.items() if keyid not in signed),
         threshold=roles_of(authority)[role].threshold,
     )
 
@@ -263,11 +306,31 @@ def _is_proved(proposal: Proposal) -> bool:
     return True
 
 
-def _require_whole(proposal: Proposal, metadata: Metadata[Any]) -> None:
-    valid: set[str] = set()
-    for authority, _ in _authorities(proposal):
-        valid |= authority.get_verification_result(proposal.role, metadata.signed_bytes, metadata.signatures).signed.keys()
-    stray = sorted(metadata.signatures.keys() - valid)
+def _require_product(proposal: Proposal) -> None:
+    """Refuse parts that are no product's, that are not the next versions, or that hand the product to other keys."""
+    delegator = None if proposal.role in {"root", "targets"} else _delegator(proposal)
+    if not isinstance(delegator, Targets):
+        if proposal.more:
+            raise InvalidInput(f"A proposal for {proposal.role} has one file, and this one more.", hint="Ask for the file again.")
+        return
+    for role, part in proposal.more.items():
+        texts = (part.before, part.after)
+        before, after = (read_vouching(text.encode(), Targets, name=role).signed.version for text in texts)
+        if after != before + 1:
+            raise InvalidInput(f"The proposal makes version {after} of {role} out of {before}.", hint="Have it proposed anew.")
+    require_own_keys(_texts(proposal, "after"), proposal.role, delegator)
+
+
+def _require_whole(proposal: Proposal, files: Sequence[Metadata[Any]]) -> None:
+    bearing = {keyid for metadata in files for keyid in metadata.signatures}
+    for metadata in files:
+        valid: set[str] = set()
+        for authority, _ in _authorities(proposal):
+            valid |= authority.get_verification_result(proposal.role, metadata.signed_bytes, metadata.signatures).signed.keys()
+        _refuse_stray(sorted(bearing - valid))
+
+
+def _refuse_stray(stray: Sequence[str]) -> None:
     if stray:
         raise SignatureError(
             f"The signature by {stray[0]} does not fit: the proposal was changed after it was signed, or a stranger signed.",
@@ -295,24 +358,9 @@ def _differences(before: Root | Targets, after: Root | Targets) -> Iterator[str]
             for keyid in sorted(was.keys() & will.keys())
             if was[keyid] != will[keyid]
         )
-    if isinstance(before, Targets) and isinstance(after, Targets):
-        yield from (f"Release {path!r} is added." for path in sorted(after.targets.keys() - before.targets.keys()))
-        yield from (f"Release {path!r} is DROPPED." for path in sorted(before.targets.keys() - after.targets.keys()))
-        both = sorted(before.targets.keys() & after.targets.keys())
-        yield from (f"Release {path!r} is CHANGED." for path in both if before.targets[path] != after.targets[path])
 
 
 def _state(after: Root | Targets) -> Iterator[str]:
     for name, role in sorted(roles_of(after).items()):
         holders = ", ".join(called(key) for key in keys_of(after, name).values())
         yield f"Then {name} needs {role.threshold} of {len(role.keyids)}: {holders}."
-    if isinstance(after, Targets):
-        yield f"Then {len(after.targets)} releases are listed."
-
-
-def _releases(after: Root | Targets) -> Iterator[str]:
-    if isinstance(after, Targets):
-        yield from (
-            f"Then {path!r} is a release: {target.length} bytes, {', '.join(f'{name}:{hash_}' for name, hash_ in target.hashes.items())}."
-            for path, target in sorted(after.targets.items())
-        )

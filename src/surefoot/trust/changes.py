@@ -21,6 +21,9 @@ from surefoot.trust.offline import ROOT_THRESHOLD, delegate
 HOLDER_FIELD = "holder"
 """Field of a key in metadata that names the person who holds it."""
 
+ONLY_KEY = "*"
+"""Means the key of a role that has one; no holder is called so."""
+
 Vouching = Root | Targets
 """What names keys and thresholds: a root, or targets that delegate."""
 
@@ -66,15 +69,17 @@ def keys_of(signed: Vouching, role: str) -> dict[str, Key]:
 
 
 def find_key(signed: Vouching, role: str, wanted: str) -> str:
-    """Return the id of the key that ``wanted`` means, a holder's name or a key id.
+    """Return the id of the key that ``wanted`` means: a holder's name, a key id, or ``ONLY_KEY``.
 
     Raises:
         InvalidInput: The role has no such key, or several that this holder holds.
     """
     keys = keys_of(signed, role)
-    found = [keyid for keyid, key in keys.items() if wanted in {keyid, key.unrecognized_fields.get(HOLDER_FIELD)}]
+    found = [keyid for keyid, key in keys.items() if wanted in {keyid, key.unrecognized_fields.get(HOLDER_FIELD), ONLY_KEY}]
     if len(found) != 1:
         known = ", ".join(called(key) for key in keys.values())
+        if wanted == ONLY_KEY:
+            raise InvalidInput(f"The role '{role}' has {len(found)} keys; which of them goes?", hint=f"Name one of: {known}.")
         raise InvalidInput(f"'{wanted[:80]}' names {len(found)} keys of the role '{role}'.", hint=f"Name one of: {known}.")
     return found[0]
 

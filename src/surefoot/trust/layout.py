@@ -78,6 +78,18 @@ def way_to(product: str, bits: int, path: str, *, is_retired: bool) -> list[str]
     return [*way, archive_of(leaf)] if is_retired else way
 
 
+def bins_delegations(product: str, bits: int, keys: Mapping[str, Key], threshold: int) -> Delegations:
+    """Return what the role of a product with bins delegates, to these keys by id."""
+    return Delegations(dict(keys), succinct_roles=_bins(product, bits, list(keys), threshold))
+
+
+def archive_delegations(leaf: str, keys: Mapping[str, Key], threshold: int) -> Delegations:
+    """Return what a leaf with an archive delegates, to these keys by id."""
+    archive = archive_of(leaf)
+    role = DelegatedRole(archive, list(keys), threshold, terminating=False, paths=[f"{product_of(leaf)}/*/*"])
+    return Delegations(dict(keys), roles={archive: role})
+
+
 def read_leaf(files: Files, leaf: str) -> Leaf:
     """Return the images of a leaf from its files; empty when there are none yet."""
     return Leaf(live=_images(files, leaf), retired=_images(files, archive_of(leaf)))
@@ -177,25 +189,14 @@ class _Writer:
         archive = archive_of(name)
         has_archive = bool(images.retired) or f"{archive}.json" in self.files
         written = self._role(archive, images.retired, None) if has_archive else {}
-        return written | self._role(name, images.live, self._delegations([archive]) if has_archive else None)
+        return written | self._role(name, images.live, archive_delegations(name, *self.role) if has_archive else None)
 
     def fits(self, name: str, images: Leaf) -> bool:
         """Say whether the files of a leaf keep to ``ROLE_BYTES``; one image alone cannot be spread further."""
-        archive = archive_of(name)
-        return self._fits(images.live, self._delegations([archive])) and self._fits(images.retired, None)
+        return self._fits(images.live, archive_delegations(name, *self.role)) and self._fits(images.retired, None)
 
     def delegating(self, product: str, bits: int) -> dict[str, bytes]:
-        keys, threshold = self.role
-        return self._role(product, {}, Delegations(keys, succinct_roles=_bins(product, bits, list(keys), threshold)))
-
-    def _delegations(self, names: list[str]) -> Delegations:
-        keys, threshold = self.role
-        paths = [f"{product_of(name)}/*/*" for name in names]
-        roles = {
-            name: DelegatedRole(name, list(keys), threshold, terminating=False, paths=[path])
-            for name, path in zip(names, paths, strict=True)
-        }
-        return Delegations(keys, roles=roles)
+        return self._role(product, {}, bins_delegations(product, bits, *self.role))
 
     def _fits(self, images: dict[str, TargetFile], delegations: Delegations | None) -> bool:
         if len(images) <= 1:

@@ -64,6 +64,7 @@ from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
 from surefoot.store.blobs import Draft
@@ -78,6 +79,8 @@ _FORMS = {
     if isinstance(meta, Meta) and meta.pattern
 }
 _MOST_RELEASE_BYTES = 8 << 20
+# All role files of a product with a hundred thousand images, in Base64.
+_MOST_TRUST_BYTES = 128 << 20
 _MOST_BODY_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 20
 _REPOSITORIES = ("image", "director")
@@ -210,7 +213,7 @@ async def get_metadata(repository: FromPath[str], name: FromPath[str], parts: Na
     return Response(found, media_type=MediaType.JSON)
 
 
-@post("/trust", status_code=200, request_max_body_size=_MOST_RELEASE_BYTES)
+@post("/trust", status_code=200, request_max_body_size=_MOST_TRUST_BYTES)
 async def post_trust(request: Request[Any, Any, Any], data: JSONBody[TrustUpdate], parts: NamedDependency[OperatorParts]) -> TrustChange:
     """Take in roots, targets and product roles that people signed anew: all or nothing; the same again changes nothing."""
     answer = await take(data, by=_by(request), online=parts.online, write=parts.write, now=parts.clock())
@@ -272,6 +275,14 @@ async def list_versions(parts: NamedDependency[OperatorParts]) -> VersionList:
 async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceStory:
     """Show a device with its attributes and groups, and its newest assignments and events."""
     return parts.catalogue.story(DeviceId(device_id))
+
+
+@post("/devices/{device_id:str}/revoke", status_code=200)
+async def post_revocation(
+    request: Request[Any, Any, Any], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> RevocationAnswer:
+    """End all certificates of a device; it comes back with a new token."""
+    return await revoke(DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
 
 
 @post("/devices/{device_id:str}/order", status_code=201)
@@ -385,6 +396,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_versions,
         show_device,
         post_order,
+        post_revocation,
         post_rollout,
         list_rollouts,
         show_rollout,

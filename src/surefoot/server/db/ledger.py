@@ -169,6 +169,16 @@ class SqliteLedger:
             (serial, device_id, issuer, _seconds(terms.not_after)),
         )
 
+    def revoke_certificates(self, device_id: DeviceId, now: datetime) -> int:
+        """Mark every certificate of a device as revoked; return how many were not before."""
+        return self._connection.execute(
+            "UPDATE certificate SET revoked_at = ? WHERE device_id = ? AND revoked_at IS NULL", (_seconds(now), device_id)
+        ).rowcount
+
+    def remove_tokens(self, device_id: DeviceId) -> None:
+        """Forget every token of a device."""
+        self._connection.execute("DELETE FROM token WHERE device_id = ?", (device_id,))
+
     def add_token(self, token: Token) -> None:
         """Store a token."""
         self._connection.execute(

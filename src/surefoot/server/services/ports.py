@@ -218,8 +218,16 @@ class Ledger(Reads, Protocol):
         """Store an issued certificate."""
         ...
 
+    def revoke_certificates(self, device_id: DeviceId, now: datetime) -> int:
+        """Mark every certificate of a device as revoked; return how many were not before."""
+        ...
+
     def add_token(self, token: Token) -> None:
         """Store a token."""
+        ...
+
+    def remove_tokens(self, device_id: DeviceId) -> None:
+        """Forget every token of a device."""
         ...
 
     def use_token(self, hashed: bytes, device_id: DeviceId, hardware: str, now: datetime) -> bool:

@@ -27,6 +27,7 @@ from surefoot.trust.layout import archive_of, bits_of, leaf_of, product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
 from surefoot.trust.one_role import require_one_role
+from surefoot.trust.product_files import retirements
 from surefoot.trust.repository import Listed, OnlineSigners, listed, publish_roles, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
 from surefoot.trust.succession import signed_by
@@ -185,9 +186,7 @@ def _all_listed(roles: Mapping[str, bytes]) -> dict[str, Listed]:
 
 def _moved(product: str, changed: Mapping[str, bytes]) -> dict[str, bool]:
     """Return whether each release in the changed roles is retired, by version."""
-    roles = {name: data for name, data in changed.items() if product_of(name.removesuffix(".json")) == product}
-    ordered = sorted(roles, key=lambda name: name.endswith("+archive.json"))
-    return {path.split("/")[1]: name.endswith("+archive.json") for name in ordered for path in listed(roles[name])}
+    return retirements({name: data for name, data in changed.items() if product_of(name.removesuffix(".json")) == product})
 
 
 def _release(request: PublishRequest, shelf: Shelf) -> PublishedRelease:

@@ -19,9 +19,11 @@ from surefoot.model.record import Record, utc_text
 from surefoot.server.services.ports import Act, Ledger, Reads, Write
 from surefoot.trust.director import sign_view
 from surefoot.trust.keyring import Keyring
+from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.one_role import delegators, require_one_role
 from surefoot.trust.online import Keys, Online
+from surefoot.trust.product_files import retirements
 from surefoot.trust.repository import versions
 from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, verify_whole
 from surefoot.trust.tree import parents_of
@@ -198,7 +200,16 @@ def _image(turn: Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, 
     _put_roots(turn.ledger, "image", roots, sent)
     changed = fresh | signed_anew
     turn.ledger.put_metadata("image", changed, versions(changed))
+    _note_retired(turn.ledger, fresh)
     return signed_by(whole, fresh, parents)
+
+
+def _note_retired(ledger: Ledger, fresh: Mapping[str, bytes]) -> None:
+    products = {product_of(name.removesuffix(".json")) for name in fresh} - {None, "targets"}
+    for product in products:
+        roles = {name: data for name, data in fresh.items() if product_of(name.removesuffix(".json")) == product}
+        for version, is_retired in retirements(roles).items():
+            ledger.set_retired(str(product), version, is_retired)
 
 
 def _put_roots(ledger: Ledger, repository: str, roots: list[Signed], sent: Mapping[str, bytes]) -> None:
