@@ -14,6 +14,10 @@ def test_a_built_in_name_is_not_free(name: str) -> None:
         check_free(["site", name])
 
 
+def test_every_other_name_is_free() -> None:
+    check_free(["site", "floor", f"{BUILT_IN[0]}s"])
+
+
 @pytest.mark.parametrize("text", [b'{"site": ""}', '{"site": "New York, 5\u00a0th Ave. 🦊 \\"x\\""}'.encode()])
 def test_a_value_is_any_text_on_one_line(text: bytes) -> None:
     assert from_json(text, Attributes, what="attributes").keys() == {"site"}

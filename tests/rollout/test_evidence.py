@@ -28,6 +28,11 @@ def test_taking_away_what_was_added_leaves_what_was_there(one: Counts, other: Co
     assert one.plus(other).minus(other) == one
 
 
+@given(counts())
+def test_three_times_as_much_is_what_three_alike_add_up_to(one: Counts) -> None:
+    assert one.times(3) == one.plus(one).plus(one)
+
+
 @given(facts())
 def test_an_attempt_is_offered_once_and_either_open_or_ended(attempt: Facts) -> None:
     one = counts_of(attempt)
