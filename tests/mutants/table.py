@@ -197,7 +197,7 @@ TRUST = (
         "if False:",
         by="d24",
     ),
-    _m(7, "what is verified is what was read", METADATA, "            _require_canonical(written, metadata)\n", ""),
+    _m(7, "what is verified is what was read", METADATA, "        _require_canonical(said, metadata)\n", ""),
     _m(7, "no number beyond 2^53", METADATA, "if len(text) > _MOST_DIGITS or abs(int(text)) >= 2**53:", "if False:", by="d24"),
     _m(7, "no number that is none", METADATA, "parse_constant=_refuse_number,", "parse_constant=lambda _: 0,"),
     _m(7, "no nesting without measure", METADATA, "AttributeError, RecursionError, FormatError", "AttributeError, FormatError", by="d13"),
