@@ -24,7 +24,7 @@ PARTS: Mapping[str, Callable[[str], list[Row]]] = {
     "poll": poll.measure,
 }
 
-GROUPS: Mapping[str, Sequence[str]] = {"trust": ("verify", "bytes", "signatures")}
+GROUPS: Mapping[str, Sequence[str]] = {"trust": ("verify", "bytes", "signatures", "catalogue")}
 """Parts that belong together, by a name that ``--only`` takes as well."""
 
 

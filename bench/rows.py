@@ -23,7 +23,7 @@ class Row(Record, frozen=True, kw_only=True, omit_defaults=False):
         value: What was found.
         unit: Unit of ``value``, and of the figure in ``against``.
         against: What it is compared with, and that one's figure.
-        ratio: ``value`` divided by that figure; below 1 is better.
+        ratio: ``value`` divided by that figure; below 1 is better, but for a rate (``/s``), where above 1 is.
         run: When (RFC 3339 UTC) and on what machine.
     """
 

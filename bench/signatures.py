@@ -53,9 +53,14 @@ def measure(run: str) -> list[Row]:
         ("one device's three files", "view-file", "budget", VIEW_BUDGET_MS),
         ("one device's three files by a token", "view-token", "budget of a key in the process", VIEW_BUDGET_MS),
     ]
+    rates = {name: 1_000 / found[name] for name in ("kept", "login", "file")}
     return [
-        compared(f"signatures/{what}", found[name], "ms", against=against, figure=figure, run=run)
-        for what, name, against, figure in held_to
+        *(
+            compared(f"signatures/{what}", found[name], "ms", against=against, figure=figure, run=run)
+            for what, name, against, figure in held_to
+        ),
+        compared("signatures/a second, session kept", rates["kept"], "/s", against="a login for each", figure=rates["login"], run=run),
+        compared("signatures/a second, a login for each", rates["login"], "/s", against="a key in a file", figure=rates["file"], run=run),
     ]
 
 

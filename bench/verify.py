@@ -28,17 +28,21 @@ BUDGET_MS = 5.0
 RELEASES = 20
 """Releases of the product that are listed; the last of them is ordered."""
 
+FULL = 145
+"""As many as one file may list, so that the device verifies the largest there is."""
+
 _ROUNDS = 15
 _REPEATS = 5
 
 
 def measure(run: str) -> list[Row]:
-    """Return the processor time of one verification, with and without keeping the result."""
-    orders = Orders()
+    """Return the processor time of one verification, with and without keeping the result, and of one with the largest file there is."""
+    orders, full = Orders(), Orders(FULL)
     with TemporaryDirectory() as name:
         folder = Path(name)
         works = {
             "verify": orders.verify,
+            "full": full.verify,
             "keep": lambda: orders.verify_and_keep(folder / "ours"),
             "peer": lambda: orders.verify_by_peer(folder / "peer"),
         }
@@ -47,6 +51,7 @@ def measure(run: str) -> list[Row]:
     what = f"both repositories, {RELEASES} releases"
     return [
         compared(f"verify/{what}", found["verify"], "ms", against="budget", figure=BUDGET_MS, run=run),
+        compared(f"verify/both repositories, {FULL} releases", found["full"], "ms", against="budget", figure=BUDGET_MS, run=run),
         compared(f"verify/{what}, kept on disk", found["keep"], "ms", against=peer, figure=found["peer"], run=run),
     ]
 
@@ -54,13 +59,12 @@ def measure(run: str) -> list[Row]:
 class Orders:
     """Two repositories with one order in them, and the two ways to verify it."""
 
-    def __init__(self) -> None:
-        """Sign everything, as of now: the peer reads the system's clock."""
+    def __init__(self, count: int = RELEASES) -> None:
+        """Sign everything, with so many releases, as of now: the peer reads the system's clock."""
         self.now = datetime.now(UTC).replace(microsecond=0)
         self.repositories = Repositories(now=self.now)
-        releases = [manifest(f"1.{n}.0", f"image {n}".encode()) for n in range(RELEASES)]
-        for released in releases:
-            self.repositories.release(released)
+        releases = [manifest(f"1.{n}.0", f"image {n}".encode()) for n in range(count)]
+        self.repositories.release(*releases)
         self.repositories.order(releases[-1])
         self.path = f"{PRODUCT}/{releases[-1].version}/thermostat-v1-release"
         self.director = self.repositories.director_answer()

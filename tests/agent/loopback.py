@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from surefoot.agent.transport import Credentials
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -44,6 +46,14 @@ def authority() -> Authority:
     builder = _builder("authority", "authority", key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     return Authority(key, builder.sign(key, hashes.SHA256()))
+
+
+def credentials_of(folder: Path, ca: Authority, device_id: str = "t-1") -> Credentials:
+    """Write what a device presents into a folder."""
+    found = Credentials(certificate=folder / "device.pem", server_ca=folder / "ca.pem")
+    found.certificate.write_text(ca.issue(device_id, ec.generate_private_key(ec.SECP256R1())))
+    found.server_ca.write_text(ca.pem)
+    return found
 
 
 def _builder(name: str, issuer: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -21,7 +21,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import BootError, ConflictError, DeviceError, DigestError, Error, FormatError, InvalidInput
 from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.slot import SlotName
-from tests.agent.loopback import Authority, authority, http, loopback
+from tests.agent.loopback import Authority, http, loopback
 from tests.trust.repositories import manifest
 
 IMAGE = b"factory image" * 100
@@ -32,11 +32,6 @@ CONFIG = Config(
     reboot=RebootCommand(command=["touch", "rebooted"]),
 )
 SLOT_A = {"SUREFOOT_SLOT": "a"}
-
-
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
 
 
 @pytest.fixture

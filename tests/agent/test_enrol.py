@@ -31,11 +31,6 @@ ROOT = Path("/data-partition")
 
 
 @pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, ca: Authority) -> Iterator[Loopback]:
     with loopback(tmp_path_factory.mktemp("server"), ca) as found:
         yield found

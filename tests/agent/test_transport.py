@@ -20,77 +20,58 @@ BATCH = EventBatch(journal="0" * 16, events=[])
 SOON = Patience(connect_s=1, wait_s=0.3, answer_s=0.6)
 
 
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
-
-
 @pytest.fixture
-def server(tmp_path: Path, ca: Authority) -> Iterator[Loopback]:
-    with loopback(tmp_path, ca, client_ca=ca) as found:
-        yield found
+def agent(peer: Loopback, credentials: Credentials) -> HttpsServer:
+    return HttpsServer(peer.url + "/", credentials, patience=SOON)
 
 
-@pytest.fixture
-def credentials(tmp_path: Path, ca: Authority) -> Credentials:
-    found = Credentials(certificate=tmp_path / "device.pem", server_ca=tmp_path / "ca.pem")
-    found.certificate.write_text(ca.issue("t-1", ec.generate_private_key(ec.SECP256R1())))
-    found.server_ca.write_text(ca.pem)
-    return found
-
-
-@pytest.fixture
-def agent(server: Loopback, credentials: Credentials) -> HttpsServer:
-    return HttpsServer(server.url + "/", credentials, patience=SOON)
-
-
-def test_an_idle_poll_names_what_it_has_and_learns_when_to_come_again(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("304 Not Modified", Surefoot_Next_Poll="77", Content_Length=""))
+def test_an_idle_poll_names_what_it_has_and_learns_when_to_come_again(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("304 Not Modified", Surefoot_Next_Poll="77", Content_Length=""))
     polled = agent.poll('"7"')
     assert (polled.answer, polled.next_poll_s, polled.etag) == (None, 77, '"7"')
-    assert server.requests[0].startswith(b"GET /v1/poll HTTP/1.1\r\n")
-    assert b'if-none-match: "7"' in server.requests[0].lower()
+    assert peer.requests[0].startswith(b"GET /v1/poll HTTP/1.1\r\n")
+    assert b'if-none-match: "7"' in peer.requests[0].lower()
 
 
 @pytest.mark.parametrize(
     ("said", "meant"),
     [("", DEFAULT_POLL_S), ("soon", DEFAULT_POLL_S), ("0", 1), ("-5", DEFAULT_POLL_S), ("9" * 10, 86_399), ("9" * 5000, DEFAULT_POLL_S)],
 )
-def test_a_strange_interval_does_no_harm(server: Loopback, agent: HttpsServer, said: str, meant: int) -> None:
-    server.will_answer(http("304 Not Modified", Surefoot_Next_Poll=said, Content_Length=""))
+def test_a_strange_interval_does_no_harm(peer: Loopback, agent: HttpsServer, said: str, meant: int) -> None:
+    peer.will_answer(http("304 Not Modified", Surefoot_Next_Poll=said, Content_Length=""))
     assert agent.poll("1").next_poll_s == meant
 
 
 @pytest.mark.parametrize("poison", ['"a\x01b"', "no quotes", '"' + "x" * 600 + '"'])
-def test_a_tag_that_no_server_would_understand_is_forgotten(server: Loopback, agent: HttpsServer, poison: str) -> None:
-    server.will_answer(http("200 OK", to_json(ANSWER), ETag=poison))
+def test_a_tag_that_no_server_would_understand_is_forgotten(peer: Loopback, agent: HttpsServer, poison: str) -> None:
+    peer.will_answer(http("200 OK", to_json(ANSWER), ETag=poison))
     assert agent.poll("").etag == ""
 
 
-def test_news_come_with_their_tag(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("200 OK", to_json(ANSWER), ETag='"8"'))
+def test_news_come_with_their_tag(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("200 OK", to_json(ANSWER), ETag='"8"'))
     polled = agent.poll("")
     assert (polled.answer, polled.next_poll_s, polled.etag) == (ANSWER, 300, '"8"')
-    assert b"if-none-match" not in server.requests[0].lower()
+    assert b"if-none-match" not in peer.requests[0].lower()
 
 
-def test_a_report_is_sent_whole_and_acknowledged(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("200 OK", b'{"acknowledged":{"journal":"%s","seq":4}}' % (b"0" * 16)))
+def test_a_report_is_sent_whole_and_acknowledged(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("200 OK", b'{"acknowledged":{"journal":"%s","seq":4}}' % (b"0" * 16)))
     assert agent.send(BATCH).acknowledged.seq == 4
-    assert server.requests[0].startswith(b"POST /v1/events HTTP/1.1\r\n")
-    assert server.requests[0].endswith(to_json(BATCH))
+    assert peer.requests[0].startswith(b"POST /v1/events HTTP/1.1\r\n")
+    assert peer.requests[0].endswith(to_json(BATCH))
 
 
-def test_a_certificate_is_asked_for(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("200 OK", b'{"certificate":"PEM"}'))
+def test_a_certificate_is_asked_for(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("200 OK", b'{"certificate":"PEM"}'))
     assert agent.renew("CSR") == "PEM"
-    assert server.requests[0].endswith(b'{"csr":"CSR"}')
+    assert peer.requests[0].endswith(b'{"csr":"CSR"}')
 
 
 def test_new_credentials_are_used_from_then_on_and_bad_ones_are_not(
-    server: Loopback, agent: HttpsServer, credentials: Credentials, ca: Authority
+    peer: Loopback, agent: HttpsServer, credentials: Credentials, ca: Authority
 ) -> None:
-    server.will_answer(*[http("304 Not Modified", Content_Length="")] * 3)
+    peer.will_answer(*[http("304 Not Modified", Content_Length="")] * 3)
     agent.poll("1")
     credentials.certificate.write_text("garbage")
     with pytest.raises(InvalidInput):
@@ -122,18 +103,18 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=list(BAD))
-def test_an_answer_that_is_none_is_a_transport_error(server: Loopback, agent: HttpsServer, case: tuple[bytes, str]) -> None:
+def test_an_answer_that_is_none_is_a_transport_error(peer: Loopback, agent: HttpsServer, case: tuple[bytes, str]) -> None:
     answer, says = case
-    server.will_answer(answer, answer, answer)
+    peer.will_answer(answer, answer, answer)
     for ask in (lambda: agent.poll("1"), lambda: agent.send(BATCH), lambda: agent.renew("CSR")):
         with pytest.raises(TransportError) as raised:
             ask()
         assert says in raised.value.message
-    assert len(server.requests) == 3, "a redirect is not followed"
+    assert len(peer.requests) == 3, "a redirect is not followed"
 
 
-def test_a_server_that_says_nothing_is_left_soon(server: Loopback, agent: HttpsServer) -> None:
-    server.answers.append(repeat(None))
+def test_a_server_that_says_nothing_is_left_soon(peer: Loopback, agent: HttpsServer) -> None:
+    peer.answers.append(repeat(None))
     with pytest.raises(TransportError, match="did not answer"):
         agent.poll("1")
 
@@ -158,8 +139,8 @@ def dripping(begin: bytes, drop: bytes) -> Iterator[bytes | None]:
 
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=list(DRIPS))
-def test_an_answer_that_drips_is_left_when_it_has_taken_too_long(server: Loopback, agent: HttpsServer, drip: tuple[bytes, bytes]) -> None:
-    server.answers.append(dripping(*drip))
+def test_an_answer_that_drips_is_left_when_it_has_taken_too_long(peer: Loopback, agent: HttpsServer, drip: tuple[bytes, bytes]) -> None:
+    peer.answers.append(dripping(*drip))
     with pytest.raises(TransportError, match="did not answer"):
         agent.poll("1")
 
@@ -167,14 +148,14 @@ def test_an_answer_that_drips_is_left_when_it_has_taken_too_long(server: Loopbac
 # --- image bytes ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_range_is_asked_for_and_streamed(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("206 Partial Content", b"x" * 100_000, Content_Range="bytes 50-100049/100050"))
-    response = agent.open(f"{server.url}/image", 50)
+def test_a_range_is_asked_for_and_streamed(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("206 Partial Content", b"x" * 100_000, Content_Range="bytes 50-100049/100050"))
+    response = agent.open(f"{peer.url}/image", 50)
     assert (response.status, response.start, response.total) == (206, 50, 100_050)
     assert b"".join(response.chunks) == b"x" * 100_000
     response.close()
-    assert b"range: bytes=50-\r\n" in server.requests[0].lower()
-    assert b"accept-encoding: identity" in server.requests[0].lower()
+    assert b"range: bytes=50-\r\n" in peer.requests[0].lower()
+    assert b"accept-encoding: identity" in peer.requests[0].lower()
 
 
 @pytest.mark.parametrize(
@@ -188,48 +169,48 @@ def test_a_range_is_asked_for_and_streamed(server: Loopback, agent: HttpsServer)
     ],
 )
 def test_what_the_server_says_of_the_file_is_passed_on(
-    server: Loopback, agent: HttpsServer, answer: bytes, start: int, total: int | None
+    peer: Loopback, agent: HttpsServer, answer: bytes, start: int, total: int | None
 ) -> None:
-    server.will_answer(answer)
-    response = agent.open(f"{server.url}/image", 5)
+    peer.will_answer(answer)
+    response = agent.open(f"{peer.url}/image", 5)
     assert (response.start, response.total) == (start, total)
     response.close()
-    assert len(server.requests) == 1
+    assert len(peer.requests) == 1
 
 
 @pytest.mark.parametrize(
     "said", ["", "bytes", "bytes 5-", "bytes */9", "items 5-7/9", "bytes 5-7/x", "bytes -5-7/9", f"bytes {'9' * 19}-7/9"]
 )
-def test_a_range_that_cannot_be_read_is_refused(server: Loopback, agent: HttpsServer, said: str) -> None:
-    server.will_answer(http("206 Partial Content", b"abc", Content_Range=said))
+def test_a_range_that_cannot_be_read_is_refused(peer: Loopback, agent: HttpsServer, said: str) -> None:
+    peer.will_answer(http("206 Partial Content", b"abc", Content_Range=said))
     with pytest.raises(TransportError, match="without saying which"):
-        agent.open(f"{server.url}/image", 5)
+        agent.open(f"{peer.url}/image", 5)
 
 
-def test_a_body_that_is_cut_off_breaks_the_stream(server: Loopback, agent: HttpsServer) -> None:
-    server.will_answer(http("200 OK", b"abc", Content_Length="100"))
-    response = agent.open(f"{server.url}/image", 0)
+def test_a_body_that_is_cut_off_breaks_the_stream(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(http("200 OK", b"abc", Content_Length="100"))
+    response = agent.open(f"{peer.url}/image", 0)
     with pytest.raises(TransportError, match="broke off"):
         list(response.chunks)
 
 
-def test_a_stream_that_stops_breaks_off_soon(server: Loopback, agent: HttpsServer) -> None:
-    server.answers.append([http("200 OK", b"abc", Content_Length="100"), *[None] * 100])
+def test_a_stream_that_stops_breaks_off_soon(peer: Loopback, agent: HttpsServer) -> None:
+    peer.answers.append([http("200 OK", b"abc", Content_Length="100"), *[None] * 100])
     with pytest.raises(TransportError, match="broke off"):
-        list(agent.open(f"{server.url}/image", 0).chunks)
+        list(agent.open(f"{peer.url}/image", 0).chunks)
 
 
 @pytest.mark.parametrize("name", ["the head", "the status"])
-def test_an_image_whose_head_drips_is_left(server: Loopback, agent: HttpsServer, name: str) -> None:
-    server.answers.append(dripping(*DRIPS[name]))
+def test_an_image_whose_head_drips_is_left(peer: Loopback, agent: HttpsServer, name: str) -> None:
+    peer.answers.append(dripping(*DRIPS[name]))
     with pytest.raises(TransportError, match="did not answer"):
-        agent.open(f"{server.url}/image", 0)
+        agent.open(f"{peer.url}/image", 0)
 
 
-def test_a_piece_of_an_image_that_drips_breaks_off(server: Loopback, agent: HttpsServer) -> None:
-    server.answers.append(dripping(*DRIPS["the size of a chunk"]))
+def test_a_piece_of_an_image_that_drips_breaks_off(peer: Loopback, agent: HttpsServer) -> None:
+    peer.answers.append(dripping(*DRIPS["the size of a chunk"]))
     with pytest.raises(TransportError, match="broke off"):
-        list(agent.open(f"{server.url}/image", 0).chunks)
+        list(agent.open(f"{peer.url}/image", 0).chunks)
 
 
 def test_an_address_that_is_none_is_a_transport_error(agent: HttpsServer) -> None:

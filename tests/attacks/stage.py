@@ -33,9 +33,10 @@ from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, SimulatedBoard, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import Damage, SimulatedFlash
+from surefoot.trust import layout
 from surefoot.trust.metadata import Files, sign_with
-from surefoot.trust.repository import refresh
-from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for, wire_names
+from surefoot.trust.repository import publish_roles, refresh
+from tests.trust.repositories import DEVICE, NOW, PRODUCT, Repositories, manifest, order_for, wire_names
 
 IMAGE_BYTES = 24 * 1024
 CAPACITY = 64 * 1024
@@ -196,6 +197,11 @@ class Stage:
             assert self.board.released is not None
             self.board.released = {*self.board.released, made.hash}
         return made
+
+    def retire(self, version: str) -> None:
+        """Move a release into the product's archive."""
+        it = self.repositories
+        it.image |= publish_roles(it.image, PRODUCT, layout.retire(it.image, PRODUCT, version, [it.product], it.now), it.online, it.now)
 
     def order(self, wanted: Release | None, **changes: Any) -> None:  # noqa: ANN401  # fields of Order
         """Sign the device's next view: run ``wanted``, or stay as you are; ``changes`` are fields of the order."""

@@ -262,6 +262,26 @@ def test_d10_a_role_that_the_snapshot_forgets_cannot_begin_anew(stage: Stage) ->
     stage.refused(stage.answer(image={**versioned(snapshot, "snapshot.json"), "timestamp.json": timestamp}), "metadata_rollback")
 
 
+def image_roles(stage: Stage) -> set[str]:
+    store = TrustedStore(stage.board.flash, f"{DATA}/trusted")
+    return store.load("image").keys() - {"root.json", "timestamp.json", "snapshot.json", "targets.json"}
+
+
+def test_d10_a_role_that_was_dropped_since_no_order_needs_it_does_not_come_back_older(stage: Stage) -> None:
+    it, archive = stage.repositories, f"{PRODUCT}+archive.json"
+    stage.release("1.1.0")
+    stage.retire("1.1.0")
+    older = it.image[archive]
+    wanted = stage.release("1.2.0")
+    stage.retire("1.2.0")
+    stage.carry_out(wanted)
+    assert image_roles(stage) == {f"{PRODUCT}.json", archive}
+    stage.update("1.3.0", revert_to="minor")
+    assert image_roles(stage) == {f"{PRODUCT}.json"}, "what is live needs no archive"
+    stage.order(stage.releases["1.1.0"])
+    stage.refused(stage.answer(image=stage.republished(archive, older)), "metadata_rollback")
+
+
 @pytest.mark.parametrize("repository", ["director", "image"])
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])
 def test_d10_a_file_that_was_deleted_lets_nothing_old_in(stage: Stage, repository: Repository, name: str) -> None:

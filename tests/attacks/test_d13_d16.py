@@ -6,7 +6,6 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise, repeat
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from surefoot.model.errors import TransportError
 from surefoot.model.record import parse_utc, to_json
 from surefoot.model.wire import PollAnswer
 from surefoot.trust.signer import generate
-from tests.agent.loopback import Authority, Loopback, authority, http, loopback
+from tests.agent.loopback import Loopback, http
 from tests.attacks.stage import Stage, edited, forged, next_root, sending, successor
 from tests.trust.repositories import DEVICE, PRODUCT
 
@@ -34,23 +33,9 @@ def stage() -> Stage:
     return Stage()
 
 
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
-
-
 @pytest.fixture
-def peer(tmp_path: Path, ca: Authority) -> Iterator[Loopback]:
-    with loopback(tmp_path, ca, client_ca=ca) as found:
-        yield found
-
-
-@pytest.fixture
-def wire(tmp_path: Path, ca: Authority, peer: Loopback) -> HttpsServer:
+def wire(peer: Loopback, credentials: Credentials) -> HttpsServer:
     """The agent's real transport, at a real peer."""
-    credentials = Credentials(certificate=tmp_path / "device.pem", server_ca=tmp_path / "ca.pem")
-    credentials.certificate.write_text(ca.issue(DEVICE, ec.generate_private_key(ec.SECP256R1())))
-    credentials.server_ca.write_text(ca.pem)
     return HttpsServer(peer.url, credentials, patience=QUICK)
 
 

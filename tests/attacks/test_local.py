@@ -22,7 +22,7 @@ from surefoot.cli.main import main
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import to_json, to_pretty_json
-from tests.agent.loopback import Authority, Loopback, authority, http, loopback
+from tests.agent.loopback import Authority, Loopback, http, loopback
 from tests.trust.repositories import Repositories, manifest
 
 IMAGE = b"factory image" * 100
@@ -38,11 +38,6 @@ slot_capacity_bytes = 100000
 [reboot]
 command = ["false"]
 """
-
-
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from surefoot.agent.download import Downloader, DownloadTarget
 from surefoot.agent.install import SlotFiles
@@ -23,28 +22,9 @@ from tests.trust.repositories import NOW
 REDIRECTS = ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
 
 
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
-
-
 @pytest.fixture
-def origin(tmp_path: Path, ca: Authority) -> Iterator[Loopback]:
-    with loopback(tmp_path, ca, client_ca=ca) as found:
-        yield found
-
-
-@pytest.fixture
-def credentials(tmp_path: Path, ca: Authority) -> Credentials:
-    found = Credentials(certificate=tmp_path / "device.pem", server_ca=tmp_path / "ca.pem")
-    found.certificate.write_text(ca.issue("t-1", ec.generate_private_key(ec.SECP256R1())))
-    found.server_ca.write_text(ca.pem)
-    return found
-
-
-@pytest.fixture
-def agent(origin: Loopback, credentials: Credentials) -> HttpsServer:
-    return HttpsServer(origin.url, credentials, patience=Patience(connect_s=1, wait_s=1, answer_s=2))
+def agent(peer: Loopback, credentials: Credentials) -> HttpsServer:
+    return HttpsServer(peer.url, credentials, patience=Patience(connect_s=1, wait_s=1, answer_s=2))
 
 
 @pytest.fixture
@@ -57,44 +37,42 @@ def elsewhere(tmp_path: Path, ca: Authority) -> Iterator[Loopback]:
 @pytest.mark.parametrize("status", REDIRECTS)
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_d27_a_redirect_is_not_followed_by_any_request(
-    origin: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str, scheme: str
+    peer: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str, scheme: str
 ) -> None:
     there = elsewhere.url.replace("https", scheme) + "/v1/poll"
-    origin.will_answer(*[http(status, Location=there)] * 2)
+    peer.will_answer(*[http(status, Location=there)] * 2)
     with pytest.raises(TransportError, match=f"status {status[:3]}"):
         agent.poll("")
     with pytest.raises(TransportError, match=f"status {status[:3]}"):
         agent.send(EventBatch(journal="0" * 16, events=[]))
-    assert (len(origin.requests), elsewhere.requests) == (2, [])
+    assert (len(peer.requests), elsewhere.requests) == (2, [])
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_d27_an_image_that_has_moved_is_not_fetched_from_there(
-    origin: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str
+    peer: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str
 ) -> None:
-    origin.will_answer(http(status, Location=elsewhere.url + "/image"))
+    peer.will_answer(http(status, Location=elsewhere.url + "/image"))
     downloader = Downloader(agent, SlotFiles(SimulatedFlash(), {SlotName.B: "b"}, 100), VirtualClock(NOW))
     with pytest.raises(TransportError, match=f"status {status[:3]}"):
-        downloader.step(target(origin.url), 0, 5)
-    assert (len(origin.requests), elsewhere.requests) == (1, [])
+        downloader.step(target(peer.url), 0, 5)
+    assert (len(peer.requests), elsewhere.requests) == (1, [])
 
 
-def test_d27_twenty_redirects_are_one_answer_each(origin: Loopback, agent: HttpsServer) -> None:
-    origin.will_answer(*[http("302 Found", Location=f"{origin.url}/v1/poll?{number}") for number in range(20)])
+def test_d27_twenty_redirects_are_one_answer_each(peer: Loopback, agent: HttpsServer) -> None:
+    peer.will_answer(*[http("302 Found", Location=f"{peer.url}/v1/poll?{number}") for number in range(20)])
     with pytest.raises(TransportError, match="status 302"):
         agent.poll("")
-    assert [request.split(b" ")[1] for request in origin.requests] == [b"/v1/poll"]
+    assert [request.split(b" ")[1] for request in peer.requests] == [b"/v1/poll"]
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 5, b"<html>", b"imagf"])
-def test_d27_garbage_of_a_dead_origin_that_was_taken_over_stays_out_of_the_slot(
-    origin: Loopback, agent: HttpsServer, garbage: bytes
-) -> None:
-    origin.will_answer(http("200 OK", garbage))
+def test_d27_garbage_of_a_dead_origin_that_was_taken_over_stays_out_of_the_slot(peer: Loopback, agent: HttpsServer, garbage: bytes) -> None:
+    peer.will_answer(http("200 OK", garbage))
     flash = SimulatedFlash()
     slots = SlotFiles(flash, {SlotName.B: "b"}, 100)
     with pytest.raises((CorruptDownloadError, TransportError)):
-        Downloader(agent, slots, VirtualClock(NOW)).step(target(origin.url), 0, 5)
+        Downloader(agent, slots, VirtualClock(NOW)).step(target(peer.url), 0, 5)
     assert slots.writer(SlotName.B).size() == 0
 
 

@@ -41,7 +41,7 @@ def test_only_one_part_is_measured_and_the_others_stay_as_they_were(results: Pat
 def test_a_group_is_all_its_parts(results: Path) -> None:
     parts = {name: part(name, number) for number, name in enumerate(["poll", *GROUPS["trust"]])}
     assert main(["--only", "trust"], parts=parts, results=results) == 0
-    assert values(results) == {"verify/it": 1, "bytes/it": 2, "signatures/it": 3}
+    assert values(results) == {"verify/it": 1, "bytes/it": 2, "signatures/it": 3, "catalogue/it": 4}
 
 
 def test_an_unknown_part_is_refused_in_one_sentence_that_names_the_parts(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,9 @@ LIMITS = {
     "new order, 5 releases": 1.06,
     "each further release": 1.36,
     "first contact and both roots, 5 releases": 0.25,
+    "requests, idle poll": 1 / 2,
+    "requests, new order": 1 / 9,
+    "requests, first contact": 2 / 10,
 }
 
 

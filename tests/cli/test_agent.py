@@ -20,18 +20,13 @@ from surefoot.cli.simulate import agent_settings
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, to_pretty_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
-from tests.agent.loopback import Authority, Loopback, authority, http, loopback
+from tests.agent.loopback import Authority, Loopback, http, loopback
 from tests.agent.moments import at_work, release, state
 from tests.trust.repositories import Repositories, manifest
 
 IMAGE = b"factory image" * 100
 REPOSITORIES = Repositories()
 Phase = type(state().phase)
-
-
-@pytest.fixture(scope="module")
-def ca() -> Authority:
-    return authority()
 
 
 @pytest.fixture

@@ -161,8 +161,8 @@ def test_a_signed_bundle_is_published_once_and_listed(
     assert again.startswith("Was published already: thermostat 1.2.3")
     assert call(server, "release", "list") == 0
     heading, row = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["PRODUCT", "VERSION", "BUILD", "PUBLISHED"]
-    assert row.split()[:3] == ["thermostat", "1.2.3", "20251124-143022-9f3a1c"]
+    assert heading.split() == ["PRODUCT", "VERSION", "STATE", "BUILD", "PUBLISHED"]
+    assert row.split()[:4] == ["thermostat", "1.2.3", "live", "20251124-143022-9f3a1c"]
     assert call(server, "release", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["releases"][0]["version"] == "1.2.3"
 
@@ -232,3 +232,34 @@ def test_the_next_bundle_carries_what_was_retired(desk: Path) -> None:
     assert sign(desk) == 0
     kept = (desk / "keys/metadata/thermostat+archive.json").read_bytes()
     assert (desk / "bundle/signed/thermostat+archive.json").read_bytes() == kept
+
+
+def test_a_publication_strikes_out_what_it_carried_and_no_more(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note = desk / "keys/metadata/thermostat+moved"
+    keys = ("--keys", str(desk / "keys"))
+
+    def next_bundle(version: str) -> str:
+        recipe = RECIPE.replace("1.2.3", version)
+        folder = tmp_path / version
+        folder.mkdir()
+        return str(built(folder, recipe=recipe).path)
+
+    def published(server: Running, bundle: str, *more: str) -> bool:
+        assert call(server, "release", "publish", bundle, *more) == 0
+        return note.exists()
+
+    with running(desk / "data", Repositories()) as server:
+        assert sign(desk) == 0
+        assert not published(server, str(desk / "bundle"), *keys)
+        assert main(["release", "retire", "thermostat", "1.2.3", *keys]) == 0
+        first, second = next_bundle("1.3.0"), next_bundle("1.4.0")
+        assert main(["release", "sign", first, *keys]) == 0
+        assert published(server, first), "nobody said where the keys folder is"
+        assert main(["release", "restore", "thermostat", "1.2.3", *keys]) == 0
+        assert published(server, first, *keys), "what was moved since is still to be carried"
+        assert main(["release", "sign", second, *keys]) == 0
+        capsys.readouterr()
+        assert not published(server, second, *keys)
+        assert call(server, "release", "list") == 0
+        states = {line.split()[1]: line.split()[2] for line in capsys.readouterr().out.splitlines()[-3:]}
+        assert states == {"1.4.0": "live", "1.3.0": "live", "1.2.3": "live"}

@@ -10,7 +10,7 @@ from tuf.api.metadata import Root, Targets
 
 from surefoot.cli.keys_folder import KeysFolder
 from surefoot.cli.main import main
-from surefoot.trust.layout import BIN_ABOVE, add_release, retire
+from surefoot.trust.layout import add_release, retire
 from surefoot.trust.metadata import read, verified
 from surefoot.trust.product_files import reachable, require_whole
 from surefoot.trust.verify import load, update_root
@@ -18,7 +18,7 @@ from tests.cli.test_trust import init, tree
 from tests.trust.repositories import manifest
 from tests.trust.tokens import PIN, new_token
 
-MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(BIN_ABOVE + 1)]
+MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(200)]
 OPEN = "keys/proposals/image-root-2.proposal.json"
 
 

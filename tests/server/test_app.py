@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from tuf.api.metadata import Root
 
-from surefoot.model.errors import InvalidInput
+from surefoot.model.errors import InvalidInput, SignatureError
 from surefoot.server.app import Addresses, ServerSettings, run
 from surefoot.server.db.sqlite import connect
+from surefoot.trust.metadata import read, sign_with
 from tests.server.running import Clock, Joined, Running, running, serving, write_data
 from tests.system.lab import wait_for
 from tests.trust.repositories import Repositories
@@ -125,9 +127,13 @@ def test_a_root_that_people_put_into_the_folder_is_taken_in_at_start(tmp_path: P
     repositories = write_new_data(tmp_path)
     with running(tmp_path, repositories):
         pass
-    root = json.loads(repositories.director_root)
-    root["signed"]["version"] = 2
-    (tmp_path / "metadata" / "director" / "root.json").write_text(json.dumps(root))
+    root = read(repositories.director_root, Root, name="root.json")
+    root.signed.version = 2
+    file = tmp_path / "metadata" / "director" / "root.json"
+    file.write_bytes(sign_with(root, repositories.director_roots[:1]))
+    with pytest.raises(SignatureError, match="signed by 1 of the 2 keys"), running(tmp_path, repositories):
+        pass
+    file.write_bytes(sign_with(root, repositories.director_roots))
     with running(tmp_path, repositories) as server:
         device = server.join()
         assert "2.root.json" in device.poll().json()["metadata"]["director"]

@@ -10,7 +10,7 @@ import urllib3
 from surefoot.cli.tuf_client import main
 from surefoot.trust.repository import versions
 from tests.server.running import Running
-from tests.server.test_trust_update import next_root
+from tests.trust.repositories import following
 
 
 def fetch(server: Running, name: str, method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
@@ -26,7 +26,7 @@ def test_the_tuf_client_follows_a_running_server_over_a_new_root(server: Running
     assert main([*words, "init", str(first)]) == 0
     assert main([*words, *url, "refresh"]) == 0
     server.publish("7.0.0", b"seven")
-    root = next_root(first.read_bytes(), server.repositories.image_roots)
+    root = following(first.read_bytes(), server.repositories.image_roots)
     answer = server.call("POST", "trust", {"image": {"2.root.json": b64encode(root).decode()}})
     assert answer.status == 200, answer.data
     assert main([*words, *url, "refresh"]) == 0

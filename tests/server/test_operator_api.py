@@ -327,6 +327,20 @@ def test_a_publication_carries_a_new_delegation(server: Running) -> None:
     assert server.call("GET", "metadata/image/targets.json").data == targets
 
 
+def test_a_publication_gives_no_key_a_second_role(server: Running) -> None:
+    key, now, repositories = server.repositories.director_roots[2], server.clock(), server.repositories
+    before = server.call("GET", "metadata/image/targets.json").data
+    targets = offline.add_product(before, "mixer", key.public_key, repositories.targets, now)
+    wanted = manifest("1.0.0", b"dough", product="mixer")
+    server.put(b"dough")
+    server.put(b"mixer sbom")
+    request = request_for(wanted, b"mixer sbom", listing(offline.create_product(key, now), [wanted], [key], now), key)
+    refused = server.call("POST", "releases", {**request, "targets": b64encode(targets).decode()})
+    assert problem(refused) == (422, "bad_metadata")
+    assert "director root and product mixer" in refused.json()["detail"]
+    assert server.call("GET", "metadata/image/targets.json").data == before
+
+
 def test_a_bundle_signed_before_the_newest_delegation_is_still_published(server: Running) -> None:
     before = server.call("GET", "metadata/image/targets.json").data
     request = {**server.signed("6.0.0", b"image 6.0.0"), "targets": b64encode(before).decode()}
@@ -401,6 +415,8 @@ def test_a_retired_release_is_ordered_no_more_and_an_open_order_still_verifies(t
         sent = {name: b64encode(data).decode() for name, data in roles.items()}
         assert server.call("POST", "releases", {**request, "roles": sent}).status == 200
         assert problem(server.order(late, "1.0.0")) == (409, "conflict")
+        lines = server.call("GET", "releases").json()["releases"]
+        assert {line["version"]: line["is_retired"] for line in lines} == {"1.0.0": True, "1.1.0": False}
         answer = early.poll(held)
         image = answer.json()["metadata"]["image"]
         assert b64decode(image[f"1.{PRODUCT}+archive.json"]) == roles[f"{PRODUCT}+archive.json"]

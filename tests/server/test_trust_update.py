@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from securesystemslib.signer import CryptoSigner, Signer
+from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from surefoot.model.errors import ConflictError, Error, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
@@ -22,7 +22,7 @@ from surefoot.trust import offline
 from surefoot.trust.director import DirectorSigners, View, sign_view
 from surefoot.trust.keyring import read_ring
 from surefoot.trust.layout import retire
-from surefoot.trust.metadata import read, sign_with
+from surefoot.trust.metadata import read
 from surefoot.trust.online import Online
 from surefoot.trust.repository import versions
 from surefoot.trust.secret import NO_SECRETS
@@ -30,7 +30,7 @@ from surefoot.trust.signer import generate, write_key
 from surefoot.trust.verify import verify
 from tests.server.office import DEVICE, Office
 from tests.server.running import Running, running, write_data
-from tests.trust.repositories import PRODUCT, Repositories, view_files
+from tests.trust.repositories import PRODUCT, Repositories, following, view_files
 
 
 class Site:
@@ -70,14 +70,6 @@ def site(office: Office, tmp_path: Path) -> Site:
     return Site(office, tmp_path / "site")
 
 
-def next_root(data: bytes, signers: Sequence[Signer], change: Callable[[Root], None] = lambda _: None) -> bytes:
-    metadata = read(data, Root, name="root")
-    metadata.signed.version += 1
-    metadata.signed.expires += timedelta(days=1)
-    change(metadata.signed)
-    return sign_with(metadata, signers)
-
-
 def give(role: str, signer: Signer) -> Callable[[Root], None]:
     def change(root: Root) -> None:
         for keyid in list(root.roles[role].keyids):
@@ -85,13 +77,6 @@ def give(role: str, signer: Signer) -> Callable[[Root], None]:
         root.add_key(signer.public_key, role)
 
     return change
-
-
-def next_targets(data: bytes, signers: Sequence[Signer], change: Callable[[Targets], None] = lambda _: None) -> bytes:
-    metadata = read(data, Targets, name="targets")
-    metadata.signed.version += 1
-    change(metadata.signed)
-    return sign_with(metadata, signers)
 
 
 def delegated(targets: Targets) -> dict[str, DelegatedRole]:
@@ -102,7 +87,7 @@ def delegated(targets: Targets) -> dict[str, DelegatedRole]:
 
 def test_a_root_is_taken_in_and_the_server_signs_with_the_keys_it_names(site: Site) -> None:
     fresh = site.lay("new-timestamp")
-    root = next_root(site.repositories.image["root.json"], site.repositories.image_roots[:2], give("timestamp", fresh))
+    root = following(site.repositories.image["root.json"], site.repositories.image_roots[:2], give("timestamp", fresh))
     assert site.take(image={"2.root.json": root}) == ["image/2.root.json"]
     files = site.office.ledger.metadata("image").files
     assert versions(files) == {"root.json": 2, "targets.json": 1, "snapshot.json": 2, "timestamp.json": 2, f"{PRODUCT}.json": 1}
@@ -112,8 +97,8 @@ def test_a_root_is_taken_in_and_the_server_signs_with_the_keys_it_names(site: Si
 
 
 def test_the_same_again_changes_nothing(site: Site) -> None:
-    root = next_root(site.repositories.image["root.json"], site.repositories.image_roots)
-    targets = next_targets(site.repositories.image["targets.json"], site.repositories.targets)
+    root = following(site.repositories.image["root.json"], site.repositories.image_roots)
+    targets = following(site.repositories.image["targets.json"], site.repositories.targets)
     assert site.take({"2.root.json": root, "targets.json": targets}) == ["image/2.root.json", "image/targets.json"]
     before = site.everything()
     assert site.take({"2.root.json": root, "targets.json": targets}) == []
@@ -121,15 +106,15 @@ def test_the_same_again_changes_nothing(site: Site) -> None:
 
 
 def test_several_roots_are_followed_in_order(site: Site) -> None:
-    first = next_root(site.repositories.director_root, site.repositories.director_roots)
-    second = next_root(first, site.repositories.director_roots)
+    first = following(site.repositories.director_root, site.repositories.director_roots)
+    second = following(first, site.repositories.director_roots)
     assert site.take(director={"3.root.json": second, "2.root.json": first}) == ["director/2.root.json", "director/3.root.json"]
     assert {"2.root.json", "3.root.json"} < set(site.office.poll()[1].metadata.director)
 
 
 def test_a_root_that_names_a_key_the_server_lacks_is_refused_and_says_where_to_lay_it(site: Site) -> None:
     stranger, before = generate(), site.everything()
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, give("snapshot", stranger))
+    root = following(site.repositories.director_root, site.repositories.director_roots, give("snapshot", stranger))
     with pytest.raises(InvalidInput, match=f"'snapshot': {stranger.public_key.keyid}") as refused:
         site.take(director={"2.root.json": root})
     assert str(site.keys) in refused.value.message
@@ -140,7 +125,7 @@ def test_a_device_under_a_former_director_root_gets_its_view_signed_anew_and_bel
     site.office.poll()
     idle_etag, _ = site.office.poll()
     fresh = site.lay("new-targets")
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, give("targets", fresh))
+    root = following(site.repositories.director_root, site.repositories.director_roots, give("targets", fresh))
     site.take(director={"2.root.json": root})
     assert not site.office.is_idle(idle_etag)
     renewed, answer = site.office.poll(idle_etag)
@@ -162,7 +147,7 @@ def test_d11_a_fast_forwarded_device_recovers_once_the_online_keys_are_rotated(s
         for role in ("snapshot", "timestamp", "targets"):
             give(role, site.lay(f"new-{role}"))(root)
 
-    root = next_root(site.repositories.director_root, site.repositories.director_roots, rotate)
+    root = following(site.repositories.director_root, site.repositories.director_roots, rotate)
     site.take(director={"2.root.json": root})
     recovered = believe(site, held, site.office.poll(etag)[1].metadata.director)
     assert versions({"timestamp.json": recovered["timestamp.json"]}) == {"timestamp.json": 3}
@@ -190,11 +175,11 @@ def test_a_product_that_is_not_signed_by_its_new_key_is_named(site: Site) -> Non
         targets.revoke_key(site.repositories.product.public_key.keyid, PRODUCT)
         targets.add_key(fresh.public_key, PRODUCT)
 
-    targets = next_targets(site.repositories.image["targets.json"], site.repositories.targets, rekey)
+    targets = following(site.repositories.image["targets.json"], site.repositories.targets, rekey)
     with pytest.raises(SignatureError, match=r"thermostat is not signed as targets\.json 2 asks"):
         site.take({"targets.json": targets})
     assert site.everything() == before
-    role = next_targets(site.repositories.image[f"{PRODUCT}.json"], [fresh])
+    role = following(site.repositories.image[f"{PRODUCT}.json"], [fresh])
     assert site.take({"targets.json": targets, f"{PRODUCT}.json": role}) == ["image/targets.json", f"image/{PRODUCT}.json"]
     assert ("ann", "trust.role", f"image {PRODUCT} 2 {fresh.public_key.keyid}") in site.acts()
 
@@ -209,7 +194,7 @@ def test_a_release_that_moves_into_the_archive_with_a_new_key_is_noted_as_retire
         targets.revoke_key(site.repositories.product.public_key.keyid, PRODUCT)
         targets.add_key(fresh.public_key, PRODUCT)
 
-    files["targets.json"] = next_targets(files["targets.json"], site.repositories.targets, rekey)
+    files["targets.json"] = following(files["targets.json"], site.repositories.targets, rekey)
     files |= retire(files, PRODUCT, "1.1.0", [fresh], site.office.now)
     site.take({name: files[name] for name in ("targets.json", f"{PRODUCT}.json", f"{PRODUCT}+archive.json")})
     rows = site.office.connection.execute("SELECT version, is_retired FROM release ORDER BY version").fetchall()
@@ -220,10 +205,10 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
     """Return name, request, error and its words."""
 
     def root(site: Site, signers: Sequence[int], change: Callable[[Root], None] = lambda _: None) -> bytes:
-        return next_root(site.repositories.image["root.json"], [site.repositories.image_roots[n] for n in signers], change)
+        return following(site.repositories.image["root.json"], [site.repositories.image_roots[n] for n in signers], change)
 
     def targets(site: Site, change: Callable[[Targets], None]) -> bytes:
-        return next_targets(site.repositories.image["targets.json"], site.repositories.targets, change)
+        return following(site.repositories.image["targets.json"], site.repositories.targets, change)
 
     def set_paths(paths: list[str]) -> Callable[[Targets], None]:
         return lambda top: setattr(delegated(top)[PRODUCT], "paths", paths)
@@ -251,27 +236,60 @@ def refusals() -> list[tuple[str, Callable[[Site], dict[str, bytes]], type[Error
     return [
         ("one root key of two", lambda s: {"2.root.json": root(s, [0])}, SignatureError, "2.root.json"),
         ("a root left out", lambda s: {"3.root.json": root(s, [0, 1])}, MetadataRollbackError, "2.root.json is missing"),
-        ("another first root", lambda s: {"1.root.json": root(s, [0, 1])}, MetadataRollbackError, "other content"),
+        ("another first root", lambda s: {"1.root.json": root(s, [0, 1])}, ConflictError, "other content"),
         ("a threshold for the server", lambda s: {"2.root.json": root(s, [0, 1], two_timestamps)}, MetadataError, "the server gives one"),
         ("a root's threshold", lambda s: {"2.root.json": root(s, [0, 1], unmeetable)}, MetadataError, "3 signatures of the role targets"),
         ("half good", lambda s: {"2.root.json": root(s, [0, 1]), "targets.json": b"{}"}, MetadataError, "targets.json"),
         ("paths of another", lambda s: {"targets.json": targets(s, set_paths(["kettle/*/*"]))}, MetadataError, "outside thermostat/"),
         ("a role's threshold", lambda s: {"targets.json": targets(s, set_threshold)}, MetadataError, "2 signatures of the role thermostat"),
-        ("a role's name", lambda s: {"targets.json": targets(s, rename)}, MetadataError, "no role can be called"),
+        ("a role's name", lambda s: {"targets.json": targets(s, rename)}, MetadataError, "no name that it may delegate to"),
         ("a role not sent", lambda s: {"targets.json": targets(s, other)}, MetadataError, "kettle.json is missing"),
         ("the server's own file", lambda _: {"snapshot.json": b"{}"}, InvalidInput, "not the name of a targets role"),
         ("nobody's role", lambda s: {"kettle.json": s.repositories.image[f"{PRODUCT}.json"]}, InvalidInput, "Nobody delegates"),
-        ("a former version", lambda s: {"targets.json": same_version(s)}, MetadataRollbackError, "not newer"),
-        ("one signature of two", lambda s: {"targets.json": next_targets(s.repositories.image["targets.json"], s.repositories.targets[:1])},
+        ("the same version", lambda s: {"targets.json": other_version(s, 0)}, ConflictError, "published with other content"),
+        ("a former version", lambda s: {"targets.json": other_version(s, -1)}, MetadataRollbackError, "not newer"),
+        ("a key for two roles", lambda s: {"2.root.json": root(s, [0, 1], second_role(s))}, MetadataError, "image root and image targets"),
+        ("a key of the director", lambda s: {"2.root.json": root(s, [0, 1], second_role(s, "director"))}, MetadataError, "two roles"),
+        ("a root key for a product", root_key_for_a_product, MetadataError, "image root and product kettle"),
+        ("one key for two products", one_key_for_two_products, MetadataError, f"product {PRODUCT} and product kettle"),
+        ("one signature of two", lambda s: {"targets.json": following(s.repositories.image["targets.json"], s.repositories.targets[:1])},
          SignatureError, "targets.json"),
-        ("a diamond", diamond, ConflictError, "two parents"),
+        ("a diamond", diamond, MetadataError, "two parents"),
     ]  # fmt: skip
 
 
-def same_version(site: Site) -> bytes:
-    metadata = read(site.repositories.image["targets.json"], Targets, name="targets")
-    metadata.signed.expires += timedelta(days=1)
-    return sign_with(metadata, site.repositories.targets)
+def other_version(site: Site, by: int) -> bytes:
+    newest = following(site.repositories.image["targets.json"], site.repositories.targets)
+    site.take({"targets.json": newest})
+
+    def change(targets: Targets) -> None:
+        targets.expires += timedelta(days=1)
+
+    return following(newest, site.repositories.targets, change, by=by)
+
+
+def renamed(key: Key) -> Key:
+    """Return the same key under another id."""
+    return SSlibKey("ab" * 32, key.keytype, key.scheme, dict(key.keyval), {})
+
+
+def second_role(site: Site, repository: str = "image") -> Callable[[Root], None]:
+    holders = site.repositories.image_roots if repository == "image" else site.repositories.director_roots
+    return lambda new: new.add_key(renamed(holders[2].public_key), "targets")
+
+
+def with_kettle(site: Site, holder: Signer) -> dict[str, bytes]:
+    now, before = site.office.now, site.repositories.image["targets.json"]
+    top = offline.add_product(before, "kettle", holder.public_key, site.repositories.targets, now)
+    return {"targets.json": top, "kettle.json": offline.create_product(holder, now)}
+
+
+def root_key_for_a_product(site: Site) -> dict[str, bytes]:
+    return with_kettle(site, site.repositories.image_roots[2])
+
+
+def one_key_for_two_products(site: Site) -> dict[str, bytes]:
+    return with_kettle(site, site.repositories.product)
 
 
 def diamond(site: Site) -> dict[str, bytes]:
@@ -285,7 +303,7 @@ def diamond(site: Site) -> dict[str, bytes]:
         targets.delegations = Delegations({}, roles={PRODUCT: role})
         targets.add_key(site.repositories.product.public_key, PRODUCT)
 
-    role = next_targets(offline.create_product(kettle, site.office.now), [kettle], share)
+    role = following(offline.create_product(kettle, site.office.now), [kettle], share)
     return {"targets.json": top, "kettle.json": role}
 
 
@@ -293,9 +311,10 @@ def diamond(site: Site) -> dict[str, bytes]:
 def test_what_a_device_would_refuse_is_refused_and_changes_nothing(
     site: Site, make: Callable[[Site], dict[str, bytes]], kind: type[Error], words: str
 ) -> None:
+    request = make(site)
     before = site.everything()
     with pytest.raises(kind, match=words):
-        site.take(make(site))
+        site.take(request)
     assert site.everything() == before
 
 
@@ -324,7 +343,7 @@ def test_a_running_server_takes_a_rotation_and_keeps_it_over_a_restart(tmp_path:
         etag = device.poll().headers["etag"]
         fresh = generate()
         write_key(tmp_path / "keys" / "new.pem", fresh, None)
-        root = next_root(repositories.director_root, repositories.director_roots, give("timestamp", fresh))
+        root = following(repositories.director_root, repositories.director_roots, give("timestamp", fresh))
         assert server.call("POST", "trust", {}, token="nobody").status == 401
         assert server.call("GET", "trust", token="nobody").status == 401
         answer = server.call("POST", "trust", {"director": encoded({"2.root.json": root})})

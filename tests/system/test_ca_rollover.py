@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The drill for a device CA that is lost: rolled over with the command line, under a running server and the real agent's transport."""
 
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from surefoot.model.errors import TransportError
 from surefoot.model.record import from_plain
 from surefoot.model.wire import RENEW_HEADER, EnrolmentOffer
 from surefoot.server.ca import RENEWAL_WINDOW_S, accepted_cas
+from surefoot.server.db.sqlite import connect
 from surefoot.simulator.clock import VirtualClock
 from tests.server.running import Running, running
 
@@ -85,6 +87,13 @@ def test_drill_device_ca_rolled_over(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert "held by 2, needed by 1" in ca(capsys, data, "status")[1]
         status, said = ca(capsys, data, "retire", "device-ca", "--force")
         assert (status, "1 devices are locked out" in said) == (0, True)
+    with closing(connect(data / "surefoot.db")) as connection:
+        acts = connection.execute("SELECT by, what, subject FROM act WHERE what LIKE 'ca.%' ORDER BY act_id").fetchall()
+    assert [(what, subject) for _, what, subject in acts] == [
+        ("ca.rotate", f"{new.name} {new.issuer}"),
+        ("ca.retire", f"device-ca {lost.issuer} locked_out=1"),
+    ], "what was refused left none"
+    assert all(by.startswith("shell:") for by, _, _ in acts)
 
     with running(data, repositories) as server:
         device.meet(server)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two small repositories with real keys, for tests of trust and of everything above it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata
 
 from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
@@ -13,7 +15,7 @@ from surefoot.model.manifest import Image, Manifest, ReleaseNotes, must_match, t
 from surefoot.model.record import utc_text
 from surefoot.trust import layout, offline
 from surefoot.trust.director import Directed, DirectorSigners, View, sign_view
-from surefoot.trust.metadata import Files
+from surefoot.trust.metadata import Files, sign_with
 from surefoot.trust.repository import OnlineSigners, initial, publish_roles, versions
 from surefoot.trust.signer import generate
 
@@ -42,6 +44,14 @@ def listing(role: bytes, manifests: Sequence[Manifest], signers: Sequence[Signer
     product = manifests[0].product
     files = {"targets.json": offline.create_targets([generate()], {product: signers[0].public_key}, now), f"{product}.json": role}
     return layout.add_release(files, manifests, signers, now).get(f"{product}.json", role)
+
+
+def following(data: bytes, signers: Sequence[Signer], change: Callable[[Any], None] = lambda _: None, *, by: int = 1) -> bytes:
+    """Return the next version of a file, changed so and signed by these; ``by`` says how much later it is."""
+    metadata: Metadata[Any] = Metadata.from_bytes(data)
+    metadata.signed.version += by
+    change(metadata.signed)
+    return sign_with(metadata, signers)
 
 
 def order_for(device: DeviceId, wanted: Manifest, assignment: int, now: datetime) -> Order:

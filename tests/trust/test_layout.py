@@ -2,7 +2,11 @@
 """Live images, archive and bins: what changes when, and what a device fetches for it."""
 
 import pytest
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from securesystemslib.signer import Key, SSlibKey
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, Targets
 
 from surefoot.model.errors import (
     ConflictError,
@@ -23,7 +27,7 @@ from tests.trust.repositories import PRODUCT, Repositories, manifest
 
 TOP = f"{PRODUCT}.json"
 ARCHIVE = f"{PRODUCT}+archive.json"
-MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(layout.BIN_ABOVE + 1)]
+MANY = [manifest(f"1.{number}.0", f"image {number}".encode()) for number in range(200)]
 NEXT = manifest("2.0.0", b"next")
 
 
@@ -88,10 +92,35 @@ def replace_image(world: Repositories) -> Repositories:
     return copy
 
 
-def test_five_hundred_live_images_are_listed_by_the_product_itself() -> None:
+def test_a_product_lists_its_images_itself_until_one_more_would_be_too_much_for_one_file() -> None:
     world = Repositories()
-    world.release(*MANY[:-1])
-    assert len(read(world.image[TOP], Targets, name=TOP).signed.targets) == layout.BIN_ABOVE
+    world.release(*MANY[:140])
+    listing = b""
+    for item in MANY[140:]:
+        world.release(item)
+        if not read(world.image[TOP], Targets, name=TOP).signed.targets:
+            break
+        listing = world.image[TOP]
+    else:
+        pytest.fail("all of them were listed in one file")
+    entry = len(listing) // len(read(listing, Targets, name=TOP).signed.targets)
+    assert layout.ROLE_BYTES - 2 * entry - 2_000 < len(listing) <= layout.ROLE_BYTES
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.sampled_from(["live", "retired"]))
+def test_no_file_that_lists_images_is_too_large_whatever_its_entries_are(kinds: list[int], where: str) -> None:
+    world = Repositories()
+    images = [
+        structs.replace(manifest(f"1.{number}.0", b"x"), target_hardware=[f"board-of-some-maker-{kind}" for kind in range(count)])
+        for number, count in enumerate(kinds)
+    ]
+    world.release(*images)
+    for image in images if where == "retired" else []:
+        taken(world, retired(world, image.version))
+    roles = {name: data for name, data in world.image.items() if name.startswith(PRODUCT)}
+    assert sum(len(read(data, Targets, name=name).signed.targets) for name, data in roles.items()) == sum(kinds)
+    assert max(len(data) for data in roles.values()) <= layout.ROLE_BYTES
 
 
 def test_one_more_moves_all_into_bins_that_stay_small(many: Repositories) -> None:
@@ -100,7 +129,7 @@ def test_one_more_moves_all_into_bins_that_stay_small(many: Repositories) -> Non
     sizes = [len(many.image[f"{name}.json"]) for name in bins]
     assert not top.targets
     assert sum(len(layout.read_leaf(many.image, name).live) for name in bins) == len(MANY)
-    assert max(sizes) <= 65_000
+    assert max(sizes) <= layout.ROLE_BYTES
 
 
 def test_a_device_verifies_a_path_with_its_one_bin(many: Repositories) -> None:
@@ -198,23 +227,50 @@ def test_a_role_of_another_product_is_refused(small: Repositories) -> None:
 
 def delegating(world: Repositories, names: list[str], threshold: int = 1) -> Targets:
     key = world.product.public_key
-    roles = {name: DelegatedRole(name, [key.keyid], threshold, terminating=True, paths=["*/*/*"]) for name in names}
+    roles = {name: DelegatedRole(name, [key.keyid], threshold, terminating=True, paths=[f"{name.split('+')[0]}/*/*"]) for name in names}
     return Targets(expires=world.now, delegations=Delegations({key.keyid: key}, roles=roles))
 
 
 @pytest.mark.parametrize(
     ("top", "below", "threshold", "said"),
     [
-        (["a", "b"], {"a": ["a+archive"], "b": ["a+archive"]}, 1, "no name"),
-        (["a"], {"a": ["a+archive"], "a+archive": ["a+archive"]}, 1, "twice"),
+        (["a", "b"], {"a": ["a+archive"], "b": ["a+archive"]}, 1, "two parents"),
+        (["a", "b"], {"a": ["b+archive"]}, 1, "no name"),
+        (["a"], {"a": ["a+archive"], "a+archive": ["a+archive"]}, 1, "two parents"),
         (["a"], {"a": ["../x"]}, 1, "no name"),
         (["Ä"], {}, 1, "no name"),
         (["a+archive"], {}, 1, "no name"),
-        (["a"], {}, 2, "needs 2 signatures and has 1 keys"),
+        (["a"], {}, 2, "asks for 2 signatures of the role a and names 1 keys"),
     ],
-    ids=["another product's", "diamond", "outside the alphabet", "no letter", "product with a plus", "threshold"],
+    ids=["diamond", "another product's", "a role above itself", "outside the alphabet", "no letter", "product with a plus", "threshold"],
 )
 def test_delegations_that_are_no_tree_are_refused(top: list[str], below: dict[str, list[str]], threshold: int, said: str) -> None:
     world = Repositories()
     with pytest.raises(MetadataError, match=said):
         require_tree(delegating(world, top, threshold), {name: delegating(world, names) for name, names in below.items()})
+
+
+def test_two_names_of_one_key_do_not_meet_a_threshold_of_two() -> None:
+    world = Repositories()
+    key, role = world.product.public_key, DelegatedRole("a", ["ab" * 32, "cd" * 32], 2, terminating=True, paths=["a/*/*"])
+    keys: dict[str, Key] = {keyid: SSlibKey(keyid, key.keytype, key.scheme, dict(key.keyval)) for keyid in role.keyids}
+    with pytest.raises(MetadataError, match="asks for 2 signatures of the role a and names 1 keys"):
+        require_tree(Targets(expires=world.now, delegations=Delegations(keys, roles={"a": role})), {})
+
+
+@pytest.mark.parametrize("paths", [["b/*/*"], ["a/*/*", "*"], ["a"]])
+def test_a_role_that_may_speak_for_another_product_is_refused(paths: list[str]) -> None:
+    world = Repositories()
+    key = world.product.public_key
+    role = DelegatedRole("a", [key.keyid], 1, terminating=True, paths=paths)
+    with pytest.raises(MetadataError, match="outside a/"):
+        require_tree(Targets(expires=world.now, delegations=Delegations({key.keyid: key}, roles={"a": role})), {})
+
+
+def test_more_bins_than_anybody_could_list_are_refused_before_they_are_named() -> None:
+    world = Repositories()
+    key = world.product.public_key
+    bins = SuccinctRoles([key.keyid], 1, 32, "a+bin")
+    below = Targets(expires=world.now, delegations=Delegations({key.keyid: key}, succinct_roles=bins))
+    with pytest.raises(MetadataError, match=r"2\^32 bins"):
+        require_tree(delegating(world, ["a"]), {"a": below})

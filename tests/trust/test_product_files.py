@@ -16,12 +16,16 @@ from surefoot.trust.metadata import Files, read, sign_with
 from surefoot.trust.product_files import reachable, renewed, require_whole, retirements
 from surefoot.trust.repository import publish_roles
 from surefoot.trust.signer import generate
-from surefoot.trust.succession import resign, tree, verify_all
+from surefoot.trust.succession import resign, verify_all
+from surefoot.trust.tree import parents_of
 from surefoot.trust.verify import load
 from tests.trust.repositories import PRODUCT, Repositories, manifest, wire_names
 
 TOP = f"{PRODUCT}.json"
 LATER = timedelta(days=1)
+
+MANY = 200
+"""Images that do not fit into one role file."""
 
 
 def world(images: int, retired: str = "") -> Repositories:
@@ -34,7 +38,7 @@ def world(images: int, retired: str = "") -> Repositories:
     return made
 
 
-@pytest.fixture(scope="module", params=[(3, ""), (3, "1.1.0"), (layout.BIN_ABOVE + 1, "1.7.0")], ids=["small", "archive", "bins"])
+@pytest.fixture(scope="module", params=[(3, ""), (3, "1.1.0"), (MANY, "1.7.0")], ids=["small", "archive", "bins"])
 def before(request: pytest.FixtureRequest) -> Repositories:
     return world(*request.param)
 
@@ -70,7 +74,7 @@ def as_a_device(before: Repositories, fresh: Files) -> None:
     """Verify every role as a device would that holds what was there."""
     whole = {**before.image, **fresh}
     whole |= resign(whole, before.online, before.now)
-    verify_all(load(before.image), wire_names(whole), tree(whole), before.now)
+    verify_all(load(before.image), wire_names(whole), parents_of(whole), before.now)
 
 
 def test_a_device_that_holds_the_old_follows_every_file_under_the_new_key(before: Repositories, new_key: CryptoSigner) -> None:
@@ -111,7 +115,7 @@ def test_the_words_say_that_the_releases_stay(before: Repositories, new_key: Cry
 
 @pytest.fixture
 def binned(new_key: CryptoSigner) -> Proposal:
-    made = world(layout.BIN_ABOVE + 1, "1.7.0")
+    made = world(MANY, "1.7.0")
     return proposed(made, redelegated(made, new_key))
 
 

@@ -340,29 +340,27 @@ def test_a_root_signed_by_too_few_is_refused(world: World, signers: slice) -> No
         world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
 
 
-def test_a_root_signed_by_only_the_new_keys_is_refused(world: World) -> None:
-    strangers = [generate() for _ in range(3)]
+def hand_over(world: World, strangers: Sequence[Signer]) -> Callable[[Root], None]:
+    """Return the change that gives the root to others."""
 
-    def take_over(root: Root) -> None:
+    def change(root: Root) -> None:
         for signer in world.image_roots:
             root.revoke_key(signer.public_key.keyid, "root")
         for stranger in strangers:
             root.add_key(stranger.public_key, "root")
 
+    return change
+
+
+def test_a_root_signed_by_only_the_new_keys_is_refused(world: World) -> None:
+    strangers = [generate() for _ in range(3)]
+    root = next_root(world, strangers, hand_over(world, strangers))
     with pytest.raises(SignatureError):
-        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": next_root(world, strangers, take_over)})
+        world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
 
 
 def test_a_root_signed_by_only_the_old_keys_of_a_rotation_is_refused(world: World) -> None:
-    strangers = [generate() for _ in range(3)]
-
-    def hand_over(root: Root) -> None:
-        for signer in world.image_roots:
-            root.revoke_key(signer.public_key.keyid, "root")
-        for stranger in strangers:
-            root.add_key(stranger.public_key, "root")
-
-    root = next_root(world, world.image_roots, hand_over)
+    root = next_root(world, world.image_roots, hand_over(world, [generate() for _ in range(3)]))
     with pytest.raises(SignatureError):
         world.device.meets(world.director_answer(), {**world.image_answer(), "2.root.json": root})
 

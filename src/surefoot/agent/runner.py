@@ -7,6 +7,7 @@ board. Before anything is done the new state is durable, and everything done may
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -157,6 +158,7 @@ class Runner:
     is_reported: bool = field(default=False, init=False)
     _floor: str = field(default="", init=False)
     _floor_s: float = field(default=0.0, init=False)
+    _spent: frozenset[str] = field(default=frozenset(), init=False)
     downloader: Downloader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,12 +203,20 @@ class Runner:
             except SpaceError as error:
                 return self._without_room(event, error)
         self.state = after
+        self._drop_spent()
         _log_step(before, after, emits)
         for effect in effects:
             result = self._perform(effect)
             if result is not None:
                 return result
         raise LookupError(f"{after.phase} asked for nothing that answers")
+
+    def _drop_spent(self) -> None:
+        """Drop what was fetched for former orders; not before the journal has the tag that no longer claims it."""
+        if self._spent:
+            with suppress(SpaceError):
+                self.parts.trusted.drop("image", self._spent)
+            self._spent = frozenset()
 
     def _without_room(self, event: Event, error: SpaceError) -> Event:
         """Give up the image on its way, if it has taken the room that the journal needs; any other lack of room ends the agent."""
@@ -267,6 +277,7 @@ class Runner:
             verdict = self._verdict(effect, now)
             self.parts.trusted.save("director", verdict.director)
             self.parts.trusted.save("image", verdict.image)
+            self._spent = verdict.spent
         except TrustError as error:
             return Refused(now=now, code=error.code, message=error.message)
         except DeviceError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata a device has verified, one file per repository, so that a whole set becomes trusted in one rename."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from surefoot.agent.storage import Storage, read_file, replace_file
@@ -49,6 +49,10 @@ class TrustedStore:
         path = self._path(repository)
         if read_file(self._storage, path) != data:
             replace_file(self._storage, path, data)
+
+    def drop(self, repository: Repository, names: Collection[str]) -> None:
+        """Keep the files of ``repository`` but for these, likewise; ``SpaceError`` when there is no room to write the rest."""
+        self.save(repository, {name: data for name, data in self.load(repository).items() if name not in names})
 
     def _path(self, repository: Repository) -> str:
         return f"{self._folder}/{repository}.json"

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """``surefoot ca status|rotate|retire``: roll the device CA over, on the server's own folder.
 
-The server reads its CAs when it starts: what these commands change counts from its next start on.
+The server reads its CAs when it starts: what these commands change counts from its next start on. Each change leaves an act.
 """
 
 import argparse
+import os
+import pwd
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from surefoot.model.errors import ConflictError, InvalidInput, StoreError
 from surefoot.server.ca import AcceptedCa, accepted_cas, retire_device_ca, rotate_device_ca
 from surefoot.server.db.certificates import Holders, holders
+from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.sqlite import connect
+from surefoot.server.services.ports import Act
 
 _NOBODY = Holders(hold=0, depend=0)
 
@@ -45,7 +49,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
-    made = rotate_device_ca(_folder(arguments.data), datetime.now(UTC))
+    folder, now = _folder(arguments.data), datetime.now(UTC)
+    with _noting(arguments.data) as ledger:
+        made = rotate_device_ca(folder, now)
+        ledger.add_act(Act(at=now, by=_by(), what="ca.rotate", subject=f"{made.name} {made.issuer}"))
     print(f"{made.name}: made; it issues from the server's next start on. Devices then renew within a day, each at its own moment.")
     print(f"Next: restart the server; then watch 'surefoot ca status --data {arguments.data}'.")
     return 0
@@ -60,7 +67,11 @@ def _retire(arguments: argparse.Namespace) -> int:
             f"{depend} active devices have no certificate but one of {arguments.name}.",
             hint="Wait until they have renewed, or lock them out with --force: each then needs a new token ('surefoot token new').",
         )
-    retire_device_ca(_folder(arguments.data), arguments.name)
+    with _noting(arguments.data) as ledger:
+        if ca is not None:
+            subject = f"{ca.name} {ca.issuer} locked_out={depend}"
+            ledger.add_act(Act(at=datetime.now(UTC), by=_by(), what="ca.retire", subject=subject))
+        retire_device_ca(_folder(arguments.data), arguments.name)
     print(f"{arguments.name}: removed; from the server's next start on its certificates open nothing.")
     if depend:
         print(f"{depend} devices are locked out then. Each needs a new token: surefoot token new DEVICE_ID --hardware HARDWARE")
@@ -69,14 +80,38 @@ def _retire(arguments: argparse.Namespace) -> int:
 
 
 def _found(data: Path) -> tuple[tuple[AcceptedCa, ...], Mapping[str, Holders]]:
-    cas, database = accepted_cas(_folder(data)), data / "surefoot.db"
+    cas = accepted_cas(_folder(data))
+    with _opened(data) as connection:
+        return cas, holders(connection, datetime.now(UTC))
+
+
+@contextmanager
+def _noting(data: Path) -> Iterator[SqliteLedger]:
+    """Give the ledger in a transaction that ends well only with the block: no change without its act, and no act without its change."""
+    with _opened(data) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield SqliteLedger(connection)
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def _opened(data: Path) -> Iterator[sqlite3.Connection]:
+    database = data / "surefoot.db"
     if not database.exists():
         raise InvalidInput(f"There is no database in {data}.", hint="Name the folder of a server that has run.")
     try:
         with closing(connect(database)) as connection:
-            return cas, holders(connection, datetime.now(UTC))
+            yield connection
     except sqlite3.Error as error:
-        raise StoreError(f"{database} cannot be read: {error}.", hint="Check the server's data folder.") from error
+        raise StoreError(f"{database} cannot be used: {error}.", hint="Check the server's data folder.") from error
+
+
+def _by() -> str:
+    """Return who runs the command, as the machine knows them; no operator's name has a colon."""
+    try:
+        return f"shell:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"shell:{os.getuid()}"
 
 
 def _folder(data: Path) -> Path:

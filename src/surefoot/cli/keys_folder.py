@@ -23,6 +23,7 @@ from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.secret import Secrets
 from surefoot.trust.signer import choose, generate
+from surefoot.trust.tree import leaf_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +81,22 @@ class KeysFolder:
 
     def moved_leaves(self, product: str) -> set[str]:
         """Return the leaves between which and whose archives releases were moved; the next publication carries them."""
-        file = self.path / "metadata" / f"{product}+moved"
+        file = self._moved(product)
         return set(file.read_text().split()) if file.exists() else set()
 
     def note_moved(self, product: str, leaves: Iterable[str]) -> None:
         """Add to the moved leaves."""
-        self.keep({f"{product}+moved": "\n".join(sorted(self.moved_leaves(product) | set(leaves))).encode()})
+        self.keep({self._moved(product).name: "\n".join(sorted(self.moved_leaves(product) | set(leaves))).encode()})
+
+    def note_carried(self, product: str, roles: Mapping[str, bytes]) -> None:
+        """Strike out the moved leaves that a publication of these role files carried as they are now."""
+        mine = self.roles_of(product)
+        behind = {leaf_named(name.removesuffix(".json")) for name, data in mine.items() if roles.get(name) != data}
+        left = self.moved_leaves(product) & behind
+        if left:
+            self.keep({self._moved(product).name: "\n".join(sorted(left)).encode()})
+        else:
+            self._moved(product).unlink(missing_ok=True)
 
     def signers_for_targets(self) -> list[Signer]:
         """Return as many keys as the top-level targets need."""
@@ -102,6 +113,9 @@ class KeysFolder:
                 hint=f"Add it with 'surefoot trust add-product {product} --keys {self.path}'.",
             )
         return self._chosen(targets.get_delegated_role(product), delegations.keys, product)
+
+    def _moved(self, product: str) -> Path:
+        return self.path / "metadata" / f"{product}+moved"
 
     def _chosen(self, role: Role, keys: Mapping[str, Key], name: str) -> list[Signer]:
         return choose(signers_in(self.path, self.secrets, role.keyids), role, dict(keys), name=name)

@@ -25,9 +25,12 @@ def add_verbs(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     signer.set_defaults(run=_sign)
     publisher = add_parser("publish", help="give a signed bundle to the server", description="Give a signed bundle to the server.")
     publisher.add_argument("bundle", type=Path, metavar="BUNDLE", help="a folder or .tar")
+    publisher.add_argument("--keys", type=Path, metavar="DIR", help="note in this keys folder which retired releases it has carried")
     add_options(publisher)
     publisher.set_defaults(run=_publish)
-    lister = add_parser("list", help="list published releases", description="List published releases.")
+    lister = add_parser(
+        "list", help="list published releases", description="List published releases: the live ones, and those that are retired."
+    )
     lister.add_argument("--json", action="store_true", help="as JSON")
     add_options(lister)
     lister.set_defaults(run=_list)
@@ -53,6 +56,7 @@ def _publish(arguments: argparse.Namespace) -> int:
             f"{arguments.bundle} has no signed provenance.",
             hint=f"Sign the bundle again: 'surefoot release sign {arguments.bundle} --keys DIR'.",
         )
+    keys = None if arguments.keys is None else open_keys(arguments.keys)
     signatures = from_json(bundle.signed[SIGNATURES], dict[str, str], what=SIGNATURES)
     calls = client(arguments)
     _send_blobs(calls, bundle)
@@ -65,6 +69,8 @@ def _publish(arguments: argparse.Namespace) -> int:
         "provenance": bundle.signed[ENVELOPE],
     }
     answer = calls.post("releases", request, dict[str, Any])
+    if keys is not None:
+        keys.note_carried(bundle.index.product, roles)
     word = "Published" if answer["is_new"] else "Was published already:"
     print(f"{word} {answer['product']} {answer['version']}, bundle {answer['hash']}.")
     print(f"Next: surefoot device order DEVICE_ID {answer['product']} {answer['version']}")
@@ -85,8 +91,9 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(to_json(releases).decode())
         return 0
-    row = "{:<24} {:<14} {:<26} {}"
-    print(row.format("PRODUCT", "VERSION", "BUILD", "PUBLISHED"))
+    row = "{:<24} {:<14} {:<8} {:<26} {}"
+    print(row.format("PRODUCT", "VERSION", "STATE", "BUILD", "PUBLISHED"))
     for release in releases["releases"]:
-        print(row.format(release["product"], release["version"], release["build_id"], release["published_at"]))
+        state = "retired" if release["is_retired"] else "live"
+        print(row.format(release["product"], release["version"], state, release["build_id"], release["published_at"]))
     return 0

@@ -38,5 +38,5 @@ def _move(arguments: argparse.Namespace) -> int:
     keys.keep(changed)
     keys.note_moved(product, {leaf_named(name.removesuffix(".json")) for name in changed})
     print(f"{arguments.verb.capitalize()}d {product} {arguments.version}: {len(changed)} role file(s) signed.")
-    print(f"Next: sign and publish a release of {product}; it carries this to the server.")
+    print(f"Next: sign a release of {product} and publish it with --keys {arguments.keys}; it carries this to the server.")
     return 0

@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 import uvicorn
 import uvloop
 from sqlalchemy import NullPool, create_engine
-from tuf.api.metadata import Root
 
 from surefoot.fleet.enroll import token_hash
 from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, StoreError
@@ -40,7 +39,7 @@ from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.rollouts import census
-from surefoot.server.db.seed import read_folder, take_in, write_folder
+from surefoot.server.db.seed import read_folder, write_folder
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.durable import write_durably
 from surefoot.server.services.advance import Census, advance_all
@@ -52,6 +51,7 @@ from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.rollouts import Verb, steer
+from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
@@ -59,7 +59,6 @@ from surefoot.server.ui.listener import OperatorListener
 from surefoot.server.writer import Writer
 from surefoot.store.disk import DiskBlobs
 from surefoot.trust.keyring import read_ring
-from surefoot.trust.metadata import read
 from surefoot.trust.online import Online
 from surefoot.trust.secret import NO_SECRETS, Secrets
 
@@ -155,6 +154,7 @@ async def run(settings: ServerSettings, ready: Callable[[Addresses], None], stop
 
     Raises:
         InvalidInput: The folder has no repositories or keys yet or an empty token, another server uses it, or a port is taken.
+        TrustError: Metadata that people put into the folder is not what a device would accept; nothing of it was taken in.
         StoreError: The folder or the database in it cannot be used.
     """
     found = read_folder(settings.data / "metadata")
@@ -175,9 +175,7 @@ def _assemble(
     database = settings.data / "surefoot.db"
     migrate(database)
     reads = SqliteLedger(stack.enter_context(closing(connect(database))))
-    writer = _writer(stack.enter_context(closing(connect(database))), settings.data / "admin.token", found, clock())
-    ring = partial(read_ring, settings.data / "keys", settings.secrets)
-    online = Online(ring, director=_root(reads, "director"), image=_root(reads, "image"))
+    writer, online = _writer(stack.enter_context(closing(connect(database))), settings, found, clock())
     poll_settings = PollSettings(interval_s=settings.poll_interval_s, device_url=addresses.device_url)
     poll = Poll(reads=reads, write=writer, signers=online.director, settings=poll_settings)
     shelf = Shelf(blobs=DiskBlobs(settings.data / "blobs"), signers=online.image, device_url=addresses.device_url)
@@ -273,15 +271,18 @@ async def _apart(database: Path, work: Callable[[sqlite3.Connection], _T]) -> _T
 
 
 def _writer(
-    connection: sqlite3.Connection, admin_token: Path, found: Mapping[str, Mapping[str, bytes]], now: datetime
-) -> Writer[SqliteLedger]:
-    """Take in what people put into the folder, then hand the connection over."""
+    connection: sqlite3.Connection, settings: ServerSettings, found: Mapping[str, Mapping[str, bytes]], now: datetime
+) -> tuple[Writer[SqliteLedger], Online]:
+    """Take in what people put into the folder, with the keys that the newest roots name; then hand the connection over."""
     ledger = SqliteLedger(connection)
     connection.execute("BEGIN IMMEDIATE")
-    take_in(ledger, found)
-    _keep_admin(ledger, admin_token, now)
+    folder = follow_folder(ledger, found)
+    ring = partial(read_ring, settings.data / "keys", settings.secrets)
+    online = Online(ring, director=folder.director.trusted.root, image=folder.image.trusted.root)
+    take_folder(ledger, folder, online, now)
+    _keep_admin(ledger, settings.data / "admin.token", now)
     connection.execute("COMMIT")
-    return Writer(connection, ledger)
+    return Writer(connection, ledger), online
 
 
 async def _serve_all(
@@ -411,11 +412,6 @@ def _addresses(settings: ServerSettings, sockets: Sequence[socket.socket]) -> Ad
         operator_url=f"http://127.0.0.1:{operator_port}",
         pid=os.getpid(),
     )
-
-
-def _root(reads: SqliteLedger, repository: str) -> Root:
-    data = reads.metadata(repository, ("root.json",)).files["root.json"]
-    return read(data, Root, name=f"{repository} root.json").signed
 
 
 def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the images of one product are spread over role files, so that a device fetches little whatever the catalogue's size.
 
-- The product role lists the live images itself, until there are more than ``BIN_ABOVE``; then it delegates to hash bins
-  ``<product>+bin-<hex>`` (TAP 15) and lists none. A bin that grows past ``BIN_SIZE`` doubles their number.
+- The product role lists the live images itself, as long as its file keeps to ``ROLE_BYTES``; then it delegates to hash bins
+  ``<product>+bin-<hex>`` (TAP 15) and lists none. A bin whose file would grow past that doubles their number.
 - A role that lists live images, here a leaf, delegates to ``<leaf>+archive``, which lists the retired ones. The leaf is searched first, so
   the archive is fetched only for a path that is retired.
 - All are signed by the product's keys with its threshold. No product's name has a ``+``, so no two roles share a name.
@@ -18,19 +18,18 @@ from msgspec.json import decode
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles, TargetFile, Targets
 
-from surefoot.model.errors import ConflictError, UnknownError
+from surefoot.model.errors import ConflictError, MetadataError, UnknownError
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import parse_utc
 from surefoot.trust.metadata import IMAGE_LIFE, Files, expiry, product_role, read, sign_with
 from surefoot.trust.offline import entries
 
-BIN_ABOVE = 500
-"""How many live images, or retired ones, a product's roles list without bins."""
+ROLE_BYTES = 65_000
+"""How large a file that lists images may be: about 150 of them. A device fetches one such file for an order, two for a retired release."""
 
-BIN_SIZE = 145
-"""How many images one bin or its archive may list; at about 430 bytes each it stays under 65 kB."""
-
+_SIGNATURE_BYTES = 1_120  # of RSA with 4,096 bits, the longest
 _FIRST_BITS = 3
+_MOST_BITS = 16
 _NAME = re.compile(r"(?P<product>[a-z0-9][a-z0-9._-]{0,63})(\+bin-[0-9a-f]{1,8})?(?P<archive>\+archive)?")
 
 
@@ -54,9 +53,12 @@ def archive_of(leaf: str) -> str:
 
 
 def bits_of(targets: Targets) -> int:
-    """Return how many bits of a path's hash choose its bin; 0 when the product role has no bins."""
+    """Return how many bits of a path's hash choose its bin; 0 when the role has no bins, ``MetadataError`` when they are too many."""
     delegations = targets.delegations
-    return 0 if delegations is None or delegations.succinct_roles is None else delegations.succinct_roles.bit_length
+    bits = 0 if delegations is None or delegations.succinct_roles is None else delegations.succinct_roles.bit_length
+    if bits > _MOST_BITS:
+        raise MetadataError(f"A product asks for 2^{bits} bins; 2^{_MOST_BITS} are the most.", hint="Sign again with 'surefoot release'.")
+    return int(bits)
 
 
 def leaves(product: str, bits: int) -> list[str]:
@@ -162,29 +164,14 @@ def _write(files: Files, product: str, changed: Mapping[str, Leaf], signers: Seq
     targets = read(files["targets.json"], Targets, name="targets.json").signed
     writer = _Writer(files=files, role=product_role(targets, product), signers=signers, now=now)
     bits = _bits(files, product)
-    if not all(_fits(images, bits) for images in changed.values()):
+    if not all(writer.fits(leaf, images) for leaf, images in changed.items()):
         all_leaves = {leaf: changed.get(leaf) or read_leaf(files, leaf) for leaf in leaves(product, bits)}
-        bits, changed = _spread(product, all_leaves.values(), bits)
+        bits, changed = _spread(product, all_leaves.values(), bits, writer)
     due = {leaf: read_leaf(files, leaf) for leaf in leaves(product, bits) if leaf not in changed and writer.is_due(leaf)}
     written: dict[str, bytes] = {}
     for leaf, images in {**changed, **due}.items():
         written |= writer.leaf(leaf, images)
     return written if bits == 0 else written | writer.delegating(product, bits)
-
-
-def _spread(product: str, found: Iterable[Leaf], bits: int) -> tuple[int, dict[str, Leaf]]:
-    whole = list(found)
-    while True:
-        bits = max(_FIRST_BITS, bits + 1)
-        spread = {leaf: Leaf() for leaf in leaves(product, bits)}
-        roles = _bins(product, bits)
-        for images in whole:
-            for path, entry in images.live.items():
-                spread[roles.get_role_for_target(path)].live[path] = entry
-            for path, entry in images.retired.items():
-                spread[roles.get_role_for_target(path)].retired[path] = entry
-        if all(_fits(images, bits) for images in spread.values()):
-            return bits, spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +191,18 @@ class _Writer:
         written = self._role(archive, images.retired, None) if has_archive else {}
         return written | self._role(name, images.live, archive_delegations(name, *self.role) if has_archive else None)
 
+    def fits(self, name: str, images: Leaf) -> bool:
+        """Say whether the files of a leaf keep to ``ROLE_BYTES``; one image alone cannot be spread further."""
+        return self._fits(images.live, archive_delegations(name, *self.role)) and self._fits(images.retired, None)
+
     def delegating(self, product: str, bits: int) -> dict[str, bytes]:
         return self._role(product, {}, bins_delegations(product, bits, *self.role))
+
+    def _fits(self, images: dict[str, TargetFile], delegations: Delegations | None) -> bool:
+        if len(images) <= 1:
+            return True
+        unsigned = sign_with(Metadata(Targets(expires=self.now, targets=images, delegations=delegations)), [])
+        return len(unsigned) + _SIGNATURE_BYTES * len(self.signers) <= ROLE_BYTES
 
     def _role(self, name: str, images: dict[str, TargetFile], delegations: Delegations | None) -> dict[str, bytes]:
         known = self.files.get(f"{name}.json")
@@ -224,6 +221,21 @@ class _Writer:
     def _is_half_spent(self, data: bytes) -> bool:
         # A thousand bins are looked through at each signing, so only this field of them is read.
         return self.now >= parse_utc(decode(data, type=_Dated).signed.expires) - IMAGE_LIFE["targets"] / 2
+
+
+def _spread(product: str, found: Iterable[Leaf], bits: int, writer: _Writer) -> tuple[int, dict[str, Leaf]]:
+    whole = list(found)
+    while True:
+        bits = max(_FIRST_BITS, bits + 1)
+        spread = {leaf: Leaf() for leaf in leaves(product, bits)}
+        roles = _bins(product, bits)
+        for images in whole:
+            for path, entry in images.live.items():
+                spread[roles.get_role_for_target(path)].live[path] = entry
+            for path, entry in images.retired.items():
+                spread[roles.get_role_for_target(path)].retired[path] = entry
+        if bits == _MOST_BITS or all(writer.fits(leaf, images) for leaf, images in spread.items()):
+            return bits, spread
 
 
 class _Expiring(Struct, frozen=True):
@@ -245,11 +257,6 @@ def _bins(product: str, bits: int, keyids: list[str] | None = None, threshold: i
 def _images(files: Files, role: str) -> dict[str, TargetFile]:
     data = files.get(f"{role}.json")
     return {} if data is None else dict(read(data, Targets, name=f"{role}.json").signed.targets)
-
-
-def _fits(images: Leaf, bits: int) -> bool:
-    most = BIN_ABOVE if bits == 0 else BIN_SIZE
-    return len(images.live) <= most and len(images.retired) <= most
 
 
 def _require_same(images: Leaf, entry: TargetFile) -> None:

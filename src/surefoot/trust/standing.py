@@ -10,7 +10,7 @@ from tuf.api.metadata import Root, Targets
 from surefoot.model.record import Hint, parse_utc, utc_text
 from surefoot.trust.changes import HOLDER_FIELD, Vouching, keys_of, roles_of
 from surefoot.trust.metadata import IMAGE_LIFE, Files, read
-from surefoot.trust.succession import tree
+from surefoot.trust.tree import parents_of
 
 _ROOTS = {"image": "root.json", "director": "director-root.json"}
 _ONLINE = ("targets", "snapshot", "timestamp")
@@ -130,7 +130,7 @@ def editions(files: Files) -> list[Edition]:
     Raises:
         MetadataError: A file cannot be read, or is missing.
     """
-    names = [*_ROOTS.values(), "targets.json", *(f"{role}.json" for role in tree(files))]
+    names = [*_ROOTS.values(), "targets.json", *(f"{role}.json" for role in parents_of(files))]
     return [_edition(name, _read(name, files[name])) for name in sorted(names)]
 
 

@@ -2,7 +2,7 @@
 """What people sign anew, taken into a repository whole or not at all: new roots, top-level targets, and roles below them.
 
 - A root follows the one before it: version plus one, signed by the threshold of both (TUF 5.3).
-- Delegations form a tree: one parent a role; each product's role speaks for ``<product>/`` alone; every threshold can be met.
+- Delegations form a tree (``surefoot.trust.tree``), and every threshold can be met.
 - Versions only go up; the same bytes again change nothing.
 - Snapshot and timestamp are signed again by keys of the newest root, their versions going on.
 - The result is verified as a device would that holds the repository as it was; what a device would refuse is refused here.
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tuf.api.metadata import MetaFile, Role, Root, Snapshot, Targets
+from tuf.api.metadata import MetaFile, Root, Snapshot, Targets
 
 from surefoot.model.errors import ConflictError, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
 from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import Files, read
-from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_kept, require_newer
+from surefoot.trust.repository import OnlineSigners, next_snapshot, next_timestamp, require_kept, require_newer, versions
+from surefoot.trust.tree import parents_of, require_attainable
 from surefoot.trust.verify import Trusted, refresh, update_root, update_targets
 
 ROOT_FILE = re.compile(r"([1-9][0-9]{0,9})\.root\.json")
@@ -51,7 +52,8 @@ def follow_roots(trusted: Trusted, roots: Files, known: Callable[[str], bytes | 
 
     Raises:
         InvalidInput: A name is no root's.
-        MetadataRollbackError: A root's version was seen with other content, or one on the way to it is missing.
+        ConflictError: A root's version was seen with other content.
+        MetadataRollbackError: A root on the way to one is missing.
         SignatureError: It is not signed by the threshold of the one before and by its own.
         MetadataError: It cannot be read, or asks for more signatures than it names keys.
     """
@@ -60,7 +62,7 @@ def follow_roots(trusted: Trusted, roots: Files, known: Callable[[str], bytes | 
         data = roots[name]
         if number <= trusted.root.version:
             if known(name) != data:
-                raise MetadataRollbackError(f"{name} was seen with other content.", hint="Make the next root from the newest one.")
+                raise ConflictError(f"{name} was seen with other content.", hint="Make the next root from the newest one.")
             continue
         if number != trusted.root.version + 1:
             raise MetadataRollbackError(f"{trusted.root.version + 1}.root.json is missing before {name}.", hint="Send it too.")
@@ -75,7 +77,8 @@ def merged(files: Files, fresh: Files) -> dict[str, bytes]:
 
     Raises:
         InvalidInput: A name is no targets role's.
-        MetadataRollbackError: A version is not above the published one.
+        ConflictError: A version is published with other content.
+        MetadataRollbackError: A version is below the published one.
         MetadataError: A file cannot be read, or drops or changes an image that is published.
     """
     changed = {name: data for name, data in fresh.items() if files.get(name) != data}
@@ -85,35 +88,13 @@ def merged(files: Files, fresh: Files) -> dict[str, bytes]:
             raise InvalidInput(
                 f"'{name[:80]}' is not the name of a targets role.", hint="Send <n>.root.json, targets.json and <role>.json."
             )
-        require_newer(files, name, read(data, Targets, name=name).signed)
+        signed = read(data, Targets, name=name).signed
+        if name in files and signed.version == read(files[name], Targets, name=name).signed.version:
+            raise ConflictError(f"{name} {signed.version} is published with other content.", hint="Make the next one from the newest.")
+        require_newer(files, name, signed)
     for product in {product_of(name.removesuffix(".json")) for name in changed} - {None, "targets"}:
         require_kept(files, {**files, **changed}, str(product))
     return changed
-
-
-def tree(files: Files) -> dict[str, str]:
-    """Return the parent of every delegated role, parents before their children.
-
-    Raises:
-        ConflictError: A role has two parents.
-        MetadataError: A role's name, paths or threshold is not one that devices could use, or its file is missing.
-    """
-    parents: dict[str, str] = {}
-    waiting = [("targets", "")]
-    while waiting:
-        role, product = waiting.pop(0)
-        name = f"{role}.json"
-        if name not in files:
-            raise MetadataError(
-                f"{parents[role]}.json delegates to the role {role}, and {name} is missing.", hint="Sign it, and send it too."
-            )
-        targets = read(files[name], Targets, name=name).signed
-        for child in _children(name, targets, product):
-            if child in parents or child == "targets":
-                raise ConflictError(f"The role {child} has two parents: {parents.get(child, 'root')} and {role}.", hint="Delegate it once.")
-            parents[child] = role
-            waiting.append((child, product or child))
-    return parents
 
 
 def verify_all(trusted: Trusted, fetched: Files, parents: Mapping[str, str], now: datetime) -> Trusted:
@@ -133,6 +114,32 @@ def verify_all(trusted: Trusted, fetched: Files, parents: Mapping[str, str], now
                 hint=f"Sign {role}.json again with the keys that {parent}.json {number} names, and send it too.",
             ) from error
     return trusted
+
+
+def verify_whole(trusted: Trusted, files: Files, roots: Files, fresh: Iterable[str], now: datetime) -> dict[str, str]:
+    """Verify all files of a repository as a device would that trusts ``trusted``, and return the parent of every delegated role.
+
+    Args:
+        trusted: What the device has.
+        files: The whole repository by un-versioned name.
+        roots: The roots on the way from the device's to the newest, by versioned name.
+        fresh: Names of the files that are new.
+        now: When.
+
+    Raises:
+        InvalidInput: A new file is of a role that nobody delegates to.
+        MetadataError: The delegations are no tree, as for ``parents_of``.
+        TrustError: A device would refuse it; the message says which file and why.
+    """
+    parents = parents_of(files)
+    known = {f"{role}.json" for role in ("root", *_ONLINE, "targets", *parents)}
+    strangers = sorted(set(fresh) - known)
+    if strangers:
+        raise InvalidInput(f"Nobody delegates to {', '.join(strangers[:8])}.", hint="Add the role that does, signed, or leave it out.")
+    numbers = versions(files)
+    wire = {name if name == "timestamp.json" else f"{numbers[name]}.{name}": data for name, data in files.items()}
+    verify_all(trusted, wire | dict(roots), parents, now)
+    return parents
 
 
 def resign(files: Files, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
@@ -159,42 +166,10 @@ def _number(name: str) -> int:
 
 def _require_satisfiable(name: str, root: Root) -> None:
     for role, terms in root.roles.items():
-        _require_keys(name, role, terms, root.keys)
+        require_attainable(name, role, terms, root.keys)
     for role in _ONLINE:
         if root.roles[role].threshold != 1:
             raise MetadataError(f"{name} asks for {root.roles[role].threshold} signatures of the role {role}; the server gives one.")
-
-
-def _require_keys(name: str, role: str, terms: Role, keys: Mapping[str, object]) -> None:
-    there = sum(keyid in keys for keyid in terms.keyids)
-    if terms.threshold > there:
-        raise MetadataError(
-            f"{name} asks for {terms.threshold} signatures of the role {role} and names {there} keys.",
-            hint="Name more keys, or ask for less.",
-        )
-
-
-def _children(name: str, targets: Targets, product: str) -> list[str]:
-    """Return the roles that a role delegates to; ``product`` is empty for the top-level targets."""
-    delegations = targets.delegations
-    if delegations is None:
-        return []
-    if delegations.succinct_roles is not None:
-        succinct = delegations.succinct_roles
-        if not product or not succinct.name_prefix.startswith(f"{product}+"):
-            raise MetadataError(f"{name} delegates to bins that are not named after its product.")
-        _require_keys(name, succinct.name_prefix, succinct, delegations.keys)
-        return list(succinct.get_roles())
-    for role, terms in (delegations.roles or {}).items():
-        if product_of(role) is None or role in _RESERVED or role.endswith(".root"):
-            raise MetadataError(
-                f"{name} delegates to '{role[:80]}', which no role can be called.", hint="Use lower-case letters and digits."
-            )
-        begin = f"{product or role}/"
-        if (not product and not terms.paths) or any(not path.startswith(begin) for path in terms.paths or ()):
-            raise MetadataError(f"{name} lets the role {role} speak for paths outside {begin}.", hint=f"Delegate {begin}* alone.")
-        _require_keys(name, role, terms, delegations.keys)
-    return list(delegations.roles or {})
 
 
 def _signed(files: Files, name: str, parents: Mapping[str, str]) -> Signed:

@@ -76,6 +76,8 @@ class Verdict:
         ordered: The one image to run, or ``None`` for "stay as you are".
         issued_at: When the director's timestamp was made: time has reached this point.
         fresh_until: When the first of the director's files expires: until then "nothing new" may be believed.
+        spent: Names of the image repository's files that were not on the way to what is ordered. The snapshot remembers their
+            versions, so they may be dropped, once it is durable which tag the next poll names.
     """
 
     director: Files
@@ -83,6 +85,7 @@ class Verdict:
     ordered: Ordered | None
     issued_at: datetime
     fresh_until: datetime
+    spent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,15 @@ def verify(*, director: Files, image: Files, fetched_director: Files, fetched_im
         return Verdict(director=directed.files, image=image, ordered=None, issued_at=issued_at, fresh_until=fresh_until)
     imaged, listed = find_target(refresh(load(image), fetched_image, now), fetched_image, entry.path, now)
     ordered = _agreed(entry, listed, device_id)
-    return Verdict(director=directed.files, image=imaged.files, ordered=ordered, issued_at=issued_at, fresh_until=fresh_until)
+    spent = imaged.files.keys() - {"root.json", "timestamp.json", "snapshot.json"} - {f"{role}.json" for role in imaged.targets}
+    return Verdict(
+        director=directed.files,
+        image=imaged.files,
+        ordered=ordered,
+        issued_at=issued_at,
+        fresh_until=fresh_until,
+        spent=frozenset(spent),
+    )
 
 
 def load(files: Files, *, device_id: DeviceId | None = None) -> Trusted:

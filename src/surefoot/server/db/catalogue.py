@@ -235,8 +235,14 @@ def _rollout_device(attempt: Attempt, stages: list[Stage]) -> RolloutDevice:
 
 def _release(row: Row[Any]) -> ReleaseLine:
     index = from_json(row.body, ReleaseIndex, what="stored release")
-    published_at = _text(row.published_at)
-    return ReleaseLine(product=row.product, version=row.version, build_id=index.build_id, hash=row.digest, published_at=published_at)
+    return ReleaseLine(
+        product=row.product,
+        version=row.version,
+        build_id=index.build_id,
+        hash=row.digest,
+        published_at=_text(row.published_at),
+        is_retired=bool(row.is_retired),
+    )
 
 
 def _text(seconds: int) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metadata that people put into the server's folder, taken into the database; and what the server made of it, put beside it.
+"""The folder of metadata beside the database: read at the start, and kept as the database is.
 
-The database is the truth, so that a release and its metadata are published in one transaction. A file in ``metadata/`` with a
-higher version than the database's (a fresh repository, a new root) is taken in at start.
+The database is the truth, so that a release and its metadata are published in one transaction. What people put into ``metadata/``
+(a fresh repository, a new root) is taken in at start by ``surefoot.server.services.trust_folder``.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,6 @@ from pathlib import Path
 
 from surefoot.model.errors import InvalidInput, StoreError
 from surefoot.server.durable import write_durably
-from surefoot.server.services.ports import Ledger
-from surefoot.trust.repository import versions
 
 _REPOSITORIES = ("image", "director")
 
@@ -32,20 +30,6 @@ def read_folder(folder: Path) -> dict[str, dict[str, bytes]]:
         return {name: {file.name: file.read_bytes() for file in sorted((folder / name).glob("*.json"))} for name in _REPOSITORIES}
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror}.", hint="Check the server's data folder.") from error
-
-
-def take_in(ledger: Ledger, found: Mapping[str, Mapping[str, bytes]]) -> None:
-    """Store the files that are newer than the stored ones.
-
-    Raises:
-        MetadataError: A file is no metadata.
-    """
-    for repository, files in found.items():
-        current = {name: data for name, data in files.items() if not name.endswith(".root.json")}
-        numbers = versions(current)
-        known = ledger.metadata(repository).versions
-        fresh = {name: data for name, data in current.items() if numbers[name] > known.get(name, 0)}
-        ledger.put_metadata(repository, fresh, numbers)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -45,14 +45,15 @@ class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     divergences: list[StoredEvent] = []
 
 
-class ReleaseLine(Record, frozen=True, kw_only=True):
-    """One line of the list of releases."""
+class ReleaseLine(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """One line of the list of releases; one that is retired is ordered no more."""
 
     product: str
     version: str
     build_id: str
     hash: Digest
     published_at: str
+    is_retired: bool = False
 
 
 class ReleaseStory(Record, frozen=True, kw_only=True):

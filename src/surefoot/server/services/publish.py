@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec import structs
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Root, Targets
 
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.errors import ConflictError, FormatError, InvalidInput, ManifestError, UnknownError
@@ -26,6 +26,7 @@ from surefoot.trust.envelope import open_envelope
 from surefoot.trust.layout import archive_of, bits_of, leaf_of, product_of
 from surefoot.trust.metadata import read
 from surefoot.trust.offline import RESERVED
+from surefoot.trust.one_role import require_one_role
 from surefoot.trust.product_files import retirements
 from surefoot.trust.repository import Listed, OnlineSigners, listed, publish_roles, require_signature, unlisted, versions
 from surefoot.trust.repository import publish as publish_role
@@ -81,8 +82,8 @@ async def publish(request: PublishRequest, shelf: Shelf, by: str, write: Write, 
 
     Raises:
         InvalidInput: Index, manifests, blobs and role do not agree; the message says which and where.
-        TrustError: The role is not signed as its delegation asks, or goes back; or a manifest or the provenance is not
-            signed by the product, or the provenance is of other files.
+        TrustError: The role is not signed as its delegation asks, or goes back; a new delegation gives a key a second role; a
+            manifest or the provenance is not signed by the product, or the provenance is of other files.
         ConflictError: Another build of this version is published, or the release counter goes back.
     """
     release = _release(request, shelf)
@@ -105,7 +106,7 @@ def _publish(
     if known is not None and _is_listed(known, _listed_of(files, index.product)) and not _is_newer(files, request.roles):
         return answer
     _require_counter(ledger, release)
-    changed = _delegate(files, request.targets, signers, now)
+    changed = _delegate(ledger, files, request.targets, signers, now)
     changed |= _take_roles({**files, **changed}, release, request.roles, signers, now)
     _require_signatures(release, request.provenance, {**files, **changed}["targets.json"])
     ledger.put_metadata("image", changed, versions(changed))
@@ -121,11 +122,14 @@ def _publish(
     return answer
 
 
-def _delegate(files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
+def _delegate(ledger: Ledger, files: Mapping[str, bytes], targets: bytes, signers: OnlineSigners, now: datetime) -> dict[str, bytes]:
     """Take new delegations in; a bundle signed before the published ones were is no reason to go back, or to refuse it."""
     name = "targets.json"
     if not targets or versions({name: targets})[name] <= versions({name: files[name]})[name]:
         return {}
+    director = ledger.metadata("director", ("root.json",)).files["root.json"]
+    own, root = read(director, Root, name="director root.json").signed, read(files["root.json"], Root, name="root.json").signed
+    require_one_role(own, root, [read(targets, Targets, name=name).signed])
     return publish_role(files, "targets", targets, signers, now)
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take in what people signed anew: roots, top-level targets and product roles; in one transaction, or nothing.
 
-What is refused: whatever a device would refuse, whatever breaks the tree of delegations, and a root that names an online key which
-this server does not have. From the same moment on the server signs with the keys that the newest roots name.
+What is refused: whatever a device would refuse, whatever breaks the tree of delegations, a key with two roles, and a root that names an
+online key which this server does not have. From the same moment on the server signs with the keys that the newest roots name.
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tuf.api.metadata import Key, Root, Snapshot, Targets, Timestamp
@@ -20,10 +21,12 @@ from surefoot.trust.director import sign_view
 from surefoot.trust.keyring import Keyring
 from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import read
+from surefoot.trust.one_role import delegators, require_one_role
 from surefoot.trust.online import Keys, Online
 from surefoot.trust.product_files import retirements
 from surefoot.trust.repository import versions
-from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, tree, verify_all
+from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, verify_whole
+from surefoot.trust.tree import parents_of
 from surefoot.trust.verify import Trusted, load, refresh, settle_root
 
 _NOBODY = DeviceId("")
@@ -81,13 +84,22 @@ class TrustStory(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One request inside its transaction."""
+class Turn:
+    """One request inside its transaction.
+
+    Attributes:
+        ledger: Where the repositories are.
+        online: The server's own keys.
+        ring: Those that new roots may name; ``None`` when ``online`` has them already.
+        now: When.
+        ahead: A snapshot and a timestamp of this server, verified, that are newer than the ledger's: their versions go on.
+    """
 
     ledger: Ledger
     online: Online
     ring: Keyring | None
     now: datetime
+    ahead: Mapping[str, bytes] = field(default_factory=dict)
 
 
 async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, now: datetime) -> TrustChange:
@@ -102,19 +114,20 @@ async def take(request: TrustUpdate, *, by: str, online: Online, write: Write, n
 
     Raises:
         InvalidInput: A name is no metadata file's, or the server lacks a key that a root names; the message says where to lay it.
-        ConflictError: A role would have two parents.
-        TrustError: A device would refuse it, as the message says; nothing was stored.
+        ConflictError: A version was taken in with other content already.
+        TrustError: A device would refuse it, as the message says, or a key would have two roles; nothing was stored.
         SignerUnavailableError: One of the server's keys does not sign at present; nothing was stored.
         StoreError: The database could not store it.
     """
     # Tokens may take their time; the writer is not to wait for them.
     is_rooted = any(ROOT_FILE.fullmatch(name) for name in (*request.image, *request.director))
     ring = await asyncio.to_thread(online.ring) if is_rooted else None
-    before = online.present()
     try:
-        return await write(lambda ledger: _take(_Turn(ledger=ledger, online=online, ring=ring, now=now), request, by))
+        return await write(lambda ledger: take_now(Turn(ledger=ledger, online=online, ring=ring, now=now), request, by))
     except StoreError:
-        online.use(before)
+        if ring is not None:
+            with suppress(StoreError):
+                await write(lambda ledger: _fall_back(ledger, online, ring))
         raise
 
 
@@ -123,13 +136,14 @@ def story(reads: Reads) -> TrustStory:
     image, director = reads.metadata("image").files, reads.metadata("director", ("root.json",)).files
     root, own = (read(files["root.json"], Root, name="root.json").signed for files in (image, director))
     roles = [_role_story("image", root, role, image) for role in ("root", "timestamp", "snapshot", "targets")]
-    for role, parent in tree(image).items():
+    for role, parent in parents_of(image).items():
         roles.append(_role_story("image", read(image[f"{parent}.json"], Targets, name=f"{parent}.json").signed, role, image))
     roles += [_role_story("director", own, role, director) for role in ("root", "timestamp", "snapshot", "targets")]
     return TrustStory(roles=roles)
 
 
-def _take(turn: _Turn, request: TrustUpdate, by: str) -> TrustChange:
+def take_now(turn: Turn, request: TrustUpdate, by: str) -> TrustChange:
+    """Do what ``take`` does inside a transaction that the caller holds; whatever it raises is the caller's reason to undo it."""
     director, director_signed = _director(turn, request.director)
     image, image_signed = _followed(turn, "image", turn.ledger.metadata("image").files, request.image)
     keys = turn.online.present() if turn.ring is None else turn.online.find(turn.ring, director.root, image.root)
@@ -137,6 +151,8 @@ def _take(turn: _Turn, request: TrustUpdate, by: str) -> TrustChange:
         _try_out(director, keys, turn.now)
         _put_roots(turn.ledger, "director", director_signed, request.director)
     image_signed += _image(turn, image, image_signed, request.image, keys)
+    if director_signed or image_signed:
+        require_one_role(director.root, image.root, delegators(turn.ledger.metadata("image").files))
     for repository, signed in (("director", director_signed), ("image", image_signed)):
         for one in signed:
             turn.ledger.add_act(_act(repository, one, by, turn.now))
@@ -145,14 +161,20 @@ def _take(turn: _Turn, request: TrustUpdate, by: str) -> TrustChange:
     return TrustChange(changed=[f"director/{one.name}" for one in director_signed] + [f"image/{one.name}" for one in image_signed])
 
 
-def _director(turn: _Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
+def _fall_back(ledger: Ledger, online: Online, ring: Keyring) -> None:
+    """Sign with the keys of the roots as stored. What was in use before is no guide: another request may have been taken in since."""
+    director, image = (ledger.metadata(repository, ("root.json",)).files["root.json"] for repository in ("director", "image"))
+    online.use(online.find(ring, read(director, Root, name="root.json").signed, read(image, Root, name="root.json").signed))
+
+
+def _director(turn: Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
     others = sorted(name for name in sent if ROOT_FILE.fullmatch(name) is None)
     if others:
         raise InvalidInput(f"People sign only roots of the director, and not '{others[0][:80]}'.", hint="Send <n>.root.json.")
     return _followed(turn, "director", turn.ledger.metadata("director", ("root.json",)).files, sent)
 
 
-def _followed(turn: _Turn, repository: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
+def _followed(turn: Turn, repository: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
     roots = {name: data for name, data in sent.items() if ROOT_FILE.fullmatch(name)}
     return follow_roots(load(files), roots, lambda name: turn.ledger.metadata(repository, (name,)).files.get(name))
 
@@ -165,20 +187,16 @@ def _try_out(director: Trusted, keys: Keys, now: datetime) -> None:
     refresh(director, answer, now)
 
 
-def _image(turn: _Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, bytes], keys: Keys) -> list[Signed]:
+def _image(turn: Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, bytes], keys: Keys) -> list[Signed]:
     """Take in roles below the roots, sign what is above them, verify all, and store it; return the roles that are new."""
-    files = turn.ledger.metadata("image").files
+    files = {**turn.ledger.metadata("image").files, **turn.ahead}
     fresh = merged(files, {name: data for name, data in sent.items() if ROOT_FILE.fullmatch(name) is None})
-    if not roots and not fresh:
+    if not roots and not fresh and not turn.ahead:
         return []
     whole = {**files, **fresh, "root.json": rooted.files["root.json"]}
-    parents = tree(whole)
-    strangers = sorted(name for name in fresh if name != "targets.json" and name.removesuffix(".json") not in parents)
-    if strangers:
-        raise InvalidInput(f"Nobody delegates to {strangers[0]}.", hint="Send the role that does, signed, with it.")
     signed_anew = resign(whole, keys.image, turn.now)
     whole |= signed_anew
-    verify_all(load(files), _on_the_wire(whole) | {one.name: sent[one.name] for one in roots}, parents, turn.now)
+    parents = verify_whole(load(files), whole, {one.name: sent[one.name] for one in roots}, fresh, turn.now)
     _put_roots(turn.ledger, "image", roots, sent)
     changed = fresh | signed_anew
     turn.ledger.put_metadata("image", changed, versions(changed))
@@ -192,11 +210,6 @@ def _note_retired(ledger: Ledger, fresh: Mapping[str, bytes]) -> None:
         roles = {name: data for name, data in fresh.items() if product_of(name.removesuffix(".json")) == product}
         for version, is_retired in retirements(roles).items():
             ledger.set_retired(str(product), version, is_retired)
-
-
-def _on_the_wire(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    numbers = versions(files)
-    return {name if name == "timestamp.json" else f"{numbers[name]}.{name}": data for name, data in files.items()}
 
 
 def _put_roots(ledger: Ledger, repository: str, roots: list[Signed], sent: Mapping[str, bytes]) -> None:
