@@ -19,7 +19,7 @@ import pytest
 
 from tests.docs.compare import ANYTHING, says
 from tests.docs.pages import ROOT, Block, blocks
-from tests.trust.tokens import PIN, SO_PIN, module_path, tokens_folder
+from tests.trust.tokens import PIN, SO_PIN, module_path
 
 _PLACE = re.compile(r"(?:at (?:the )?(?P<person>[a-z]+)'s|on the (?P<machine>[a-z]+))(?P<until>, until it says)?")
 _PATIENCE_S = 120
@@ -40,7 +40,9 @@ class People:
     variables: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tokens_folder()
+        # Tokens of their own: the people of another page bear the same names.
+        (self.folder / "tokens").mkdir(parents=True)
+        self._settings.write_text(f"directories.tokendir = {self.folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
         (self.folder / "stick").mkdir()
 
     def place(self, name: str) -> Path:
@@ -49,13 +51,17 @@ class People:
         folder.mkdir(exist_ok=True)
         return folder
 
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "softhsm2.conf"
+
     def give_token(self, name: str) -> None:
         """Give somebody a token with their name on it."""
         subprocess.run(
             ["softhsm2-util", "--init-token", "--free", "--label", name, "--pin", PIN, "--so-pin", SO_PIN],
             check=True,
             capture_output=True,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", "SOFTHSM2_CONF": str(self._settings)},
         )
 
     def environment(self) -> dict[str, str]:
@@ -67,7 +73,7 @@ class People:
             "PYTHONWARNINGS": "",
             "PYTHONDONTWRITEBYTECODE": "1",
             "STICK": str(self.folder / "stick"),
-            "SOFTHSM2_CONF": os.environ["SOFTHSM2_CONF"],
+            "SOFTHSM2_CONF": str(self._settings),
             "SUREFOOT_PKCS11_MODULE": module_path(),
             "SUREFOOT_KEY_PIN": PIN,
             **self.variables,

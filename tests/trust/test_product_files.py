@@ -24,7 +24,7 @@ from tests.trust.repositories import PRODUCT, Repositories, manifest, wire_names
 TOP = f"{PRODUCT}.json"
 LATER = timedelta(days=1)
 MANY = 200
-"""More images than one file may list."""
+"""Images that do not fit into one role file."""
 
 
 def world(images: int, retired: str = "") -> Repositories:

@@ -19,9 +19,8 @@ from surefoot.trust.changes import require_attainable, require_unused
 from surefoot.trust.director import DirectorSigners, sign_view
 from surefoot.trust.metadata import Files, expiry, sign_with
 from surefoot.trust.offline import delegate, new_root
-from surefoot.trust.repository import OnlineSigners, initial, versions
-from surefoot.trust.succession import verify_all
-from surefoot.trust.tree import parents_of
+from surefoot.trust.repository import OnlineSigners, initial
+from surefoot.trust.succession import verify_whole
 from surefoot.trust.verify import load, refresh
 
 _NOBODY = DeviceId("")
@@ -90,9 +89,7 @@ def publish_first(signed: Files, director_root: bytes, image: OnlineSigners, dir
     """
     roles = {name.removesuffix(".json"): data for name, data in signed.items() if name not in {"root.json", "targets.json"}}
     files = initial(signed["root.json"], signed["targets.json"], roles, image, now)
-    numbers = versions(files)
-    fetched = {name if name == "timestamp.json" else f"{numbers[name]}.{name}": data for name, data in files.items()}
-    verify_all(load({"root.json": files["root.json"]}), fetched, parents_of(files), now)
+    verify_whole(load({"root.json": files["root.json"]}), files, {}, files, now)
     own = load({"root.json": director_root})
     view = sign_view(None, _NOBODY, None, director, now)
     refresh(own, {"timestamp.json": view.timestamp, "1.snapshot.json": view.snapshot, "1.targets.json": view.targets}, now)
