@@ -24,13 +24,14 @@ STEPS = {
 }
 """The device's order of checks."""
 
-VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/admission.py"
+VERIFY, METADATA, ADMISSION, RULES = "trust/verify.py", "trust/metadata.py", "agent/admission.py", "model/rules.py"
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 
 _TESTS = {
     VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     METADATA: ("tests/trust/test_metadata.py", "tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     ADMISSION: ("tests/agent/test_admission.py",),
+    RULES: ("tests/agent/test_admission.py", "tests/model/test_rules.py"),
     DOWNLOAD: ("tests/agent/test_download.py",),
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_runner.py"),
@@ -214,13 +215,14 @@ MUTANTS = (
         "    if not any(entry.path.startswith(begun)",
         "    if False and not any(entry.path.startswith(begun)",
     ),
-    _m(9, "hardware", ADMISSION, "if board.hardware not in wanted.target_hardware:", "if False:"),
-    _m(9, "bootloader", ADMISSION, "if parse(board.bootloader_version) < parse(wanted.min_bootloader_version):", "if False:"),
-    _m(9, "product", ADMISSION, "if wanted.product != running.product:", "if False:"),
-    _m(9, "release counter", ADMISSION, "if wanted.release_counter < state.release_counter:", "if False:"),
-    _m(9, "going back only where allowed", ADMISSION, "    if is_down and not may_revert(", "    if False and not may_revert("),
-    _m(9, "data format", ADMISSION, "(wanted.data_format or 0) < running.data_format:", "False:"),
-    _m(9, "requires", ADMISSION, "if wanted.requires is not None and not is_in_range(", "if False and not is_in_range("),
+    _m(9, "every rule of versions", ADMISSION, "if not verdict.is_permitted:", "if False:"),
+    _m(9, "hardware", RULES, "if running.hardware not in wanted.target_hardware:", "if False:"),
+    _m(9, "bootloader", RULES, "if parse(running.bootloader_version) < parse(wanted.min_bootloader_version):", "if False:"),
+    _m(9, "product", RULES, "if wanted.product != running.product:", "if False:"),
+    _m(9, "release counter", RULES, "if wanted.release_counter < running.release_counter:", "if False:"),
+    _m(9, "going back only where allowed", RULES, "    if is_down and not may_revert(", "    if False and not may_revert("),
+    _m(9, "data format", RULES, "(wanted.data_format or 0) < running.data_format:", "False:"),
+    _m(9, "requires", RULES, "if wanted.requires is not None and not is_in_range(", "if False and not is_in_range("),
     _m(10, "start_before", ADMISSION, "if now > parse_utc(ordered.order.start_before):", "if False:"),
     _m(10, "fits a slot", ADMISSION, "if ordered.size > board.slot_capacity_bytes:", "if False:"),
     _m(
