@@ -85,7 +85,8 @@ def manifests() -> st.SearchStrategy[Manifest]:
 
 
 _NEAR = st.builds("{}.{}.{}".format, st.integers(0, 2), st.integers(0, 3), st.integers(0, 2))
-_NEAR_REVERTS: st.SearchStrategy[RevertTo] = st.sampled_from(["patch", "minor", "none"]) | st.lists(_NEAR, max_size=4)
+_NEAR_WORDS: st.SearchStrategy[RevertTo] = st.sampled_from(["patch", "minor", "none"])
+_NEAR_REVERTS = _NEAR_WORDS | st.lists(_NEAR, max_size=4)
 _NEAR_RANGES = st.builds("{}{}".format, st.sampled_from([">=", "<", "==", "!="]), _NEAR)
 
 

@@ -82,6 +82,8 @@ CASES = {
     ),
     "other hardware": Case(runs(hardware="thermostat-v2"), wants("1.1.1"), Rule.HARDWARE, ALL, says="for thermostat-v1"),
     "another product": Case(runs(product="lamp"), wants("1.1.1"), Rule.PRODUCT, ALL),
+    "a version that cannot be compared": Case(runs("1.1.0-01"), wants("1.2.0"), Rule.UNREADABLE, ALL, says="not a semantic version"),
+    "a range that cannot be read": Case(runs(), wants("1.2.0", requires=Requires(from_="newest")), Rule.UNREADABLE, ALL, says="newest"),
     "what runs": Case(runs(), wants("1.1.0"), Rule.SAME_VERSION, ALL, says="runs 1.1.0 already"),
 }
 

@@ -16,6 +16,7 @@ a major that the director orders.
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
+from surefoot.model.errors import FormatError
 from surefoot.model.manifest import Manifest, MustMatch
 from surefoot.model.record import Name, Record
 from surefoot.model.version import RevertTo, SemVer, is_in_range, may_revert, parse
@@ -34,6 +35,7 @@ class Rule(StrEnum):
     SAME_VERSION = "same_version"
     MAJOR = "major"
     BREAKING = "breaking"
+    UNREADABLE = "unreadable"
 
 
 class Approval(StrEnum):
@@ -100,25 +102,18 @@ def permits(running: Running, wanted: Manifest, *, approvals: AbstractSet[Approv
         wanted: The manifest for its hardware.
         approvals: What a person approved.
 
-    Raises:
-        FormatError: A version or range cannot be read.
+    Returns:
+        A verdict whatever they say: what cannot be read is not permitted, so that one strange device or release spoils no plan.
     """
-    verdict = may_install(running, wanted)
-    if not verdict.is_permitted:
-        return verdict
-    if running.version == wanted.version:
-        return Verdict(rule=Rule.SAME_VERSION, reason=f"It runs {wanted.version} already.")
-    needed = needed_approval(running.version, wanted)
-    if needed is None or needed in approvals:
-        return _PERMITTED
-    if needed is Approval.MAJOR:
-        return Verdict(
-            rule=Rule.MAJOR, reason=f"Going from {running.version} to {wanted.version} is a major update; somebody must approve it."
-        )
-    return Verdict(
-        rule=Rule.BREAKING,
-        reason=f"{wanted.version} is marked as breaking, and is no patch of {running.version}; somebody must approve it.",
-    )
+    try:
+        verdict = may_install(running, wanted)
+        if not verdict.is_permitted:
+            return verdict
+        if running.version == wanted.version:
+            return Verdict(rule=Rule.SAME_VERSION, reason=f"It runs {wanted.version} already.")
+        return _approved(running.version, wanted, approvals)
+    except FormatError as error:
+        return Verdict(rule=Rule.UNREADABLE, reason=error.message)
 
 
 def needed_approval(running: str, wanted: Manifest) -> Approval | None:
@@ -132,6 +127,17 @@ def needed_approval(running: str, wanted: Manifest) -> Approval | None:
     if wanted.breaking and (to.major, to.minor) > (from_.major, from_.minor):
         return Approval.BREAKING
     return None
+
+
+def _approved(running: str, wanted: Manifest, approvals: AbstractSet[Approval]) -> Verdict:
+    needed = needed_approval(running, wanted)
+    if needed is None or needed in approvals:
+        return _PERMITTED
+    if needed is Approval.MAJOR:
+        return Verdict(rule=Rule.MAJOR, reason=f"Going from {running} to {wanted.version} is a major update; somebody must approve it.")
+    return Verdict(
+        rule=Rule.BREAKING, reason=f"{wanted.version} is marked as breaking and is no patch of {running}; somebody must approve it."
+    )
 
 
 def _fit(running: Running, wanted: MustMatch | Manifest) -> Verdict:
