@@ -138,6 +138,8 @@ def device_reports() -> st.SearchStrategy[DeviceReport]:
         build_id=st.just("b"),
         hash=digests(),
         release_counter=COUNTERS,
+        data_format=st.none() | COUNTERS,
+        revert_to=revert_rules(),
         attributes=attribute_maps(),
     )
 

@@ -124,7 +124,8 @@ def test_the_search_finds_what_trying_everything_finds(kinds: list[Running], rel
 
     for kind, path in zip(kinds, paths(kinds, wanted, releases), strict=True):
         tried: list[Sequence[Step]] = [] if kind.version == wanted else list(walks(kind, wanted, releases))
-        assert path.steps == list(min(tried, key=worth, default=()))
+        best: Sequence[Step] = min(tried, key=worth) if tried else ()
+        assert path.steps == list(best)
         assert (path.obstacle is None) is bool(tried)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
 from surefoot.model.errors import FormatError
-from surefoot.model.manifest import Manifest, MustMatch
+from surefoot.model.manifest import Counter, Manifest, MustMatch
 from surefoot.model.record import Name, Record
 from surefoot.model.version import RevertTo, SemVer, is_in_range, may_revert, parse
 
@@ -62,8 +62,8 @@ class Running(Record, frozen=True, kw_only=True):
     bootloader_version: SemVer
     product: Name
     version: SemVer
-    release_counter: int
-    data_format: int | None = None
+    release_counter: Counter
+    data_format: Counter | None = None
     revert_to: RevertTo = "patch"
 
 
