@@ -48,7 +48,7 @@ class Requires(Record, frozen=True, kw_only=True):
 
 
 class ReleaseNotes(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """The manifest's ``metadata`` block: informative, but for ``required``."""
+    """The manifest's ``metadata`` block: for people, but for ``required``, by which the server limits how long an order may be put off."""
 
     release_notes: Text = ""
     rollout_percentage: Annotated[int, Meta(ge=0, le=100)] = 0
