@@ -64,9 +64,9 @@ from surefoot.server.services.catalogue import (
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
 _MOST_DECISIONS = 200
-_ASKED = tuple(
-    func.json_extract(cast(device.c.report, Text), f"$.{name}").label(name)
-    for name in ("bootloader_version", "release_counter", "data_format", "revert_to")
+# One array of them all, so that each report is read once.
+_ASKED = func.json_extract(cast(device.c.report, Text), "$.bootloader_version", "$.release_counter", "$.data_format", "$.revert_to").label(
+    "asked"
 )
 _DEVICES = select(device, presence.c.last_seen, presence.c.polls).outerjoin(presence, presence.c.device_id == device.c.device_id)
 
@@ -88,7 +88,7 @@ class SqlCatalogue:
         """Return what kinds of active device run a product, among those that a filter means."""
         check_names(wanted, self.attribute_names())
         these = (device.c.product == product, device.c.state == DeviceState.ACTIVE.value, condition(wanted))
-        alike = (device.c.hardware, device.c.version, *_ASKED)
+        alike = (device.c.hardware, device.c.version, _ASKED)
         number = func.count().label("devices")
         rows = self._rows(select(*alike, number).where(*these).group_by(*alike).order_by(number.desc(), *alike).limit(most))
         found = [Kind(running=_running(product, row), devices=row.devices) for row in rows]
@@ -237,19 +237,15 @@ def _page(rows: list[Row[Any]], limit: int) -> DevicePage:
 
 
 def _running(product: str, row: Row[Any]) -> Running:
-    revert_to = row.revert_to
-    if revert_to is None:
-        revert_to = "patch"
-    elif revert_to.startswith("["):
-        revert_to = from_json(revert_to.encode(), list[str], what="stored report")
+    bootloader_version, release_counter, data_format, revert_to = from_json(row.asked.encode(), list[Any], what="stored report")
     return Running(
         hardware=row.hardware,
-        bootloader_version=row.bootloader_version,
+        bootloader_version=bootloader_version,
         product=product,
         version=row.version,
-        release_counter=int(row.release_counter),
-        data_format=None if row.data_format is None else int(row.data_format),
-        revert_to=revert_to,
+        release_counter=release_counter,
+        data_format=data_format,
+        revert_to="patch" if revert_to is None else revert_to,
     )
 
 
