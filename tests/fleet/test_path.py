@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from semver import Version
 
 from surefoot.fleet.path import Path, Step, paths
 from surefoot.model.manifest import Manifest, Requires
@@ -67,6 +68,14 @@ def test_a_circle_of_releases_that_may_be_reverted_is_walked_once_or_not_at_all(
     assert way(runs("1.0.0"), "1.3.0", nowhere) == "requires"
 
 
+def test_no_later_release_is_gone_through_to_an_earlier_one() -> None:
+    releases = [release("1.0.0"), release("1.3.0"), release("1.5.0", revert_to="minor"), release("2.0.0", revert_to=["1.4.0", "1.3.0"])]
+    assert way(runs("1.1.0"), "1.0.0", releases) == "revert_to"
+    assert way(runs("1.1.0"), "1.4.0", [*releases, release("1.4.0", ">=2.0.0")]) == "requires"
+    down = [release("1.2.0", revert_to="minor"), release("1.0.0", "<1.3.0")]
+    assert way(runs("1.3.0", revert_to="minor"), "1.0.0", down) == "1.2.0 1.0.0"
+
+
 def test_the_reason_is_that_of_the_wanted_release_and_says_when_no_other_one_helps() -> None:
     releases = [release("1.3.0", ">=1.2.0", min_bootloader_version="2.1.0"), release("1.4.0", ">=1.3.0")]
     assert paths([runs("1.2.0")], "1.3.0", releases) == [
@@ -93,10 +102,12 @@ FLEETS = st.lists(runnings(), min_size=1, max_size=4)
 SHELVES = st.lists(neighbours(), min_size=1, max_size=6, unique_by=lambda manifest: manifest.version)
 
 
-def walks(running: Running, wanted: str, releases: Sequence[Manifest], been: tuple[str, ...] = ()) -> Iterator[tuple[Step, ...]]:
-    """Try everything: every walk that comes to no release twice."""
+def walks(
+    running: Running, wanted: str, releases: Sequence[Manifest], top: Version, been: tuple[str, ...] = ()
+) -> Iterator[tuple[Step, ...]]:
+    """Try everything: every walk that comes to no release twice, and to none above both its ends."""
     for each in releases:
-        if each.version in been or not permits(running, each, approvals=ALL).is_permitted:
+        if each.version in been or parse(each.version) > top or not permits(running, each, approvals=ALL).is_permitted:
             continue
         step = Step(version=each.version, approval=needed_approval(running.version, each))
         if each.version == wanted:
@@ -109,7 +120,7 @@ def walks(running: Running, wanted: str, releases: Sequence[Manifest], been: tup
             data_format=each.data_format,
             revert_to=each.revert_to,
         )
-        for further in walks(there, wanted, releases, (*been, each.version)):
+        for further in walks(there, wanted, releases, top, (*been, each.version)):
             yield (step, *further)
 
 
@@ -123,7 +134,8 @@ def test_the_search_finds_what_trying_everything_finds(kinds: list[Running], rel
         return len(walk), sum(step.approval is not None for step in walk), [-height[step.version] for step in walk]
 
     for kind, path in zip(kinds, paths(kinds, wanted, releases), strict=True):
-        tried: list[Sequence[Step]] = [] if kind.version == wanted else list(walks(kind, wanted, releases))
+        top = max(parse(kind.version), parse(wanted))
+        tried: list[Sequence[Step]] = [] if kind.version == wanted else list(walks(kind, wanted, releases, top))
         best: Sequence[Step] = min(tried, key=worth) if tried else ()
         assert path.steps == list(best)
         assert (path.obstacle is None) is bool(tried)

@@ -3,7 +3,8 @@
 
 - Every step is one that ``surefoot.model.rules.permits``, with everything approved; a step says what must be.
 - Fewest steps win; then fewest approvals; then the highest versions, the first step first.
-- The search goes backward from the wanted release, once for each hardware and bootloader, and reaches each release once: going
+- No step leads above both what runs and what is wanted: nobody means to install a later release to get to an earlier one.
+- The search goes backward from the wanted release, once for each hardware, bootloader and height, and reaches each release once: going
   back by ``revert_to`` cannot make it loop, and what it costs grows with the kinds of device and the releases, not with the fleet.
 - After any step only the release that was installed decides what comes next: none lowers the release counter or the data format.
 """
@@ -54,13 +55,14 @@ def paths(kinds: Sequence[Running], version: str, releases: Iterable[Manifest]) 
         version: The wanted version.
         releases: Manifests that may be ordered, of one product and variant: those of the wanted version among them.
     """
-    offered = [manifest for manifest in releases if _is_readable(manifest)]
-    boards: dict[tuple[str, str], list[int]] = {}
+    offered = [manifest for manifest in releases if _is_readable(manifest.version)]
+    boards: dict[tuple[str, str, str], list[int]] = {}
     for index, kind in enumerate(kinds):
-        boards.setdefault((kind.hardware, kind.bootloader_version), []).append(index)
+        boards.setdefault((kind.hardware, kind.bootloader_version, _top(kind.version, version)), []).append(index)
     found: dict[int, Path] = {}
-    for (hardware, _), indices in boards.items():
-        fitting = {manifest.version: manifest for manifest in reversed(offered) if hardware in manifest.target_hardware}
+    for (hardware, _, top), indices in boards.items():
+        below = (manifest for manifest in reversed(offered) if parse(manifest.version) <= parse(top))
+        fitting = {manifest.version: manifest for manifest in below if hardware in manifest.target_hardware}
         wanted = fitting.get(version)
         if wanted is None:
             missing = Verdict(rule=Rule.HARDWARE, reason=f"{version} has no image for {hardware}.")
@@ -132,9 +134,14 @@ def _obstacle(kind: Running, wanted: Manifest) -> Verdict:
     return structs.replace(verdict, reason=f"{verdict.reason} No release that may be ordered leads there.")
 
 
-def _is_readable(manifest: Manifest) -> bool:
+def _top(running: str, wanted: str) -> str:
+    """Return the higher one of two versions; what cannot be read is below everything."""
+    return max(filter(_is_readable, (wanted, running)), key=parse, default="0.0.0")
+
+
+def _is_readable(version: str) -> bool:
     try:
-        parse(manifest.version)
+        parse(version)
     except FormatError:
         return False
     return True
