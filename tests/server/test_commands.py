@@ -177,6 +177,11 @@ def test_paths_are_shown_before_anything_is_ordered(server: Running, tmp_path: P
         ["DEVICES", "HARDWARE", "PATH"],
     ]
     (tmp_path / "plan.yaml").write_text("rollout:\n  release: thermostat 32.0.0\n  audience: street==mill\n")
+    assert surefoot(server, "rollout", "create", str(tmp_path / "plan.yaml")) == 0
+    assert f"4 of its devices cannot go straight to thermostat 32.0.0; see: surefoot rollout path {tmp_path}" in capsys.readouterr().out
+    (tmp_path / "straight.yaml").write_text("rollout:\n  release: thermostat 31.2.0\n  audience: version==31.0.0\n")
+    assert surefoot(server, "rollout", "create", str(tmp_path / "straight.yaml")) == 0
+    assert "straight to" not in capsys.readouterr().out
     assert surefoot(server, "rollout", "path", str(tmp_path / "plan.yaml")) == 0
     said = capsys.readouterr().out
     assert "31.3.0 -> 32.0.0 (with --approve-major)\n" in said

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path as File
 
-from surefoot.cli.operator import add_options, client, segment
+from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.cli.plan_file import read_plan
 from surefoot.fleet.path import Path, Step
 from surefoot.model.record import to_json
 from surefoot.model.rules import Rule
+from surefoot.rollout.plan import Plan
 from surefoot.server.services.preview import PathPlan
 
 _ROW = "{:>9}  {:<20} {}"
@@ -35,6 +36,12 @@ def add_rollout_verb(add: Callable[..., argparse.ArgumentParser]) -> None:
     _finish(parser, _of_plan)
 
 
+def detours(calls: OperatorClient, plan: Plan) -> int:
+    """Return how many devices of a plan's audience neither run its release nor can go straight to it."""
+    found = _fetch(calls, plan.product, plan.version, plan.variant, plan.audience)
+    return sum(line.devices for line in found.lines if not _is_straight(line.path))
+
+
 def _finish(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_options(parser)
@@ -47,8 +54,7 @@ def _of_plan(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace, product: str, version: str, variant: str, wanted: str) -> int:
-    query = {"variant": variant} | ({"filter": wanted} if wanted else {})
-    found = client(arguments).get(f"releases/{segment(product)}/{segment(version)}/paths", PathPlan, **query)
+    found = _fetch(client(arguments), product, version, variant, wanted)
     if arguments.json:
         print(to_json(found).decode())
         return 0
@@ -61,6 +67,15 @@ def _show(arguments: argparse.Namespace, product: str, version: str, variant: st
     if found.others:
         print(_ROW.format(found.others, "others", "not looked at: each is one of a few of its kind; pick them with a filter"))
     return 0
+
+
+def _fetch(calls: OperatorClient, product: str, version: str, variant: str, wanted: str) -> PathPlan:
+    query = {"variant": variant} | ({"filter": wanted} if wanted else {})
+    return calls.get(f"releases/{segment(product)}/{segment(version)}/paths", PathPlan, **query)
+
+
+def _is_straight(path: Path) -> bool:
+    return len(path.steps) == 1 or (path.obstacle is not None and path.obstacle.rule is Rule.SAME_VERSION)
 
 
 def _lines(plan: PathPlan) -> Counter[tuple[str, str]]:
