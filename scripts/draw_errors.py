@@ -19,6 +19,7 @@ _WHAT_TO_DO = {
     "bad_recipe": "Go to the line and key of the recipe that the message names; a failed build command's last words stand below it.",
     "bad_manifest": "The bundle was put together by hand or cut short. Build or fetch it again.",
     "bad_filter": "Look at the character that the caret points at. [Formats](formats.md#filter) says what a filter may say.",
+    "version_rule": "Do what the hint says: approve the update, or order the first release of the path that it names.",
     "not_found": "List what there is: `surefoot device list`, `surefoot release list`, `surefoot user list`.",
     "denied": "A device: make a new token and enrol it again. A person: use the right token file.",
     "bad_method": "Use the method that the hint names.",

@@ -13,6 +13,7 @@ from surefoot.model.digest import Digest, from_hex
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, Requires
 from surefoot.model.record import utc_text
+from surefoot.model.rules import Running
 from surefoot.model.slot import SlotName
 from surefoot.model.version import RevertTo
 from surefoot.rollout.evidence import Counts, Evidence, Facts, Tally, counts_of, total
@@ -79,6 +80,48 @@ def manifests() -> st.SearchStrategy[Manifest]:
         data_format=st.none() | COUNTERS,
         requires=st.none() | RANGES.map(lambda text: Requires(from_=text)),
         revert_to=revert_rules(),
+        breaking=st.booleans(),
+    )
+
+
+_NEAR = st.builds("{}.{}.{}".format, st.integers(0, 2), st.integers(0, 3), st.integers(0, 2))
+_NEAR_WORDS: st.SearchStrategy[RevertTo] = st.sampled_from(["patch", "minor", "none"])
+_NEAR_REVERTS = _NEAR_WORDS | st.lists(_NEAR, max_size=4)
+_NEAR_RANGES = st.builds("{}{}".format, st.sampled_from([">=", "<", "==", "!="]), _NEAR)
+
+
+def runnings() -> st.SearchStrategy[Running]:
+    """Return what a device may run, of few versions, so that rules between it and ``neighbours`` matter."""
+    return st.builds(
+        Running,
+        hardware=st.sampled_from(["v1", "v2"]),
+        bootloader_version=st.sampled_from(["1.0.0", "2.0.0"]),
+        product=st.sampled_from(["thermostat", "thermostat", "thermostat", "lamp"]),
+        version=_NEAR,
+        release_counter=st.integers(1, 3),
+        data_format=st.none() | st.integers(1, 2),
+        revert_to=_NEAR_REVERTS,
+    )
+
+
+def neighbours() -> st.SearchStrategy[Manifest]:
+    """Return a manifest of one product, of few versions, for one or both of two boards."""
+    return st.builds(
+        Manifest,
+        product=st.just("thermostat"),
+        version=_NEAR,
+        build_id=st.just("b"),
+        variant=st.just("release"),
+        release_counter=st.integers(1, 3),
+        target_hardware=st.sampled_from([["v1"], ["v1", "v2"]]),
+        min_bootloader_version=st.sampled_from(["1.0.0", "1.0.0", "2.0.0"]),
+        components=st.just([]),
+        image=st.builds(Image, size=st.just(1), hash=st.just(from_hex("0" * 64))),
+        metadata=st.just(ReleaseNotes()),
+        data_format=st.none() | st.integers(1, 2),
+        requires=st.none() | st.builds(Requires, from_=_NEAR_RANGES),
+        revert_to=_NEAR_REVERTS,
+        breaking=st.booleans(),
     )
 
 
@@ -95,6 +138,8 @@ def device_reports() -> st.SearchStrategy[DeviceReport]:
         build_id=st.just("b"),
         hash=digests(),
         release_counter=COUNTERS,
+        data_format=st.none() | COUNTERS,
+        revert_to=revert_rules(),
         attributes=attribute_maps(),
     )
 

@@ -28,7 +28,7 @@ STEPS = {
 """The device's order of checks; the last is what it does after each."""
 
 VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/admission.py"
-DIGEST, RECORD, VERSION = "model/digest.py", "model/record.py", "model/version.py"
+DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/version.py", "model/rules.py"
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
@@ -37,6 +37,7 @@ _TESTS = {
     VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     METADATA: ("tests/trust/test_metadata.py", "tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     ADMISSION: ("tests/agent/test_admission.py",),
+    RULES: ("tests/agent/test_admission.py", "tests/model/test_rules.py"),
     DIGEST: ("tests/model/test_digest.py",),
     RECORD: ("tests/model/test_record.py",),
     VERSION: ("tests/model/test_version.py",),

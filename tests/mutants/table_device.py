@@ -9,6 +9,7 @@ from tests.mutants.mutant import (
     JOURNAL,
     MACHINE,
     POSIX,
+    RULES,
     RUNNER,
     STORAGE,
     TRANSPORT,
@@ -23,13 +24,14 @@ def _m(step: int, check: str, file: str, text: str, replacement: str, *, by: str
 
 
 DEVICE = (
-    _m(9, "hardware", ADMISSION, "if board.hardware not in wanted.target_hardware:", "if False:", by="d08"),
-    _m(9, "bootloader", ADMISSION, "if parse(board.bootloader_version) < parse(wanted.min_bootloader_version):", "if False:", by="d08"),
-    _m(9, "product", ADMISSION, "if wanted.product != running.product:", "if False:"),
-    _m(9, "release counter", ADMISSION, "if wanted.release_counter < state.release_counter:", "if False:", by="d04"),
-    _m(9, "going back only where allowed", ADMISSION, "    if is_down and not may_revert(", "    if False and not may_revert(", by="d04"),
-    _m(9, "data format", ADMISSION, "(wanted.data_format or 0) < running.data_format:", "False:", by="d04"),
-    _m(9, "requires", ADMISSION, "if wanted.requires is not None and not is_in_range(", "if False and not is_in_range("),
+    _m(9, "every rule of versions", ADMISSION, "if not verdict.is_permitted:", "if False:", by="d04"),
+    _m(9, "hardware", RULES, "if running.hardware not in wanted.target_hardware:", "if False:", by="d08"),
+    _m(9, "bootloader", RULES, "if parse(running.bootloader_version) < parse(wanted.min_bootloader_version):", "if False:", by="d08"),
+    _m(9, "product", RULES, "if wanted.product != running.product:", "if False:"),
+    _m(9, "release counter", RULES, "if wanted.release_counter < running.release_counter:", "if False:", by="d04"),
+    _m(9, "going back only where allowed", RULES, "    if is_down and not may_revert(", "    if False and not may_revert(", by="d04"),
+    _m(9, "data format", RULES, "(wanted.data_format or 0) < running.data_format:", "False:", by="d04"),
+    _m(9, "requires", RULES, "if wanted.requires is not None and not is_in_range(", "if False and not is_in_range("),
     _m(
         9,
         "an image that failed here is not tried for ever",

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from tests.mutants.__main__ import told
-from tests.mutants.mutant import ADMISSION, ROOT, SOURCE, STEPS, Mutant, named_after
+from tests.mutants.mutant import ROOT, RULES, SOURCE, STEPS, Mutant, named_after
 from tests.mutants.removed import Outcome, outcome
 from tests.mutants.table import MUTANTS
 
-COUNTER = "if wanted.release_counter < state.release_counter:"
-EXAMPLE = Mutant(step=9, check="an example", file=ADMISSION, text=COUNTER, replacement="if False:")
+COUNTER = "if wanted.release_counter < running.release_counter:"
+EXAMPLE = Mutant(step=9, check="an example", file=RULES, text=COUNTER, replacement="if False:")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.step}: {mutant.check}")

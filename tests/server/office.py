@@ -3,14 +3,16 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import NullPool, create_engine
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState
@@ -21,6 +23,7 @@ from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, manif
 from surefoot.model.record import to_json, utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.wire import PollAnswer
+from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.services.order import OrderRequest, order
@@ -67,9 +70,10 @@ class Office:
         self.ledger.put_device(Device(device_id=device_id, hardware="thermostat-v1", state=state, enrolled_at=utc_text(self.now)))
         return device_id
 
-    def add_release(self, version: str, image: bytes = b"image", **more: str) -> Manifest:
+    def add_release(self, version: str, image: bytes = b"image", rules: Mapping[str, Any] = MappingProxyType({}), **more: str) -> Manifest:
         """Put a release into the database and the image repository, as ``publish`` does."""
         wanted = manifest(version, image, **more)  # type: ignore[arg-type]  # the counter is left alone
+        wanted = msgspec.structs.replace(wanted, **rules)
         self.repositories.now = self.now
         if wanted.product == "thermostat":
             self.repositories.release(wanted)
@@ -87,9 +91,17 @@ class Office:
         self.poll_verb.reload()
         return wanted
 
-    def order(self, version: str, device_id: DeviceId = DEVICE, **more: str | int) -> Attempt:
+    def order(self, version: str, device_id: DeviceId = DEVICE, **more: str | int | list[str]) -> Attempt:
         request = msgspec.convert({"version": version, **more}, OrderRequest)
-        return asyncio.run(order(device_id, request, by="ann", write=self.do, signers=self.repositories.director, now=self.now))
+        signers = self.repositories.director
+        return asyncio.run(order(device_id, request, by="ann", write=self.do, live=self.live, signers=signers, now=self.now))
+
+    def live(self, product: str, variant: str) -> list[Manifest]:
+        """Return what may be ordered, from another connection, as the server does."""
+        database = Path(self.connection.execute("PRAGMA database_list").fetchone()[2])
+        return SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)).live_manifests(
+            product, variant
+        )
 
     def poll(self, etag: str = "", device_id: DeviceId = DEVICE) -> tuple[str, PollAnswer]:
         changed: Changed = asyncio.run(self.poll_verb.answer(device_id, etag, self.now))

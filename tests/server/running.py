@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from msgspec import structs
 from securesystemslib.signer import Signer
 
 from surefoot.model.digest import digest_of, hex_of
@@ -88,19 +89,19 @@ class Running:
     def put(self, data: bytes) -> None:
         assert self.call("PUT", f"blobs/{hex_of(digest_of(data))}", data).status == 204
 
-    def publish(self, version: str, image: bytes, *, hardware: str = HARDWARE, counter: int = 1) -> dict[str, Any]:
+    def publish(self, version: str, image: bytes, *, hardware: str = HARDWARE, counter: int = 1, **rules: object) -> dict[str, Any]:
         """Publish a release of one image and return the request that did so."""
-        request = self.signed(version, image, hardware=hardware, counter=counter)
+        request = self.signed(version, image, hardware=hardware, counter=counter, **rules)
         answer = self.call("POST", "releases", request)
         assert answer.status == 200, answer.data
         return request
 
-    def signed(self, version: str, image: bytes, *, hardware: str = HARDWARE, counter: int = 1) -> dict[str, Any]:
+    def signed(self, version: str, image: bytes, *, hardware: str = HARDWARE, counter: int = 1, **rules: object) -> dict[str, Any]:
         """Send the blobs of a release, sign its role, and return the request that would publish it."""
         sbom = f"sbom of {version}".encode()
         self.put(image)
         self.put(sbom)
-        wanted = manifest(version, image, hardware=hardware, counter=counter)
+        wanted = structs.replace(manifest(version, image, hardware=hardware, counter=counter), **rules)
         current = self.call("GET", f"metadata/image/{PRODUCT}.json").data
         role = listing(current, [wanted], [self.repositories.product], self.clock())
         return request_for(wanted, sbom, role, self.repositories.product)

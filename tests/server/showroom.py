@@ -13,6 +13,7 @@ from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
+from surefoot.model.manifest import Manifest
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
 from surefoot.rollout.decide import after, decide, halt, pause, resume, start
@@ -23,6 +24,7 @@ from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
     GroupList,
+    KindList,
     ReleaseList,
     RolloutDevice,
     RolloutDevices,
@@ -125,6 +127,12 @@ class Showroom:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
         empty = DeviceStory(device=self.fleet[device_id], attributes={"region": "north"}, groups=["pilot"], assignments=[], events=[])
         return structs.replace(self.stories.get(device_id, empty), device=self.fleet[device_id])
+
+    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:  # noqa: ARG002  # no page shows paths
+        return KindList(kinds=[])
+
+    def live_manifests(self, product: str, variant: str) -> list[Manifest]:  # noqa: ARG002  # as above
+        return []
 
     def groups(self) -> GroupList:
         return GroupList(groups=[])

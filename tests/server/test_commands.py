@@ -6,11 +6,15 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from surefoot.cli.main import main
 from surefoot.model.digest import digest_of
-from surefoot.model.record import from_json
+from surefoot.model.manifest import Requires
+from surefoot.model.record import from_json, to_plain
 from surefoot.model.wire import EnrolmentOffer
+from surefoot.server.services.preview import PathPlan
+from tests.server.office import statement
 from tests.server.running import Running
 
 
@@ -145,3 +149,57 @@ def test_a_name_that_no_device_can_have_is_refused_in_a_sentence(server: Running
 def test_a_token_file_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["device", "list", "--token-file", str(tmp_path / "no.token")]) == 2
     assert f"The token file {tmp_path}/no.token cannot be read: No such file or directory. Name the file" in capsys.readouterr().err
+
+
+def tell(server: Running, device_id: str, version: str, **facts: object) -> None:
+    """Let a new device say that it runs a version of the lamp."""
+    device = server.join(device_id)
+    report = structs.replace(statement(digest_of(version.encode())), version=version, **facts)
+    assert device.send({"journal": "f2" * 8, "events": [], "report": to_plain(report)}).status == 200
+
+
+def test_paths_are_shown_before_anything_is_ordered(server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.publish("31.2.0", b"image 31.2.0")
+    server.publish("31.3.0", b"image 31.3.0", requires=Requires(from_=">=31.2.0"))
+    server.publish("32.0.0", b"image 32.0.0", min_bootloader_version="2.0.0", requires=Requires(from_=">=31.3.0"))
+    tell(server, "path-1", "31.0.0", attributes={"street": "mill"})
+    tell(server, "path-2", "31.0.0", attributes={"street": "mill"}, release_counter=1, data_format=None)
+    tell(server, "path-3", "31.2.0", attributes={"street": "mill"})
+    tell(server, "path-4", "31.3.0", attributes={"street": "mill"})
+    tell(server, "path-5", "31.3.0", attributes={"street": "mill"}, bootloader_version="2.0.0")
+    mill = ["--filter", "street==mill"]
+    assert surefoot(server, "release", "path", "thermostat", "31.3.0", *mill) == 0
+    rows = sorted(line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines())
+    assert rows == [
+        ["1", "thermostat-v1", "31.2.0 -> 31.3.0"],
+        ["2", "thermostat-v1", "31.0.0 -> 31.2.0 -> 31.3.0"],
+        ["2", "thermostat-v1", "31.3.0 is there"],
+        ["DEVICES", "HARDWARE", "PATH"],
+    ]
+    (tmp_path / "plan.yaml").write_text("rollout:\n  release: thermostat 32.0.0\n  audience: street==mill\n")
+    assert surefoot(server, "rollout", "create", str(tmp_path / "plan.yaml")) == 0
+    assert f"4 of its devices cannot go straight to thermostat 32.0.0; see: surefoot rollout path {tmp_path}" in capsys.readouterr().out
+    (tmp_path / "straight.yaml").write_text("rollout:\n  release: thermostat 31.2.0\n  audience: version==31.0.0\n")
+    assert surefoot(server, "rollout", "create", str(tmp_path / "straight.yaml")) == 0
+    assert "straight to" not in capsys.readouterr().out
+    assert surefoot(server, "rollout", "path", str(tmp_path / "plan.yaml")) == 0
+    said = capsys.readouterr().out
+    assert "31.3.0 -> 32.0.0 (with --approve-major)\n" in said
+    assert "  2  thermostat-v1        31.0.0 cannot: The release needs bootloader 2.0.0; this board has 1.0.0.\n" in said
+    assert surefoot(server, "release", "path", "thermostat", "32.0.0", *mill, "--json") == 0
+    plan = from_json(capsys.readouterr().out.encode(), PathPlan, what="answer")
+    assert (sum(line.devices for line in plan.lines), plan.others) == (5, 0)
+    assert surefoot(server, "release", "path", "thermostat", "31.3.0", "--filter", "street==elm") == 0
+    assert capsys.readouterr().out == "No active device runs thermostat, of those that the filter means.\n"
+    assert surefoot(server, "release", "path", "thermostat", "31.9.9") == 2
+    assert "There is no release thermostat 31.9.9 in the variant release that may be ordered." in capsys.readouterr().err
+    assert surefoot(server, "release", "path", "thermostat", "31.3.0", "--filter", "stret==mill") == 2
+    assert "street" in capsys.readouterr().err
+
+
+def test_a_major_is_ordered_by_whoever_approves_it(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    server.publish("41.0.0", b"image 41.0.0")
+    tell(server, "major-1", "40.0.0")
+    assert surefoot(server, "device", "order", "major-1", "thermostat", "41.0.0") == 2
+    assert "order it with --approve-major" in capsys.readouterr().err
+    assert surefoot(server, "device", "order", "major-1", "thermostat", "41.0.0", "--approve-major") == 0

@@ -2,6 +2,7 @@
 """What is kept true with every device: its columns for filters and rollouts, and how many run which version."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
-from surefoot.fleet.device import Device, attributes
+from surefoot.fleet.device import Device, DeviceState, attributes, running
+from surefoot.fleet.filter import EVERYTHING, parse
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.digest import digest_of
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import to_json
+from surefoot.model.rules import Running
 from surefoot.rollout.cohort import place
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.fleet import move_versions, put_device, put_report, read_device
@@ -122,3 +125,47 @@ def test_what_the_fleet_runs_is_listed_with_most_devices_first(office: Office, c
         office.ledger.put_report(DeviceId(f"t-{number}"), statement(digest_of(b"image")))
     lines = [(line.product, line.version, line.devices) for line in catalogue.versions().versions]
     assert lines == [("thermostat", "1.0.0", 3), ("", "", 2)]
+
+
+def test_kinds_are_what_counting_device_by_device_finds(office: Office, catalogue: SqlCatalogue) -> None:
+    said = statement(digest_of(b"image"))
+    reports = [
+        said,
+        said,
+        msgspec.structs.replace(said, bootloader_version="2.0.0"),
+        msgspec.structs.replace(said, release_counter=7, data_format=3, revert_to="none"),
+        msgspec.structs.replace(said, revert_to=["1.0.0", "0.9.0"]),
+        msgspec.structs.replace(said, revert_to=[]),
+        msgspec.structs.replace(said, product="lamp"),
+    ]
+    for number, report in enumerate([*reports, None, said], 2):
+        device_id = office.add_device(DeviceId(f"t-{number}"), DeviceState.REVOKED if number == 10 else DeviceState.ACTIVE)
+        if report is not None:
+            office.ledger.put_report(device_id, report)
+    everyone = [office.ledger.device(DeviceId(f"t-{number}")) for number in range(1, 11)]
+    active = [running(device) for device in everyone if device is not None and device.state is DeviceState.ACTIVE]
+    expected = Counter(to_json(each) for each in active if each is not None and each.product == "thermostat")
+    found = catalogue.kinds("thermostat", EVERYTHING, 100)
+    assert {to_json(kind.running): kind.devices for kind in found.kinds} == expected
+    assert (found.kinds[0].devices, found.others) == (2, 0)
+    assert [kind.running for kind in catalogue.kinds("thermostat", parse("device_id==t-4"), 100).kinds] == [
+        Running(hardware="thermostat-v1", bootloader_version="2.0.0", product="thermostat", version="1.0.0", release_counter=1)
+    ]
+
+
+def test_kinds_beyond_the_bound_are_counted_and_not_listed(office: Office, catalogue: SqlCatalogue) -> None:
+    for number in range(2, 7):
+        said = msgspec.structs.replace(statement(digest_of(b"image")), release_counter=max(1, number - 3))
+        office.ledger.put_report(office.add_device(DeviceId(f"t-{number}")), said)
+    found = catalogue.kinds("thermostat", EVERYTHING, 2)
+    assert ([kind.devices for kind in found.kinds], found.others) == ([3, 1], 1)
+    assert catalogue.kinds("thermostat", EVERYTHING, 3).others == 0
+
+
+def test_only_live_manifests_of_one_product_and_variant_may_be_ordered(office: Office, catalogue: SqlCatalogue) -> None:
+    live = office.add_release("1.1.0")
+    office.add_release("1.2.0", rules={"variant": "debug"})
+    office.add_release("1.0.0", b"bread", product="toaster")
+    office.add_release("1.3.0")
+    office.ledger.set_retired("thermostat", "1.3.0", True)  # noqa: FBT003  # the fact that is stored
+    assert catalogue.live_manifests("thermostat", "release") == [live]

@@ -4,13 +4,15 @@
 import json
 
 import pytest
+from msgspec import structs
 
 from surefoot.fleet.device import DeviceState
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import digest_of
-from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
+from surefoot.model.errors import ConflictError, InvalidInput, UnknownError, VersionRuleError
 from surefoot.model.event import EventType
-from tests.server.office import DEVICE, Office, event
+from surefoot.model.manifest import Requires
+from tests.server.office import DEVICE, Office, event, statement
 
 
 def test_the_signed_order_says_which_attempt_it_is(office: Office) -> None:
@@ -85,3 +87,74 @@ def test_the_product_is_the_one_that_runs_when_several_have_the_version(office: 
         office.order("1.1.0")
     office.report(event(1, EventType.CHECK_STARTED), running=digest_of(b"an older thermostat"))
     assert office.order("1.1.0").product == "thermostat"
+
+
+def say(office: Office, version: str, **facts: object) -> None:
+    """Let the device say what it runs."""
+    said = structs.replace(statement(digest_of(version.encode())), version=version, **facts)
+    office.ledger.put_report(DEVICE, said)
+
+
+def acts(office: Office) -> list[str]:
+    return [subject for (subject,) in office.ledger._connection.execute("SELECT subject FROM act WHERE what = 'device.order'")]
+
+
+@pytest.mark.parametrize(
+    ("rules", "version", "approval"),
+    [({}, "2.0.0", "major"), ({"breaking": True}, "1.1.0", "breaking"), ({"breaking": True}, "2.0.0", "major")],
+)
+def test_what_a_person_must_approve_is_refused_without_and_kept_with_it(
+    office: Office, rules: dict[str, bool], version: str, approval: str
+) -> None:
+    office.add_release(version, rules=rules)
+    say(office, "1.0.0")
+    with pytest.raises(VersionRuleError, match=rf"somebody must approve it\. If that is meant, order it with --approve-{approval}"):
+        office.order(version)
+    with pytest.raises(VersionRuleError):
+        office.order(version, approvals=["breaking" if approval == "major" else "major"])
+    assert (acts(office), office.ledger.open_attempt(DEVICE)) == ([], None)
+    office.order(version, approvals=[approval])
+    assert acts(office) == [f"t-1 thermostat {version}, approved: {approval}"]
+
+
+def test_a_device_that_must_go_through_another_release_first_is_refused_with_the_path(office: Office) -> None:
+    office.add_release("1.2.0", b"two")
+    office.add_release("1.3.0", b"three", rules={"requires": Requires(from_=">=1.2.0")})
+    say(office, "1.0.0")
+    with pytest.raises(VersionRuleError, match=r"The path is 1\.0\.0 -> 1\.2\.0 -> 1\.3\.0: order 1\.2\.0 first\.$"):
+        office.order("1.3.0")
+    office.ledger.set_retired("thermostat", "1.2.0", True)  # noqa: FBT003  # the fact that is stored
+    with pytest.raises(VersionRuleError, match=r"this device runs 1\.0\.0\. Release a version that leads there"):
+        office.order("1.3.0")
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "says"),
+    [
+        ({"release_counter": 2}, {}, "Release counter 1 is below 2"),
+        ({"data_format": 2}, {"data_format": 1}, "Data format 1 is below the stored 2"),
+        ({"version": "1.2.0"}, {}, r"1\.2\.0 does not allow going back to 1\.1\.0"),
+        ({"version": "1.1.5", "revert_to": "none"}, {}, "does not allow going back"),
+        ({"bootloader_version": "0.9.0"}, {}, r"needs bootloader 1\.0\.0; this board has 0\.9\.0\. Renew the bootloader"),
+        ({"product": "toaster"}, {}, "this device runs toaster"),
+        ({"version": "1.0.0-01"}, {}, "not a semantic version"),
+    ],
+)
+def test_what_the_device_would_refuse_is_not_ordered(office: Office, facts: dict[str, object], rules: dict[str, int], says: str) -> None:
+    office.add_release("1.1.0", rules=rules)
+    say(office, **{"version": "1.0.0", **facts})  # type: ignore[arg-type]  # the version is a text
+    with pytest.raises(VersionRuleError, match=says):
+        office.order("1.1.0", product="thermostat")
+    assert office.ledger.open_attempt(DEVICE) is None
+
+
+def test_going_back_as_the_device_says_it_may_is_ordered(office: Office) -> None:
+    office.add_release("1.1.0")
+    say(office, "1.4.0", revert_to=["1.1.0"])
+    assert office.order("1.1.0").version == "1.1.0"
+
+
+def test_another_variant_of_what_runs_is_ordered(office: Office) -> None:
+    office.add_release("1.1.0", rules={"variant": "debug"})
+    say(office, "1.1.0")
+    assert office.order("1.1.0", variant="debug").variant == "debug"

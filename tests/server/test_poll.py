@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from surefoot.model.assignment import DeviceId
 from surefoot.model.event import EventType
+from surefoot.model.manifest import ReleaseNotes
+from surefoot.model.wire import PollAnswer
 from tests.server.office import Office, event
 
 
@@ -88,6 +90,30 @@ def test_an_order_that_was_not_started_is_renewed_when_half_its_life_is_gone(off
     _, answer = office.poll(etag)
     assert "2.targets.json" in answer.metadata.director
     assert office.attempt(attempt).start_before > attempt.start_before
+
+
+def consent_until(answer: PollAnswer) -> str | None:
+    targets = next(data for name, data in answer.metadata.director.items() if name.endswith("targets.json"))
+    [entry] = json.loads(targets)["signed"]["targets"].values()
+    found: str | None = entry["custom"].get("consent_until")
+    return found
+
+
+def test_a_required_release_can_be_put_off_for_a_day_from_the_first_order_however_often_that_is_renewed(office: Office) -> None:
+    office.add_release("1.1.0", rules={"metadata": ReleaseNotes(required=True)})
+    office.order("1.1.0")
+    etag, answer = office.poll()
+    assert consent_until(answer) == "2026-11-24T08:00:00Z"
+    for _ in range(3):
+        office.pass_time(hours=12, minutes=1)
+        etag, answer = office.poll(etag)
+        assert consent_until(answer) == "2026-11-24T08:00:00Z"
+
+
+def test_any_other_release_may_be_put_off_for_as_long_as_people_like(office: Office) -> None:
+    office.add_release("1.1.0")
+    office.order("1.1.0")
+    assert consent_until(office.poll()[1]) is None
 
 
 def test_an_order_that_was_started_is_not_renewed(office: Office) -> None:

@@ -152,6 +152,7 @@ class Town:
                     request,
                     by="ann",
                     write=self.office.do,
+                    live=self.office.live,
                     signers=self.office.repositories.director,
                     now=self.office.now,
                 )

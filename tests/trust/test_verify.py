@@ -450,6 +450,14 @@ def test_an_order_with_a_field_that_this_agent_does_not_know_is_refused(world: W
         world.device.meets({**view_files(view), "1.targets.json": targets}, world.image_answer())
 
 
+@pytest.mark.parametrize("field", ["issued_at", "start_before", "consent_until"])
+def test_an_order_with_a_time_that_is_none_is_refused(world: World, field: str) -> None:
+    view = world.views[DEVICE]
+    targets = edited(view.targets, [world.director.targets], lambda s: next(iter(s["targets"].values()))["custom"].update({field: "soon"}))
+    with pytest.raises(MetadataError, match="'soon' is not an RFC 3339 time"):
+        world.device.meets({**view_files(view), "1.targets.json": targets}, world.image_answer())
+
+
 @pytest.mark.parametrize("hashes", [{"sha256": "0" * 64, "sha512": "0" * 128}, {"md5": "0" * 32}, {"sha256": " " + "0" * 63}])
 def test_strange_hashes_are_refused_even_when_both_say_them(world: World, hashes: dict[str, str]) -> None:
     def strange(signed: dict[str, Any]) -> None:

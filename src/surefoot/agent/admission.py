@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether this device may run an order that both repositories list: hardware, versions, time and room, as a pure function.
 
-Whatever the server says, these rules hold on the device too. They read the verified must-match block and nothing else.
+Whatever the server says, these rules hold on the device too. They read the verified must-match block and nothing else. The version
+rules are ``surefoot.model.rules``, which the server checks as well, before it orders anything.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from surefoot.model.errors import (
 )
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import parse_utc
-from surefoot.model.version import is_in_range, may_revert, parse
+from surefoot.model.rules import Rule, Running, may_install
 from surefoot.trust.verify import Ordered
 
 _MAX_TRIALS = 3
+_ABOUT_THE_BOARD = {Rule.HARDWARE, Rule.BOOTLOADER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,7 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
         MetadataError: A rule of the release cannot be read; doubt holds.
     """
     try:
-        _require_fit(ordered.must_match, board)
-        _require_version(ordered.must_match, state)
+        _require_permitted(ordered.must_match, board, state)
         if state.failed == ordered.hash and state.failed_trials >= _MAX_TRIALS:
             raise FailedHereError(f"This device fell back from the image {state.failed_trials} times.")
         if now > parse_utc(ordered.order.start_before):
@@ -64,29 +65,20 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
         raise MetadataError(f"A rule of the release cannot be read: {error.message}") from error
 
 
-def _require_fit(wanted: MustMatch, board: Board) -> None:
-    if board.hardware not in wanted.target_hardware:
-        raise WrongHardwareError(f"The image is for {', '.join(wanted.target_hardware)}; this board is {board.hardware}.")
-    if parse(board.bootloader_version) < parse(wanted.min_bootloader_version):
-        raise WrongHardwareError(
-            f"The release needs bootloader {wanted.min_bootloader_version}; this board has {board.bootloader_version}."
-        )
-
-
-def _require_version(wanted: MustMatch, state: State) -> None:
+def _require_permitted(wanted: MustMatch, board: Board, state: State) -> None:
     running = state.running
-    if wanted.product != running.product:
-        raise VersionRegressionError(f"The order is for the product {wanted.product}; this device runs {running.product}.")
-    if wanted.release_counter < state.release_counter:
-        raise VersionRegressionError(
-            f"Release counter {wanted.release_counter} is below {state.release_counter}, which this device has reached."
-        )
-    is_down = parse(wanted.version) < parse(running.version)
-    if is_down and not may_revert(running=running.version, wanted=wanted.version, revert_to=running.revert_to):
-        raise VersionRegressionError(f"The running release {running.version} does not allow going back to {wanted.version}.")
-    if running.data_format is not None and (wanted.data_format or 0) < running.data_format:
-        raise VersionRegressionError(f"Data format {wanted.data_format or 'none'} is below the stored {running.data_format}.")
-    if wanted.requires is not None and not is_in_range(running.version, wanted.requires.from_):
-        raise VersionRegressionError(
-            f"Version {wanted.version} can only be installed from {wanted.requires.from_}; this device runs {running.version}."
-        )
+    verdict = may_install(
+        Running(
+            hardware=board.hardware,
+            bootloader_version=board.bootloader_version,
+            product=running.product,
+            version=running.version,
+            release_counter=state.release_counter,
+            data_format=running.data_format,
+            revert_to=running.revert_to,
+        ),
+        wanted,
+    )
+    if not verdict.is_permitted:
+        kind = WrongHardwareError if verdict.rule in _ABOUT_THE_BOARD else VersionRegressionError
+        raise kind(verdict.reason)

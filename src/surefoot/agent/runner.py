@@ -429,6 +429,8 @@ class Runner:
             build_id=installed.build_id,
             hash=self.running.found,
             release_counter=self.state.release_counter,
+            data_format=installed.data_format,
+            revert_to=installed.revert_to,
             attributes=dict(self.parts.attributes),
         )
 

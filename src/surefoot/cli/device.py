@@ -9,10 +9,12 @@ from typing import Any
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import InvalidInput
+from surefoot.model.rules import Approval
 from surefoot.model.version import parse
 
 _PAGE = 500
 _SHOWN_EVENTS = 20
+_APPROVALS = {Approval.MAJOR: "a higher major version", Approval.BREAKING: "a minor that is marked as breaking"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,15 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("release", metavar="RELEASE", nargs="+", help="1.1.0, or: thermostat 1.1.0")
     parser.add_argument("--variant", default="release", help="(%(default)s)")
+    for approval, what in _APPROVALS.items():
+        parser.add_argument(
+            f"--approve-{approval}",
+            dest="approvals",
+            action="append_const",
+            const=approval,
+            default=[],
+            help=f"approve {what}; your name is kept",
+        )
     add_options(parser)
     parser.set_defaults(run=_order)
 
@@ -144,7 +155,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _order(arguments: argparse.Namespace) -> int:
-    request = {"variant": arguments.variant, **_release(arguments.release)}
+    request = {"variant": arguments.variant, "approvals": arguments.approvals, **_release(arguments.release)}
     attempt = client(arguments).post(f"devices/{segment(arguments.device_id)}/order", request, dict[str, Any])
     print(f"{attempt['device_id']} is to run {attempt['product']} {attempt['version']} (assignment {attempt['assignment_id']}).")
     print(f"It starts at its next poll; follow it with: surefoot device show {attempt['device_id']}")

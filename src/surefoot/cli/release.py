@@ -3,7 +3,7 @@
 
 import argparse
 
-from surefoot.cli import release_build, release_publish, release_retire
+from surefoot.cli import paths, release_build, release_publish, release_retire
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,3 +12,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
     release_build.add_verbs(verbs.add_parser)
     release_publish.add_verbs(verbs.add_parser)
     release_retire.add_verbs(verbs.add_parser)
+    paths.add_release_verb(verbs.add_parser)

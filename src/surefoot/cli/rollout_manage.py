@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.cli.operator import add_options, client
+from surefoot.cli.paths import detours
 from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_show import add_name
 from surefoot.model.assignment import Outcome
@@ -51,6 +52,8 @@ def _create(arguments: argparse.Namespace) -> int:
     rollout_id = calls.post("rollouts", plan, dict[str, int])["rollout_id"]
     stages = " -> ".join(stage.name for stage in plan.stages)
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
+    if away := detours(calls, plan):
+        print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
     if arguments.start:
         calls.post(f"rollouts/{rollout_id}/start", {}, dict[str, Any])
         print(f"Started. Follow it with: surefoot rollout show {rollout_id} --follow")

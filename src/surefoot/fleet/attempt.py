@@ -24,6 +24,7 @@ _OUTCOMES: dict[str, Outcome] = {
     EventType.INSTALL_FAILED: Outcome.FAILED,
     EventType.ROLLBACK_COMPLETED: Outcome.ROLLED_BACK,
 }
+_GRACE = timedelta(hours=24)
 _GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
 _NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED}
 
@@ -38,6 +39,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         hash: Digest of the image.
         size: Length of the image in bytes.
         issued_at: When it was ordered, or last renewed.
+        offered_at: When it was ordered; empty while it was never renewed.
         start_before: When it is void unless started.
         deadline_s: Seconds it may take from its start.
         rollout_id: The rollout it is part of; nothing when a person ordered it.
@@ -67,6 +69,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     rollout_id: int | None = None
     stage: int = 0
     region: str = ""
+    offered_at: str = ""
     is_started: bool = False
     started_at: str = ""
     is_healthy: bool = False
@@ -104,6 +107,25 @@ def due_at(attempt: Attempt) -> datetime:
     if attempt.is_started:
         return parse_utc(attempt.started_at) + timedelta(seconds=attempt.deadline_s)
     return parse_utc(attempt.start_before)
+
+
+def reissue(attempt: Attempt, now: datetime) -> Attempt:
+    """Return an attempt that was not started as if it were ordered now, for as long as it was ordered first; a minute at least."""
+    life = parse_utc(attempt.start_before) - parse_utc(attempt.issued_at)
+    return structs.replace(
+        attempt,
+        issued_at=utc_text(now),
+        start_before=utc_text(now + max(life, timedelta(minutes=1))),
+        offered_at=attempt.offered_at or attempt.issued_at,
+    )
+
+
+def consent_until(attempt: Attempt, *, is_required: bool) -> str:
+    """Return until when people at the device may put an attempt off, RFC 3339 UTC; empty when its release does not have to be.
+
+    Renewing the order gives no more grace; a device that was away for longer than an order stands is ordered anew, and gets its own.
+    """
+    return utc_text(parse_utc(attempt.offered_at or attempt.issued_at) + _GRACE) if is_required else ""
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:

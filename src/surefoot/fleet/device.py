@@ -11,6 +11,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import Name, Record
+from surefoot.model.rules import Running
 
 
 class DeviceState(StrEnum):
@@ -42,6 +43,22 @@ class Device(Record, frozen=True, kw_only=True):
     polls: int = 0
     report: DeviceReport | None = None
     given: Attributes = {}
+
+
+def running(device: Device) -> Running | None:
+    """Return what version rules ask of a device, as it last told of itself; nothing when it never did."""
+    report = device.report
+    if report is None:
+        return None
+    return Running(
+        hardware=device.hardware,
+        bootloader_version=report.bootloader_version,
+        product=report.product,
+        version=report.version,
+        release_counter=report.release_counter,
+        data_format=report.data_format,
+        revert_to=report.revert_to,
+    )
 
 
 def attributes(device: Device) -> dict[str, str]:

@@ -38,7 +38,8 @@ class Outcome(StrEnum):
 class Order(Record, frozen=True, kw_only=True):
     """Custom block of a director target: which attempt this is, and until when it may start.
 
-    Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts.
+    Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts. From ``consent_until`` on nobody at the
+    device may put the order off any longer; empty means that they always may. An agent that asks nobody passes it over.
     """
 
     device_id: DeviceId
@@ -48,6 +49,7 @@ class Order(Record, frozen=True, kw_only=True):
     deadline_s: Annotated[int, Meta(ge=60, le=30 * 86_400)]
     must_match: MustMatch
     rollout_id: int | None = None
+    consent_until: str = ""
 
 
 def next_assignment_id(last: int) -> AssignmentId:

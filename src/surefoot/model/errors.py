@@ -65,6 +65,12 @@ class FilterError(InvalidInput):
     code = "bad_filter"
 
 
+class VersionRuleError(InvalidInput):
+    """A device may not go from what it runs to the release that was ordered, or somebody must approve it first."""
+
+    code = "version_rule"
+
+
 class UnknownError(InvalidInput):
     """The thing named does not exist."""
 

@@ -9,9 +9,10 @@ from msgspec import Meta
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.attribute import Attributes
 from surefoot.model.digest import Digest
+from surefoot.model.manifest import Counter
 from surefoot.model.record import Hint, Name, Record
 from surefoot.model.slot import SlotName
-from surefoot.model.version import SemVer
+from surefoot.model.version import RevertTo, SemVer
 
 MAX_BATCH = 200
 """Events in one call."""
@@ -63,7 +64,10 @@ class DeploymentEvent(Hint, frozen=True, kw_only=True):
 
 
 class DeviceReport(Hint, frozen=True, kw_only=True):
-    """A device's own statement of what it runs, and what else it says of itself."""
+    """A device's own statement of what it runs, with all that version rules ask of it, and what else it says of itself.
+
+    ``release_counter`` is the highest it ever committed; ``data_format`` and ``revert_to`` are the running release's.
+    """
 
     hardware: Name
     bootloader_version: SemVer
@@ -73,7 +77,9 @@ class DeviceReport(Hint, frozen=True, kw_only=True):
     version: SemVer
     build_id: str
     hash: Digest
-    release_counter: int
+    release_counter: Counter
+    data_format: Counter | None = None
+    revert_to: RevertTo = "patch"
     attributes: Attributes = {}
 
 

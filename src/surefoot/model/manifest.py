@@ -48,7 +48,7 @@ class Requires(Record, frozen=True, kw_only=True):
 
 
 class ReleaseNotes(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """The manifest's ``metadata`` block: informative, but for ``required``."""
+    """The manifest's ``metadata`` block: for people, but for ``required``, by which the server limits how long an order may be put off."""
 
     release_notes: Text = ""
     rollout_percentage: Annotated[int, Meta(ge=0, le=100)] = 0
@@ -56,7 +56,11 @@ class ReleaseNotes(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """One image of a release: its content and the devices it fits."""
+    """One image of a release: its content and the devices it fits.
+
+    ``breaking`` marks a minor that nobody should get unasked. Only the server judges by it, so it is not in the must-match block;
+    it is signed all the same, since the block has the digest of the manifest.
+    """
 
     product: Name
     version: SemVer
@@ -71,6 +75,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     data_format: Counter | None = None
     requires: Requires | None = None
     revert_to: RevertTo = "patch"
+    breaking: bool = False
 
 
 class MustMatch(Record, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@
   major), ``none``, or a list of versions.
 """
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -30,8 +31,9 @@ SemVer = Annotated[
 RevertTo = Literal["patch", "minor", "none"] | list[SemVer]
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Version:
-    """Return ``text`` as a comparable version.
+    """Return ``text`` as a comparable version; remembered, since plans compare few versions very often.
 
     Raises:
         FormatError: Not a semantic version.

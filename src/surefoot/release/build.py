@@ -244,6 +244,7 @@ def _manifest(fit: _Fit, hashes: Mapping[str, Digest], image: Image) -> Manifest
         data_format=recipe.data_format,
         requires=recipe.requires,
         revert_to=recipe.revert_to,
+        breaking=recipe.breaking,
     )
 
 

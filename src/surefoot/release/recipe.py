@@ -78,6 +78,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     min_bootloader_version: SemVer = "0.0.0"
     requires: Requires | None = None
     revert_to: RevertTo = "patch"
+    breaking: bool = False
     release_notes: Text = ""
     required: bool = False
     image: Name | None = None

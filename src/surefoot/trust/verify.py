@@ -416,6 +416,7 @@ def _ordered(entry: TargetFile) -> Ordered:
         ordered = Ordered(path=entry.path, size=entry.length, hash=from_hex(entry.hashes["sha256"]), order=order)
         parse_utc(order.issued_at)
         parse_utc(order.start_before)
+        parse_utc(order.consent_until or order.start_before)
     except FormatError as error:
         raise MetadataError(error.message) from error
     block = order.must_match

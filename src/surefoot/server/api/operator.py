@@ -63,6 +63,7 @@ from surefoot.server.services.groups import AttributesRequest, add_member, give_
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
+from surefoot.server.services.preview import PathPlan, preview
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
@@ -204,6 +205,18 @@ async def get_provenance(product: FromPath[str], version: FromPath[str], parts: 
     return Response(found, media_type=MediaType.JSON)
 
 
+@get("/releases/{product:str}/{version:str}/paths")
+async def show_paths(
+    product: FromPath[str],
+    version: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    variant: FromQuery[str] = "release",
+    wanted: Annotated[str, QueryParameter(name="filter")] = "",
+) -> PathPlan:
+    """Say through which releases each device of the product would go to this one, or why it cannot; nothing is ordered."""
+    return await asyncio.to_thread(preview, parts.catalogue, product, version, variant, parse(wanted))
+
+
 @get("/metadata/{repository:str}/{name:str}", media_type=MediaType.JSON)
 async def get_metadata(repository: FromPath[str], name: FromPath[str], parts: NamedDependency[OperatorParts]) -> Response[bytes]:
     """Return a file of the image repository or the director, byte for byte."""
@@ -290,7 +303,8 @@ async def post_order(
     request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[OrderRequest], parts: NamedDependency[OperatorParts]
 ) -> Attempt:
     """Order a release for one device, in place of what was ordered before."""
-    return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, signers=parts.signers, now=parts.clock())
+    live = parts.catalogue.live_manifests
+    return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, live=live, signers=parts.signers, now=parts.clock())
 
 
 @post("/rollouts", status_code=201)
@@ -385,6 +399,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         show_release,
         get_manifest,
         get_provenance,
+        show_paths,
         get_metadata,
         post_trust,
         show_trust,

@@ -7,7 +7,7 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, Table, func, select, tuple_
+from sqlalchemy import Engine, Row, Table, Text, and_, cast, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
@@ -16,8 +16,9 @@ from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN, Attributes
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
-from surefoot.model.manifest import ReleaseIndex
+from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, utc_text
+from surefoot.model.rules import Running
 from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
@@ -31,6 +32,7 @@ from surefoot.server.db.schema import (
     device,
     divergence,
     event,
+    manifest,
     member,
     presence,
     release,
@@ -42,6 +44,8 @@ from surefoot.server.services.catalogue import (
     DeviceStory,
     GroupLine,
     GroupList,
+    Kind,
+    KindList,
     ReleaseLine,
     ReleaseList,
     RolloutDevice,
@@ -60,6 +64,10 @@ from surefoot.server.services.catalogue import (
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
 _MOST_DECISIONS = 200
+# One array of them all, so that each report is read once.
+_ASKED = func.json_extract(cast(device.c.report, Text), "$.bootloader_version", "$.release_counter", "$.data_format", "$.revert_to").label(
+    "asked"
+)
 _DEVICES = select(device, presence.c.last_seen, presence.c.polls).outerjoin(presence, presence.c.device_id == device.c.device_id)
 
 
@@ -75,6 +83,25 @@ class SqlCatalogue:
         check_names(wanted, self.attribute_names())
         query = _DEVICES.where(device.c.device_id > after, condition(wanted)).order_by(device.c.device_id).limit(limit)
         return _page(self._rows(query), limit)
+
+    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:
+        """Return what kinds of active device run a product, among those that a filter means."""
+        check_names(wanted, self.attribute_names())
+        these = (device.c.product == product, device.c.state == DeviceState.ACTIVE.value, condition(wanted))
+        alike = (device.c.hardware, device.c.version, _ASKED)
+        number = func.count().label("devices")
+        rows = self._rows(select(*alike, number).where(*these).group_by(*alike).order_by(number.desc(), *alike).limit(most))
+        found = [Kind(running=_running(product, row), devices=row.devices) for row in rows]
+        everyone = self._rows(select(number).where(*these))[0].devices if len(rows) == most else 0
+        return KindList(kinds=found, others=max(0, everyone - sum(kind.devices for kind in found)))
+
+    def live_manifests(self, product: str, variant: str) -> list[Manifest]:
+        """Return every manifest of a product in one variant whose release is published and not retired."""
+        same = (release.c.product == manifest.c.product, release.c.version == manifest.c.version)
+        query = select(manifest.c.body).join(release, and_(*same)).where(manifest.c.product == product, release.c.is_retired == 0)
+        rows = self._rows(query.order_by(manifest.c.version, manifest.c.position))
+        found = (from_json(row.body, Manifest, what="stored manifest") for row in rows)
+        return [each for each in found if each.variant == variant]
 
     def groups(self) -> GroupList:
         """Return every group, by name."""
@@ -207,6 +234,19 @@ class SqlCatalogue:
 def _page(rows: list[Row[Any]], limit: int) -> DevicePage:
     found = [_device(row) for row in rows]
     return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
+
+
+def _running(product: str, row: Row[Any]) -> Running:
+    bootloader_version, release_counter, data_format, revert_to = from_json(row.asked.encode(), list[Any], what="stored report")
+    return Running(
+        hardware=row.hardware,
+        bootloader_version=bootloader_version,
+        product=product,
+        version=row.version,
+        release_counter=release_counter,
+        data_format=data_format,
+        revert_to="patch" if revert_to is None else revert_to,
+    )
 
 
 def _device(row: Row[Any]) -> Device:

@@ -10,6 +10,7 @@ from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import Record
+from surefoot.model.rules import Running
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.plan import Rollout, Status
@@ -81,6 +82,20 @@ class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Every operator, by name."""
 
     users: list[UserLine]
+
+
+class Kind(Record, frozen=True, kw_only=True):
+    """Devices that are alike in all that version rules ask, and how many they are."""
+
+    running: Running
+    devices: int
+
+
+class KindList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Kinds of device, those with most devices first; ``others`` are devices of kinds that are too rare to be listed."""
+
+    kinds: list[Kind]
+    others: int = 0
 
 
 class GroupLine(Record, frozen=True, kw_only=True):
@@ -186,6 +201,20 @@ class Catalogue(Protocol):
         Raises:
             FilterError: The filter names an attribute that no device has.
         """
+        ...
+
+    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:
+        """Return what kinds of active device run a product, among those that a filter means: at most ``most`` of them.
+
+        Reads each of these devices; may take seconds.
+
+        Raises:
+            FilterError: The filter names an attribute that no device has.
+        """
+        ...
+
+    def live_manifests(self, product: str, variant: str) -> list[Manifest]:
+        """Return every manifest of a product in one variant whose release is published and not retired."""
         ...
 
     def groups(self) -> GroupList:

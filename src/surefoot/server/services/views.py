@@ -2,16 +2,14 @@
 """A device's signed view, made and kept in step with the attempt it orders; what poll, report and order share."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from msgspec import structs
-
-from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.attempt import Attempt, consent_until, reissue
 from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, hex_of
 from surefoot.model.errors import ConflictError, SignerUnavailableError, UnknownError
 from surefoot.model.manifest import must_match
-from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.record import parse_utc
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads, StoredView
 from surefoot.trust.director import Directed, DirectorSigners, View, expires_at, refresh_view, sign_view
@@ -52,7 +50,7 @@ def renew(ledger: Ledger, device_id: DeviceId, signers: DirectorSigners, now: da
     if now < stored.due_at:
         return stored
     if attempt is not None and now >= _renewal(attempt):
-        renewed = _renewed(attempt, now)
+        renewed = reissue(attempt, now)
         keep(ledger, attempt, renewed)
         return direct(ledger, device_id, renewed, signers, now)
     return _store(ledger, refresh_view(stored.view, _directed(ledger, attempt), signers, now), attempt, root_version)
@@ -123,11 +121,6 @@ def _renewal(attempt: Attempt) -> datetime:
     return issued_at + (start_before - issued_at) / 2
 
 
-def _renewed(attempt: Attempt, now: datetime) -> Attempt:
-    life = parse_utc(attempt.start_before) - parse_utc(attempt.issued_at)
-    return structs.replace(attempt, issued_at=utc_text(now), start_before=utc_text(now + max(life, timedelta(minutes=1))))
-
-
 def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
     if attempt is None:
         return None
@@ -143,5 +136,6 @@ def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
         deadline_s=attempt.deadline_s,
         must_match=must_match(manifest),
         rollout_id=attempt.rollout_id,
+        consent_until=consent_until(attempt, is_required=manifest.metadata.required),
     )
     return Directed(path=attempt.path, size=attempt.size, hash=attempt.hash, order=order)
