@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from surefoot.fleet.device import Device, attributes
+from surefoot.fleet.field import keys, version_key
 from surefoot.model.assignment import DeviceId
-from surefoot.model.attribute import BUILT_IN
+from surefoot.model.attribute import BUILT_IN, RESERVED
 from surefoot.model.digest import digest_of
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import to_json
@@ -22,6 +23,7 @@ from surefoot.rollout.cohort import place
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.fleet import move_versions, put_device, put_report, read_device
 from surefoot.server.db.recount import versions_off
+from surefoot.server.db.schema import INDEXED
 from surefoot.server.db.sqlite import connect, migrate
 from tests.server.office import DEVICE, Office, statement
 from tests.strategies import device_reports, devices
@@ -77,16 +79,27 @@ def test_the_columns_of_a_device_say_what_its_report_and_operators_say(
     database.execute("BEGIN")
     try:
         write(database, writes)
-        stored = database.execute("SELECT device_id, bucket, product, version, attributes FROM device ORDER BY 1").fetchall()
+        columns = ", ".join(("device_id", "bucket", "product", "version", "attributes", "version_key", "keys", *INDEXED))
+        stored = database.execute(f"SELECT {columns} FROM device ORDER BY 1").fetchall()  # noqa: S608  # our own names
         assert stored == [expected(device) for device in (read_device(database, DeviceId(name)) for name in IDS) if device is not None]
     finally:
         database.execute("ROLLBACK")
 
 
-def expected(device: Device) -> tuple[str, int, str, str, str]:
+def expected(device: Device) -> tuple[str | int | None, ...]:
     effective = attributes(device)
     others = {name: value for name, value in effective.items() if name not in BUILT_IN}
-    return (device.device_id, place(device.device_id), effective["product"], effective["version"], to_json(others).decode())
+    ordered = {**others, "bootloader_version": effective["bootloader_version"]}
+    return (
+        device.device_id,
+        place(device.device_id),
+        effective["product"],
+        effective["version"],
+        to_json(others).decode(),
+        version_key(effective["version"]),
+        to_json(keys(ordered)).decode(),
+        *(others.get(name) for name in INDEXED),
+    )
 
 
 def test_a_recount_puts_counters_right_that_somebody_changed(database: sqlite3.Connection) -> None:
@@ -112,7 +125,7 @@ def test_devices_cannot_fill_the_table_of_names_and_operators_are_not_kept_from_
     assert device is not None
     office.ledger.put_device(msgspec.structs.replace(device, given={"site": "berlin"}))
     known = catalogue.attribute_names()
-    assert (len(known), "site" in known) == (1_000 + 1 + len(BUILT_IN), True)
+    assert (len(known), "site" in known) == (1_000 + 1 + len(RESERVED), True)
 
 
 def test_what_the_fleet_runs_is_listed_with_most_devices_first(office: Office, catalogue: SqlCatalogue) -> None:

@@ -259,7 +259,7 @@ async def list_devices(
 ) -> DevicePage:
     """List devices in the order of their ids, a page at a time: all, or those that a filter means."""
     # A filter may read the whole fleet; devices are not to wait for that.
-    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted))
+    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted), parts.clock())
 
 
 @get("/versions")

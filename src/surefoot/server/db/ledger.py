@@ -13,7 +13,7 @@ from surefoot.fleet.attempt import Attempt, due_at
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.model.assignment import AssignmentId, DeviceId
-from surefoot.model.attribute import BUILT_IN
+from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
@@ -222,7 +222,7 @@ class SqliteLedger:
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""
-        return {*BUILT_IN, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
+        return {*RESERVED, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
 
     def has_group(self, name: str) -> bool:
         """Say whether any device is in this group."""

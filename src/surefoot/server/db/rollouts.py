@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.field import Traits
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.rollout.cohort import RING, origin
@@ -34,7 +35,9 @@ INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) V
 ON CONFLICT (rollout_id, stage, hardware, region) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)}
 """  # noqa: S608  # the names are our own
 _WALK = """
-SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report,
+SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report, d.enrolled_at,
+  (SELECT p.last_seen FROM presence p WHERE p.device_id = d.device_id),
+  (SELECT group_concat(g.group_name) FROM member g WHERE g.device_id = d.device_id),
   d.state = 'active' AND NOT EXISTS (
     SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
   ) AND NOT EXISTS (
@@ -199,7 +202,7 @@ class _Hash(msgspec.Struct):
 
 
 def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
-    device_id, bucket, state, hardware, product, version, attributes, report, is_free = row
+    device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, is_free = row
     said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
     built_in = {
         "state": state,
@@ -210,9 +213,13 @@ def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
         "bootloader_version": said.bootloader_version,
     }
     effective = from_json(attributes, dict[str, str], what="stored attributes")
-    return Candidate(
-        device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, attributes=effective | built_in
+    traits = Traits(
+        attributes=effective | built_in,
+        groups=groups.split(",") if groups else [],
+        enrolled_at=enrolled_at,
+        last_seen="" if last_seen is None else utc_text(datetime.fromtimestamp(last_seen, UTC)),
     )
+    return Candidate(device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, traits=traits)
 
 
 def census(connection: sqlite3.Connection, stored: StoredRollout, is_in: Callable[[Candidate], bool], *, step: int = 5_000) -> int:
