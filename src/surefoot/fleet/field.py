@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from surefoot.model.attribute import COMPONENT
 from surefoot.model.errors import FormatError
@@ -70,8 +71,9 @@ def kind_of(name: str) -> Kind:
     return _KINDS.get(name) or (Kind.VERSION if name.startswith(COMPONENT) else Kind.ATTRIBUTE)
 
 
+@lru_cache(maxsize=1_000)
 def version_key(text: str) -> str | None:
-    """Return the key of a version; nothing for a text that is none."""
+    """Return the key of a version; nothing for a text that is none. A fleet runs few versions, so they are remembered."""
     try:
         return precedence(text)
     except FormatError:

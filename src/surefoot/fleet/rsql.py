@@ -17,7 +17,7 @@ from functools import cache
 from itertools import islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from lark import Lark, Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, UnexpectedCharacters, UnexpectedToken
 from lark import Tree as Node
 
 from surefoot.model.errors import FilterError
@@ -131,7 +131,7 @@ def read(text: str) -> Tree[Clause] | None:
         return None
     try:
         node = _parser().parse(text)
-    except UnexpectedInput as error:
+    except (UnexpectedToken, UnexpectedCharacters) as error:
         raise _unexpected(text, error) from error
     tree = _either(text, node.children[0], 0)
     beyond = next(islice((value for clause in leaves(tree) for value in clause.values), MAX_VALUES, None), None)
@@ -214,17 +214,12 @@ def _place(token: Token) -> int:
     return token.start_pos or 0
 
 
-def _unexpected(text: str, error: UnexpectedInput) -> FilterError:
-    match error:
-        case UnexpectedCharacters():
-            place: int = error.pos_in_stream  # type: ignore[assignment]  # declared as None, and always set
-            wanted = set(error.allowed)
-        case UnexpectedToken() if error.token.type != "$END":
-            place, wanted = _place(error.token), set(error.expected)
-        case UnexpectedToken():
-            place, wanted = len(text), set(error.expected)
-        case _:
-            place, wanted = 0, set()
+def _unexpected(text: str, error: UnexpectedToken | UnexpectedCharacters) -> FilterError:
+    place: int
+    if isinstance(error, UnexpectedToken):
+        place, wanted = len(text) if error.token.type == "$END" else _place(error.token), error.expected
+    else:
+        place, wanted = error.pos_in_stream, error.allowed  # type: ignore[assignment]  # declared as None, and always set
     shown = _SHOWN.match(text, place)
     if shown is not None and shown.group() in ("'", '"') and isinstance(error, UnexpectedCharacters):
         return error_at(text, place, "this quote is not closed", f"Close it with {shown.group()}.")
