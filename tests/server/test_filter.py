@@ -19,6 +19,7 @@ from surefoot.fleet.device import Device, DeviceState, traits
 from surefoot.fleet.field import Traits
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.fleet.rsql import MAX_VALUES
+from surefoot.model.assignment import DeviceId
 from surefoot.model.record import utc_text
 from surefoot.rollout.plan import Plan, Rollout
 from surefoot.server.db import groups
@@ -79,7 +80,7 @@ def placed(connection: sqlite3.Connection, device: Device, names: list[str], see
     return traits(structs.replace(device, last_seen=utc_text(seen)), names)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(fleet=FLEET, wanted=filters())
 def test_the_database_finds_the_devices_that_a_filter_means(
     database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...], wanted: Filter
@@ -89,6 +90,24 @@ def test_the_database_finds_the_devices_that_a_filter_means(
         assert found(database, wanted) == [device_id for device_id, each in known.items() if matches(wanted, each, NOON)]
 
 
+_LETTERS = st.text(st.sampled_from("ab[?\ud7ff\ue000\U0010ffff"), max_size=3)
+
+
+@settings(deadline=None)
+@given(sites=st.lists(_LETTERS, min_size=1, max_size=8), pieces=st.lists(_LETTERS, min_size=2, max_size=4))
+def test_asterisks_mean_the_same_to_both(database: sqlite3.Connection, sites: list[str], pieces: list[str]) -> None:
+    wanted = parse(f"site=={'*'.join(pieces)}")
+    with undone(database):
+        known = {}
+        for number, site in enumerate(sites):
+            device = Device(
+                device_id=DeviceId(f"t-{number}"), hardware="v1", state=DeviceState.ACTIVE, enrolled_at="", given={"site": site}
+            )
+            known[device.device_id] = placed(database, device, [], None)
+        assert found(database, wanted) == [device_id for device_id, each in known.items() if matches(wanted, each, NOON)]
+
+
+@settings(deadline=None)
 @given(fleet=FLEET)
 def test_a_walk_shows_filters_what_the_fleet_has(
     database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...]
