@@ -20,9 +20,10 @@ from surefoot.fleet.field import Traits
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.fleet.rsql import MAX_VALUES
 from surefoot.model.assignment import DeviceId
+from surefoot.model.manifest import Component
 from surefoot.model.record import utc_text
 from surefoot.rollout.plan import Plan, Rollout
-from surefoot.server.db import groups
+from surefoot.server.db import components, groups
 from surefoot.server.db.catalogue import listing
 from surefoot.server.db.filter import condition
 from surefoot.server.db.fleet import put_device
@@ -32,10 +33,13 @@ from surefoot.server.db.schema import device as devices_table
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.services.rollout_store import StoredRollout
 from tests.server.office import DEVICE
-from tests.strategies import NOON, devices, filters
+from tests.strategies import NOON, VERSIONS, devices, filters
+from tests.trust.repositories import manifest
 
 GROUPS = st.lists(st.sampled_from(["pilot", "lab", "pi"]), max_size=2, unique=True)
 SEEN = st.none() | st.sampled_from([0, 1, 90, 91, 3_600, 7 * 86_400, 30 * 86_400]).map(lambda ago: NOON - timedelta(seconds=ago))
+IMAGE_PARTS = st.fixed_dictionaries({}, optional={"modem": VERSIONS | st.just("not one"), "os": VERSIONS})
+MANIFEST = manifest("1.0.0", b"image")
 FLEET = st.tuples(*(st.tuples(devices(name), GROUPS, SEEN) for name in ("t-1", "t-2", "t-3")))
 
 
@@ -69,24 +73,29 @@ def found(connection: sqlite3.Connection, wanted: Filter) -> list[str]:
     return [device_id for (device_id,) in run(connection, query_of(wanted))]
 
 
-def placed(connection: sqlite3.Connection, device: Device, names: list[str], seen: datetime | None) -> Traits:
-    """Put a device into the database, and return what filters look at of it."""
+def placed(connection: sqlite3.Connection, device: Device, names: list[str], seen: datetime | None, parts: dict[str, str]) -> Traits:
+    """Put a device that runs an image of these parts into the database, and return what filters look at of it."""
     put_device(connection, device)
+    if device.report is not None:
+        made_of = [Component(name=name, version=version, hash=device.report.hash) for name, version in parts.items()]
+        image = structs.replace(MANIFEST.image, hash=device.report.hash)
+        components.add(connection, [structs.replace(MANIFEST, components=made_of, image=image)])
+    versions = {} if device.report is None else {f"component.{name}": version for name, version in parts.items()}
     for name in names:
         groups.add(connection, name, device.device_id)
     if seen is None:
-        return traits(device, names)
+        return traits(device, names, versions)
     connection.execute("INSERT INTO presence (device_id, last_seen, polls) VALUES (?, ?, 0)", (device.device_id, int(seen.timestamp())))
-    return traits(structs.replace(device, last_seen=utc_text(seen)), names)
+    return traits(structs.replace(device, last_seen=utc_text(seen)), names, versions)
 
 
 @settings(max_examples=400, deadline=None)
-@given(fleet=FLEET, wanted=filters())
+@given(fleet=FLEET, wanted=filters(), parts=IMAGE_PARTS)
 def test_the_database_finds_the_devices_that_a_filter_means(
-    database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...], wanted: Filter
+    database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...], wanted: Filter, parts: dict[str, str]
 ) -> None:
     with undone(database):
-        known = {device.device_id: placed(database, device, names, seen) for device, names, seen in fleet}
+        known = {device.device_id: placed(database, device, names, seen, parts) for device, names, seen in fleet}
         assert found(database, wanted) == [device_id for device_id, each in known.items() if matches(wanted, each, NOON)]
 
 
@@ -103,19 +112,19 @@ def test_asterisks_mean_the_same_to_both(database: sqlite3.Connection, sites: li
             device = Device(
                 device_id=DeviceId(f"t-{number}"), hardware="v1", state=DeviceState.ACTIVE, enrolled_at="", given={"site": site}
             )
-            known[device.device_id] = placed(database, device, [], None)
+            known[device.device_id] = placed(database, device, [], None, {})
         assert found(database, wanted) == [device_id for device_id, each in known.items() if matches(wanted, each, NOON)]
 
 
 @settings(deadline=None)
-@given(fleet=FLEET)
+@given(fleet=FLEET, parts=IMAGE_PARTS)
 def test_a_walk_shows_filters_what_the_fleet_has(
-    database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...]
+    database: sqlite3.Connection, fleet: tuple[tuple[Device, list[str], datetime | None], ...], parts: dict[str, str]
 ) -> None:
     plan = Plan(release="thermostat 9.0.0")
     stored = StoredRollout(rollout_id=1, fence=0, rollout=Rollout(plan=plan), created_at=NOON, created_by="ann", salt="salt")
     with undone(database):
-        known = {device.device_id: placed(database, device, names, seen) for device, names, seen in fleet}
+        known = {device.device_id: placed(database, device, names, seen, parts) for device, names, seen in fleet}
         walked = {candidate.device_id: candidate.traits for candidate in SqliteRollouts(database).walk(stored, 10)}
     assert {
         device_id: (dict(each.attributes), set(each.groups), each.enrolled_at, each.last_seen) for device_id, each in walked.items()

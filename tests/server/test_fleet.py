@@ -14,10 +14,12 @@ from sqlalchemy import create_engine
 
 from surefoot.fleet.device import Device, attributes
 from surefoot.fleet.field import keys, version_key
+from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import BUILT_IN, RESERVED
 from surefoot.model.digest import digest_of
 from surefoot.model.event import DeviceReport
+from surefoot.model.manifest import Component
 from surefoot.model.record import to_json
 from surefoot.rollout.cohort import place
 from surefoot.server.db.catalogue import SqlCatalogue
@@ -126,6 +128,26 @@ def test_devices_cannot_fill_the_table_of_names_and_operators_are_not_kept_from_
     office.ledger.put_device(msgspec.structs.replace(device, given={"site": "berlin"}))
     known = catalogue.attribute_names()
     assert (len(known), "site" in known) == (1_000 + 1 + len(RESERVED), True)
+
+
+def test_what_a_release_is_made_of_can_be_asked_of_the_devices_that_run_it(office: Office, catalogue: SqlCatalogue) -> None:
+    office.add_device(DeviceId("t-2"))
+    office.ledger.put_report(DEVICE, statement(digest_of(b"image")))
+    parts = [Component(name=name, version=version, hash=digest_of(b"")) for name, version in (("modem", "1.4.2"), ("radio", "2026-11"))]
+    office.add_release("1.1.0", components=parts)
+    for text, meant in {
+        "component.modem<1.5.0": [DEVICE],
+        "component.modem=range='>=1.4.2 <2.0.0'": [DEVICE],
+        "component.modem==1.3.*": [],
+        "component.radio==*": [],
+        "component.modem!=*": ["t-2"],
+    }.items():
+        page = catalogue.devices("", 10, parse(text), office.now)
+        assert ([device.device_id for device in page.devices], text) == (meant, text)
+    device = office.ledger.device(DEVICE)
+    assert device is not None
+    office.ledger.put_device(msgspec.structs.replace(device, given={"component.modem": "1.6.0"}))
+    assert catalogue.devices("", 10, parse("component.modem<1.5.0"), office.now).devices == []
 
 
 def test_what_the_fleet_runs_is_listed_with_most_devices_first(office: Office, catalogue: SqlCatalogue) -> None:

@@ -59,9 +59,20 @@ def attributes(device: Device) -> dict[str, str]:
     return dict(sorted({**set_attributes(report, device.given), **built_in}.items()))
 
 
-def traits(device: Device, groups: Collection[str]) -> Traits:
-    """Return what filters look at of a device that is in these groups."""
-    return Traits(attributes=attributes(device), groups=groups, enrolled_at=device.enrolled_at, last_seen=device.last_seen)
+def traits(device: Device, groups: Collection[str] = (), components: Mapping[str, str] | None = None) -> Traits:
+    """Return what filters look at of a device.
+
+    Args:
+        device: The device.
+        groups: Those it is in.
+        components: Versions of the parts of the image that it runs, by the names that filters call them; attributes win over them.
+    """
+    return Traits(
+        attributes={**(components or {}), **attributes(device)},
+        groups=groups,
+        enrolled_at=device.enrolled_at,
+        last_seen=device.last_seen,
+    )
 
 
 def set_attributes(report: DeviceReport | None, given: Mapping[str, str]) -> dict[str, str]:

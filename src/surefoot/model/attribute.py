@@ -3,7 +3,7 @@
 
 - Some are built in: the server knows them of every device. Nobody else sets a name of theirs.
 - A device reports others of its own, from ``agent.toml``; operators give it others still.
-- One whose name begins with ``component.`` is the version of a part of the device.
+- One whose name begins with ``component.`` is the version of a part of the device, in place of what the release that it runs says.
 """
 
 from collections.abc import Iterable

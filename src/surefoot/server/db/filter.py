@@ -10,15 +10,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, case, false, func, or_, select, true
 
 from surefoot.fleet.comparison import Bound, Comparison, Like, Test, Within
 from surefoot.fleet.field import GROUP, TAG, Kind
 from surefoot.fleet.filter import Filter
 from surefoot.fleet.rsql import Joint, Tree
+from surefoot.model.attribute import COMPONENT
 from surefoot.model.record import parse_utc
 from surefoot.server.db.dialect import extracted, is_any_word, is_like
-from surefoot.server.db.schema import INDEXED, device, member, presence
+from surefoot.server.db.schema import INDEXED, component, device, member, presence
 
 _COLUMNS = ("device_id", "hardware", "product", "state", *INDEXED)
 _IN_JSON = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
@@ -49,7 +50,7 @@ def _is_one(comparison: Comparison, now: datetime) -> ColumnElement[bool]:
             key = extracted(device.c["keys"], name)
             return _any([*_likes(column, tests), *_bounds(key, tests)])
         case Kind.VERSION:
-            return _any(_bounds(device.c.version_key if name == "version" else extracted(device.c["keys"], name), tests))
+            return _any(_bounds(_version_key(name), tests))
         case Kind.TIME if name == "last_seen":
             return _was_seen(lambda at: _any(_bounds(at, [_in_seconds(test) for test in tests])))
         case Kind.TIME:
@@ -61,6 +62,18 @@ def _is_one(comparison: Comparison, now: datetime) -> ColumnElement[bool]:
             return device.c.device_id.in_(select(member.c.device_id).where(_any(_likes(member.c.group_name, tests))))
         case Kind.WORDS:
             return is_any_word(device.c["keys"], TAG, lambda word: _any(_likes(word, tests)))
+
+
+def _version_key(name: str) -> ColumnElement[Any]:
+    if name == "version":
+        return device.c.version_key
+    own = extracted(device.c["keys"], name)
+    if not name.startswith(COMPONENT):
+        return own
+    # What a device reports or is given wins over what is known of the image that it runs, also when it is no version.
+    mine = (component.c.hash == device.c.hash, component.c.name == name.removeprefix(COMPONENT))
+    of_image = select(component.c.version_key).where(*mine).correlate(device).scalar_subquery()
+    return case((extracted(device.c.attributes, name).is_(None), of_image), else_=own)
 
 
 def _was_seen(test: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ SELECT d.hardware, d.state, d.enrolled_at, d.report, d.given, p.last_seen, p.pol
 FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
 WHERE d.device_id = ?"""
 _DERIVED = "SELECT product, version, attributes, keys, given, report FROM device WHERE device_id = ?"
-_RUNS = ("product", "version", "version_key")
+_RUNS = ("product", "version", "version_key", "hash")
 _SAID = ("attributes", "keys", *INDEXED)
 _KEPT = ("state", "hardware", "enrolled_at", "given", "report")
 _PUT_DEVICE = f"""
@@ -68,10 +68,10 @@ def put_device(connection: sqlite3.Connection, device: Device) -> None:
     effective = set_attributes(report, device.given)
     stored = None if report is None else to_json(report)
     kept = (device.state, device.hardware, device.enrolled_at, _text(device.given), stored)
-    connection.execute(_PUT_DEVICE, (device_id, place(device_id), *kept, *after, version_key(after[1]), *_said(effective, report)))
+    connection.execute(_PUT_DEVICE, (device_id, place(device_id), *kept, *after, *_said(effective, report)))
     connection.executemany(_NAME_GIVEN, [(name,) for name in device.given])
     connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
-    _move(connection, None if before is None else before[:2], after)
+    _move(connection, None if before is None else before[:2], after[:2])
 
 
 def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> None:
@@ -87,12 +87,12 @@ def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: Devi
     after = _runs(report)
     effective = set_attributes(report, _given(before[4]))
     said = _said(effective, report)
-    connection.execute(_PUT_REPORT, (stored, *after, version_key(after[1]), device_id))
+    connection.execute(_PUT_REPORT, (stored, *after, device_id))
     # Most of its indexes are on what it says of itself beside, and that changes still less often.
     if said[:2] != before[2:4]:
         connection.execute(_PUT_SAID, (*said, device_id))
         connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
-    _move(connection, before[:2], after)
+    _move(connection, before[:2], after[:2])
 
 
 def move_versions(connection: sqlite3.Connection, by: Mapping[tuple[str, str], int]) -> None:
@@ -106,8 +106,9 @@ def _move(connection: sqlite3.Connection, before: tuple[str, str] | None, after:
         move_versions(connection, {after: 1} if before is None else {after: 1, before: -1})
 
 
-def _runs(report: DeviceReport | None) -> tuple[str, str]:
-    return ("", "") if report is None else (report.product, report.version)
+def _runs(report: DeviceReport | None) -> tuple[str, str, str | None, str]:
+    """Return the values of the columns ``_RUNS``."""
+    return ("", "", None, "") if report is None else (report.product, report.version, version_key(report.version), report.hash)
 
 
 def _said(effective: Mapping[str, str], report: DeviceReport | None) -> tuple[str | None, ...]:

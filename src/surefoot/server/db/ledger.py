@@ -17,7 +17,7 @@ from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
-from surefoot.server.db import fleet, groups
+from surefoot.server.db import components, fleet, groups
 from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
@@ -193,6 +193,7 @@ class SqliteLedger:
             "INSERT INTO manifest (product, version, position, body) VALUES (?, ?, ?, ?)",
             [(index.product, index.version, n, to_json(manifest)) for n, manifest in enumerate(release.manifests)],
         )
+        components.add(self._connection, release.manifests)
 
     def set_retired(self, product: str, version: str, is_retired: bool) -> None:  # noqa: FBT001  # the fact that is stored
         """Note whether a published release is retired."""

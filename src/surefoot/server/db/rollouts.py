@@ -5,9 +5,10 @@ A walk reads devices in the order of their places on the ring, from the rollout'
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally
 from surefoot.rollout.plan import Rollout
+from surefoot.server.db import components
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, StoredRollout, Walk
 
@@ -185,7 +187,9 @@ class SqliteRollouts:
             "offers": MOST_OFFERS,
         }
         rows = self._connection.execute(_WALK_ALL if group is None else _WALK_GROUP, values)
-        return [_candidate(row, first) for row in rows]
+        # A stretch runs few images, and each is looked up once.
+        parts = cache(partial(components.of_image, self._connection))
+        return [_candidate(row, first, parts) for row in rows.fetchall()]
 
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
         rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
@@ -201,7 +205,7 @@ class _Hash(msgspec.Struct):
     bootloader_version: str = ""
 
 
-def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
+def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], Mapping[str, str]]) -> Candidate:
     device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, is_free = row
     said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
     built_in = {
@@ -214,7 +218,7 @@ def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
     }
     effective = from_json(attributes, dict[str, str], what="stored attributes")
     traits = Traits(
-        attributes=effective | built_in,
+        attributes={**components_of(said.hash), **effective, **built_in},
         groups=groups.split(",") if groups else [],
         enrolled_at=enrolled_at,
         last_seen="" if last_seen is None else utc_text(datetime.fromtimestamp(last_seen, UTC)),

@@ -40,6 +40,7 @@ device = Table(
     Column("product", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("version_key", Text),
+    Column("hash", Text, nullable=False),
     *(Column(name, Text) for name in INDEXED),
     Column("attributes", Text, nullable=False),
     Column("keys", Text, nullable=False),
@@ -105,6 +106,16 @@ manifest = Table(
     Column("version", Text, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+component = Table(
+    "component",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("version_key", Text),
     sqlite_with_rowid=False,
 )
 

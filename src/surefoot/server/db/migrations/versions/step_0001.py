@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("product", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("version_key", sa.Text(), nullable=True),
+        sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("connectivity", sa.Text(), nullable=True),
         sa.Column("customer", sa.Text(), nullable=True),
         sa.Column("region", sa.Text(), nullable=True),
@@ -75,6 +76,15 @@ def upgrade() -> None:
         sa.Column("provenance", sa.LargeBinary(), nullable=False),
         sa.Column("is_retired", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "component",
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("version_key", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("hash", "name"),
         sqlite_with_rowid=False,
     )
     op.create_table(
