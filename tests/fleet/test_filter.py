@@ -15,6 +15,7 @@ from tests.strategies import ATTRIBUTE_VALUES, NOON, quoted
 ATTRIBUTES = {
     "bootloader_version": "2.0.0",
     "component.modem": "1.4.2",
+    "depth": "-0.5",
     "device_id": "t-1",
     "floor": "12",
     "hardware": "v2",
@@ -26,6 +27,7 @@ ATTRIBUTES = {
     "state": "active",
     "tags": "lab, roof,,lab",
     "version": "1.10.0-rc.2+7",
+    "weight": "2.5",
 }
 BERLIN = Traits(attributes=ATTRIBUTES, groups=["pilot"], enrolled_at="2026-01-01T00:00:00Z", last_seen="2026-11-24T11:00:00Z")
 SILENT = Traits(attributes={**ATTRIBUTES, "product": "", "version": "", "bootloader_version": ""})
@@ -73,6 +75,7 @@ SILENT = Traits(attributes={**ATTRIBUTES, "product": "", "version": "", "bootloa
         ("site==b*r*x*", False),
         ("site==berlin*berlin", False),
         ("site==ber*rlin", False),
+        ("site==*rlin*n", False),
         ("site=='ber*'", False),
         ("odd=='a*b'", True),
         ("odd==a*b", True),
@@ -89,6 +92,10 @@ SILENT = Traits(attributes={**ATTRIBUTES, "product": "", "version": "", "bootloa
         ("floor=ge=12.000001", False),
         ("floor==12", True),
         ("floor==12.0", False),
+        ("weight>2.25", True),
+        ("weight<2.499999", False),
+        ("depth<-0.25", True),
+        ("depth>=-1", True),
         ("site<5", False),
         ("site>=5", False),
         ("level<1", False),

@@ -32,7 +32,7 @@ from surefoot.server.db.schema import INDEXED
 from surefoot.server.db.schema import device as devices_table
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.services.rollout_store import StoredRollout
-from tests.server.office import DEVICE
+from tests.server.office import DEVICE, statement
 from tests.strategies import NOON, VERSIONS, devices, filters
 from tests.trust.repositories import manifest
 
@@ -114,6 +114,26 @@ def test_asterisks_mean_the_same_to_both(database: sqlite3.Connection, sites: li
             )
             known[device.device_id] = placed(database, device, [], None, {})
         assert found(database, wanted) == [device_id for device_id, each in known.items() if matches(wanted, each, NOON)]
+
+
+EDGES = ["", "a", "a\U0010ffff", "ab", "b", "B", "\ud7ff", "\ue000", "\U0010ffff", "not one", "1.0.0", "1", "-1"]
+
+
+@pytest.mark.parametrize("text", [
+    "site==a*", "site==\ud7ff*", "site==\U0010ffff*", "site==a\U0010ffff*", "site!=a*", "site<1", "site<=1", "site==*",
+    "component.modem<1.1.0", "component.modem==*", "component.modem!=1.0.0", "enrolled_at<2026-01-01T00:00:00Z", "enrolled_at!=*",
+])  # fmt: skip
+def test_both_agree_at_the_edges(database: sqlite3.Connection, text: str) -> None:
+    said = structs.replace(statement(MANIFEST.image.hash), attributes={})
+    with undone(database):
+        known = {}
+        for number, value in enumerate(EDGES):
+            name = DeviceId(f"t-{number:02}")
+            given = {"site": value, "component.modem": value} if value else {}
+            device = Device(device_id=name, hardware="v1", state=DeviceState.ACTIVE, enrolled_at="", report=said, given=given)
+            known[name] = placed(database, device, [], None, {"modem": "1.0.1"})
+        meant = [device_id for device_id, each in known.items() if matches(parse(text), each, NOON)]
+        assert found(database, parse(text)) == meant
 
 
 @settings(deadline=None)
