@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from surefoot.fleet.device import Device, DeviceState
+from surefoot.fleet.field import Kind, kind_of
 from surefoot.fleet.filter import Filter, parse
 from surefoot.model.assignment import DeviceId, Outcome
-from surefoot.model.attribute import BUILT_IN
+from surefoot.model.attribute import RESERVED
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, Requires
@@ -23,10 +24,17 @@ NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,12}\Z")
 BUILD_IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 COUNTERS = st.integers(1, 2**31 - 1)
 RANGES = st.sampled_from([">=1.0.0", ">=1.0.0 <2.0.0", "==1.2.3", "!=1.0.0, <3.0.0", "1.0.0"])
-ATTRIBUTE_NAMES = st.sampled_from(["site", "region", "a.b", "x-1", "0", "y_z"])
-ATTRIBUTE_VALUES = st.sampled_from(["", "berlin", "new york", "'", '"', "\\", "and", "ü", "🦊", "%", "1", "1.0", "null"]) | st.text(
-    st.characters(exclude_categories=["Cs", "Cc"]), max_size=8
+_SETTABLE = ("site", "region", "a.b", "x-1", "0", "y_z", "tags", "component.modem")
+ATTRIBUTE_NAMES = st.sampled_from(_SETTABLE)
+ATTRIBUTE_VALUES = (
+    st.sampled_from(
+        ["", "berlin", "bern", "b*", "new york", "'", '"', "\\", "and", "ü", "🦊", "%", "[a]", "?", "null", "\U0010ffff", "\ud7ff"]
+    )
+    | st.sampled_from(["1", "1.0", "-1", "10", "2.5", "1e3", "0x1", "12345678901.123456", "1.1.0", "1.1.0-rc.1", "x,y", " y , x,,", "x"])
+    | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 )
+VERSIONS = st.sampled_from(["1.0.0", "1.1.0-rc.1", "1.1.0-rc.10", "1.1.0-rc.9", "1.1.0", "1.1.0+5", "1.2.0", "10.0.0", "0.9.99"])
+INSTANTS = st.sampled_from(["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-11-24T11:59:00Z"])
 
 
 def digests() -> st.SearchStrategy[Digest]:
@@ -130,11 +138,11 @@ def device_reports() -> st.SearchStrategy[DeviceReport]:
     return st.builds(
         DeviceReport,
         hardware=st.just("v1"),
-        bootloader_version=st.sampled_from(["1.0.0", "2.0.0"]),
+        bootloader_version=VERSIONS,
         agent_version=st.just("0.1.0"),
         slot=st.sampled_from(SlotName),
         product=st.sampled_from(["thermostat", "lamp"]),
-        version=st.sampled_from(["1.0.0", "1.1.0", "1.2.0"]),
+        version=VERSIONS,
         build_id=st.just("b"),
         hash=digests(),
         release_counter=COUNTERS,
@@ -156,7 +164,7 @@ def devices(device_id: str = "t-1") -> st.SearchStrategy[Device]:
         device_id=st.just(DeviceId(device_id)),
         hardware=st.sampled_from(["v1", "v2"]),
         state=st.sampled_from(DeviceState),
-        enrolled_at=st.just("2026-01-01T00:00:00Z"),
+        enrolled_at=st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-11-24T11:59:00Z"]),
         report=st.none() | device_reports(),
         given=attribute_maps(),
     )
@@ -164,11 +172,56 @@ def devices(device_id: str = "t-1") -> st.SearchStrategy[Device]:
 
 @st.composite
 def filters(draw: st.DrawFn) -> Filter:
-    """Return a filter as it was read from text, over attributes that ``devices`` may have."""
-    names = ATTRIBUTE_NAMES | st.sampled_from(BUILT_IN)
-    values = st.lists(ATTRIBUTE_VALUES | st.sampled_from(["v1", "active", "lamp", "1.1.0", "t-1"]), min_size=1, max_size=3)
-    written = [f"{draw(names)}=in=({','.join(quoted(value) for value in draw(values))})" for _ in range(draw(st.integers(0, 3)))]
-    return parse(draw(st.sampled_from([";", " and ", " ; "])).join(written))
+    """Return a filter as it was read from text, over fields that ``devices`` may have."""
+    return parse(draw(st.just("") | _joined_clauses()))
+
+
+def _joined_clauses() -> st.SearchStrategy[str]:
+    joints = st.sampled_from([";", " and ", " ; ", ",", " or ", " , "])
+
+    def joined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+        pairs = st.tuples(parts, joints, parts).map("".join)
+        return pairs | pairs.map(lambda inner: f"({inner})")
+
+    return st.recursive(clauses(), joined, max_leaves=5)
+
+
+@st.composite
+def clauses(draw: st.DrawFn) -> str:
+    """Return one comparison, as text, of a field with what it can be compared with."""
+    name = draw(ATTRIBUTE_NAMES | st.sampled_from((*RESERVED, "component.os")))
+    order = st.sampled_from(["<", "<=", ">", ">=", "=lt=", "=le=", "=gt=", "=ge="])
+    match kind_of(name):
+        case Kind.TEXT | Kind.WORDS:
+            return draw(_equality(name, _texts()))
+        case Kind.ATTRIBUTE:
+            numbers = st.sampled_from(["0", "1", "-1", "1.0", "2.5", "10", "-0.5", "12345678901.123456"])
+            return draw(_equality(name, _texts()) | st.tuples(st.just(name), order, numbers).map("".join))
+        case Kind.VERSION:
+            some = st.sampled_from(["*", "1.*", "1.1.*", "0.9.*"])
+            ordered = st.tuples(st.just(name), order, VERSIONS).map("".join)
+            return draw(_equality(name, VERSIONS | some) | ordered | RANGES.map(lambda wanted: f"{name}=range={quoted(wanted)}"))
+        case Kind.TIME:
+            return draw(_equality(name, INSTANTS | st.just("*")) | st.tuples(st.just(name), order, INSTANTS).map("".join))
+        case Kind.AGE:
+            return name + draw(st.sampled_from(["==", "!="])) + draw(st.sampled_from(["0s", "1s", "90s", "2m", "1h", "7d"]))
+
+
+def _texts() -> st.SearchStrategy[str]:
+    """Return a value as it is written: quoted, or a bare word with asterisks."""
+    known = st.sampled_from(["v1", "active", "lamp", "t-1", "x", "y", "pilot", "lab"])
+    words = st.lists(
+        st.sampled_from(["", "b", "be", "r", "in", "x", "t-", "[", "?", "a", "ü", "pi", "\U0010ffff", "\ud7ff", "1"]),
+        min_size=2,
+        max_size=4,
+    )
+    return (ATTRIBUTE_VALUES | known).map(quoted) | words.map("*".join)
+
+
+def _equality(name: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    one = st.tuples(st.just(name), st.sampled_from(["==", "!="]), values).map("".join)
+    several = st.lists(values, min_size=1, max_size=3).map(lambda found: f"({','.join(found)})")
+    return one | st.tuples(st.just(name), st.sampled_from(["=in=", "=out="]), several).map("".join)
 
 
 def quoted(value: str) -> str:

@@ -15,7 +15,7 @@ from tests.server.showroom import DRAFT, PAUSED, RUNNING
 PLACES = {
     "login": "/login",
     "fleet": "/",
-    "fleet-filtered": "/?prefix=attic-2",
+    "fleet-filtered": "/?filter=attic-2",
     "rollouts": "/rollouts",
     "rollout-running": f"/rollouts/{RUNNING}",
     "rollout-paused": f"/rollouts/{PAUSED}",
@@ -39,7 +39,7 @@ def test_the_fleet_page_counts_a_device_that_changes_version(window: Window) -> 
 
 def test_the_filter_finds_devices_by_the_beginning_of_their_id(window: Window) -> None:
     window.open("/")
-    window.page.get_by_label("Device ids that begin with").fill("attic-21")
+    window.page.get_by_label("The beginning of an id, or a filter").fill("attic-21")
     window.page.get_by_role("button", name="Filter").click()
     expect(window.page.locator("#part-devices tbody tr")).to_have_count(10)
 

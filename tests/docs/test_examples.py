@@ -19,7 +19,11 @@ from surefoot.agent.state import State
 from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_decide import Moment, decisions
 from surefoot.document import parse
+from surefoot.fleet.filter import check_names
+from surefoot.fleet.filter import parse as parse_filter
+from surefoot.fleet.rsql import Operator
 from surefoot.model.assignment import Order
+from surefoot.model.attribute import RESERVED
 from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, EventBatch, EventType
 from surefoot.model.manifest import Manifest, MustMatch, ReleaseIndex, must_match
@@ -32,6 +36,7 @@ from surefoot.rollout.plan import Limits, Plan, SimpleGate, Stage
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
+from surefoot.server.db.schema import INDEXED
 from surefoot.simulator.story import BoardStory
 from tests.docs.pages import ROOT, blocks
 
@@ -68,7 +73,7 @@ def test_a_json_example_is_exactly_what_its_record_holds(name: str) -> None:
 
 
 def test_every_example_is_read_by_a_test() -> None:
-    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "plan", "decision", "agent", "journal", "boot"}
+    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "plan", "decision", "agent", "journal", "boot", "filter"}
 
 
 def test_the_bundle_names_the_manifest_and_both_repositories_sign_its_block() -> None:
@@ -111,6 +116,17 @@ def test_the_tables_of_plan_keys_name_each_of_them() -> None:
 def test_the_decision_is_what_the_plan_says_of_the_evidence(tmp_path: Path) -> None:
     line = " ".join(EXAMPLES["evidence"].split()).encode()
     assert [to_plain(decision) for decision in decisions(_plan(tmp_path), [line])] == [json.loads(EXAMPLES["decision"])]
+
+
+@pytest.mark.parametrize("line", EXAMPLES["filter"].splitlines())
+def test_each_line_of_the_filters_can_be_read(line: str) -> None:
+    check_names(parse_filter(line), {*RESERVED, "site", "region", "customer", "component.modem"})
+
+
+def test_the_tables_of_filters_name_each_operator_and_each_field() -> None:
+    chapter = PAGE[PAGE.index("## Filter") : PAGE.index("## agent.toml")]
+    assert [operator for operator in Operator if operator not in chapter] == []
+    assert [name for name in (*RESERVED, *INDEXED) if f"`{name}`" not in chapter] == []
 
 
 def test_the_settings_can_be_read_and_use_every_kind_of_probe(tmp_path: Path) -> None:

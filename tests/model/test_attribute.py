@@ -3,19 +3,19 @@
 
 import pytest
 
-from surefoot.model.attribute import BUILT_IN, Attributes, check_free
+from surefoot.model.attribute import RESERVED, Attributes, check_free
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import from_json
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", RESERVED)
 def test_a_built_in_name_is_not_free(name: str) -> None:
     with pytest.raises(InvalidInput, match=f"'{name}' is built in"):
         check_free(["site", name])
 
 
 def test_every_other_name_is_free() -> None:
-    check_free(["site", "floor", f"{BUILT_IN[0]}s"])
+    check_free(["site", "floor", f"{RESERVED[0]}s"])
 
 
 @pytest.mark.parametrize("text", [b'{"site": ""}', '{"site": "New York, 5\u00a0th Ave. 🦊 \\"x\\""}'.encode()])

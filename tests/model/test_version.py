@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Versions: order, ranges, and what may be taken back to what."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from surefoot.model.errors import FormatError
-from surefoot.model.version import RevertTo, SemVer, is_in_range, may_revert, parse
+from surefoot.model.version import RevertTo, SemVer, comparators, is_in_range, may_revert, parse, precedence
 from tests.strategies import versions
 
 
@@ -23,6 +26,34 @@ def test_other_texts_are_no_versions(text: str) -> None:
         parse(text)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(text, SemVer)
+
+
+IDENTIFIERS = st.sampled_from(["0", "9", "10", "99999999999999999999", "a", "A", "ab", "a-", "-", "--1", "rc", "0a", "10a"])
+PRE_RELEASES = st.lists(IDENTIFIERS, max_size=3).map(lambda found: "-" + ".".join(found) if found else "")
+CLOSE = st.builds("{}.{}.{}{}{}".format, *[st.integers(0, 10)] * 3, PRE_RELEASES, st.sampled_from(["", "+a", "+1"]))
+
+
+@given(st.lists(CLOSE | versions(), max_size=12))
+def test_the_texts_of_precedence_sort_as_the_versions_do(texts: list[str]) -> None:
+    for one, other in itertools.pairwise(sorted(texts, key=precedence)):
+        assert parse(one) <= parse(other)
+        assert (precedence(one) == precedence(other)) is (parse(one) == parse(other))
+
+
+@pytest.mark.parametrize("text", ["", "1.2", "01.2.3", "1.0.0-01", "1234567890.0.0"])
+def test_what_is_no_version_has_no_precedence(text: str) -> None:
+    with pytest.raises(FormatError):
+        precedence(text)
+
+
+def test_a_range_is_read_as_its_comparators() -> None:
+    assert comparators(">=1.1.0, <2.0.0 !=1.5.0 1.6.0 =1.7.0") == [
+        (">=", "1.1.0"),
+        ("<", "2.0.0"),
+        ("!=", "1.5.0"),
+        ("==", "1.6.0"),
+        ("==", "1.7.0"),
+    ]
 
 
 def test_a_pre_release_comes_before_its_release() -> None:

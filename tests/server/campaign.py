@@ -53,7 +53,7 @@ class Campaign:
         self.office.pass_time(**duration)
 
         async def count(stored: StoredRollout) -> int:
-            audience = audience_of(self.office.ledger, stored)
+            audience = audience_of(self.office.ledger, stored, self.office.now)
             return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=self.census_step)
 
         assert asyncio.run(advance_all(self.office.do, count, self.office.now)) == []

@@ -19,7 +19,7 @@ from surefoot.fleet.device import Device, DeviceState
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import Acknowledgement, DeploymentEvent, DeviceReport, EventBatch, EventType, JournalId
-from surefoot.model.manifest import Manifest, ManifestEntry, ReleaseIndex, manifest_digest
+from surefoot.model.manifest import Component, Manifest, ManifestEntry, ReleaseIndex, manifest_digest
 from surefoot.model.record import to_json, utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.wire import PollAnswer
@@ -70,7 +70,9 @@ class Office:
         self.ledger.put_device(Device(device_id=device_id, hardware="thermostat-v1", state=state, enrolled_at=utc_text(self.now)))
         return device_id
 
-    def add_release(self, version: str, image: bytes = b"image", rules: Mapping[str, Any] = MappingProxyType({}), **more: str) -> Manifest:
+    def add_release(
+        self, version: str, image: bytes = b"image", rules: Mapping[str, Any] = MappingProxyType({}), **more: str | list[Component]
+    ) -> Manifest:
         """Put a release into the database and the image repository, as ``publish`` does."""
         wanted = manifest(version, image, **more)  # type: ignore[arg-type]  # the counter is left alone
         wanted = msgspec.structs.replace(wanted, **rules)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from msgspec import structs
 
 from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device, DeviceState
-from surefoot.fleet.filter import EVERYTHING, Filter
+from surefoot.fleet.device import Device, DeviceState, traits
+from surefoot.fleet.filter import Filter, check_names, matches
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
+from surefoot.model.attribute import RESERVED
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
@@ -117,9 +118,10 @@ class Showroom:
         self.shows = {show.rollout_id: show for show in (_running(), _paused(), _draft())}
         self._go_back(DeviceId("t-017"))
 
-    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
-        assert wanted is EVERYTHING
-        found = [device for device_id, device in sorted(self.fleet.items()) if device_id > after][:limit]
+    def devices(self, after: str, limit: int, wanted: Filter, now: datetime) -> DevicePage:
+        check_names(wanted, RESERVED)
+        meant = [device for _, device in sorted(self.fleet.items()) if matches(wanted, traits(device, []), now)]
+        found = [device for device in meant if device.device_id > after][:limit]
         return DevicePage(devices=found, next=found[-1].device_id if len(found) == limit else "")
 
     def story(self, device_id: DeviceId) -> DeviceStory:
@@ -128,7 +130,7 @@ class Showroom:
         empty = DeviceStory(device=self.fleet[device_id], attributes={"region": "north"}, groups=["pilot"], assignments=[], events=[])
         return structs.replace(self.stories.get(device_id, empty), device=self.fleet[device_id])
 
-    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:  # noqa: ARG002  # no page shows paths
+    def kinds(self, product: str, wanted: Filter, now: datetime, most: int) -> KindList:  # noqa: ARG002  # no page shows paths
         return KindList(kinds=[])
 
     def live_manifests(self, product: str, variant: str) -> list[Manifest]:  # noqa: ARG002  # as above

@@ -14,17 +14,20 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from surefoot.fleet.device import Device, DeviceState, attributes, running
+from surefoot.fleet.field import keys, version_key
 from surefoot.fleet.filter import EVERYTHING, parse
 from surefoot.model.assignment import DeviceId
-from surefoot.model.attribute import BUILT_IN
+from surefoot.model.attribute import BUILT_IN, RESERVED
 from surefoot.model.digest import digest_of
 from surefoot.model.event import DeviceReport
+from surefoot.model.manifest import Component
 from surefoot.model.record import to_json
 from surefoot.model.rules import Running
 from surefoot.rollout.cohort import place
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.fleet import move_versions, put_device, put_report, read_device
 from surefoot.server.db.recount import versions_off
+from surefoot.server.db.schema import INDEXED
 from surefoot.server.db.sqlite import connect, migrate
 from tests.server.office import DEVICE, Office, statement
 from tests.strategies import device_reports, devices
@@ -80,16 +83,27 @@ def test_the_columns_of_a_device_say_what_its_report_and_operators_say(
     database.execute("BEGIN")
     try:
         write(database, writes)
-        stored = database.execute("SELECT device_id, bucket, product, version, attributes FROM device ORDER BY 1").fetchall()
+        columns = ", ".join(("device_id", "bucket", "product", "version", "attributes", "version_key", "keys", *INDEXED))
+        stored = database.execute(f"SELECT {columns} FROM device ORDER BY 1").fetchall()  # noqa: S608  # our own names
         assert stored == [expected(device) for device in (read_device(database, DeviceId(name)) for name in IDS) if device is not None]
     finally:
         database.execute("ROLLBACK")
 
 
-def expected(device: Device) -> tuple[str, int, str, str, str]:
+def expected(device: Device) -> tuple[str | int | None, ...]:
     effective = attributes(device)
     others = {name: value for name, value in effective.items() if name not in BUILT_IN}
-    return (device.device_id, place(device.device_id), effective["product"], effective["version"], to_json(others).decode())
+    ordered = {**others, "bootloader_version": effective["bootloader_version"]}
+    return (
+        device.device_id,
+        place(device.device_id),
+        effective["product"],
+        effective["version"],
+        to_json(others).decode(),
+        version_key(effective["version"]),
+        to_json(keys(ordered)).decode(),
+        *(others.get(name) for name in INDEXED),
+    )
 
 
 def test_a_recount_puts_counters_right_that_somebody_changed(database: sqlite3.Connection) -> None:
@@ -115,7 +129,27 @@ def test_devices_cannot_fill_the_table_of_names_and_operators_are_not_kept_from_
     assert device is not None
     office.ledger.put_device(msgspec.structs.replace(device, given={"site": "berlin"}))
     known = catalogue.attribute_names()
-    assert (len(known), "site" in known) == (1_000 + 1 + len(BUILT_IN), True)
+    assert (len(known), "site" in known) == (1_000 + 1 + len(RESERVED), True)
+
+
+def test_what_a_release_is_made_of_can_be_asked_of_the_devices_that_run_it(office: Office, catalogue: SqlCatalogue) -> None:
+    office.add_device(DeviceId("t-2"))
+    office.ledger.put_report(DEVICE, statement(digest_of(b"image")))
+    parts = [Component(name=name, version=version, hash=digest_of(b"")) for name, version in (("modem", "1.4.2"), ("radio", "2026-11"))]
+    office.add_release("1.1.0", components=parts)
+    for text, meant in {
+        "component.modem<1.5.0": [DEVICE],
+        "component.modem=range='>=1.4.2 <2.0.0'": [DEVICE],
+        "component.modem==1.3.*": [],
+        "component.radio==*": [],
+        "component.modem!=*": ["t-2"],
+    }.items():
+        page = catalogue.devices("", 10, parse(text), office.now)
+        assert ([device.device_id for device in page.devices], text) == (meant, text)
+    device = office.ledger.device(DEVICE)
+    assert device is not None
+    office.ledger.put_device(msgspec.structs.replace(device, given={"component.modem": "1.6.0"}))
+    assert catalogue.devices("", 10, parse("component.modem<1.5.0"), office.now).devices == []
 
 
 def test_what_the_fleet_runs_is_listed_with_most_devices_first(office: Office, catalogue: SqlCatalogue) -> None:
@@ -145,10 +179,10 @@ def test_kinds_are_what_counting_device_by_device_finds(office: Office, catalogu
     everyone = [office.ledger.device(DeviceId(f"t-{number}")) for number in range(1, 11)]
     active = [running(device) for device in everyone if device is not None and device.state is DeviceState.ACTIVE]
     expected = Counter(to_json(each) for each in active if each is not None and each.product == "thermostat")
-    found = catalogue.kinds("thermostat", EVERYTHING, 100)
+    found = catalogue.kinds("thermostat", EVERYTHING, office.now, 100)
     assert {to_json(kind.running): kind.devices for kind in found.kinds} == expected
     assert (found.kinds[0].devices, found.others) == (2, 0)
-    assert [kind.running for kind in catalogue.kinds("thermostat", parse("device_id==t-4"), 100).kinds] == [
+    assert [kind.running for kind in catalogue.kinds("thermostat", parse("device_id==t-4"), office.now, 100).kinds] == [
         Running(hardware="thermostat-v1", bootloader_version="2.0.0", product="thermostat", version="1.0.0", release_counter=1)
     ]
 
@@ -157,9 +191,9 @@ def test_kinds_beyond_the_bound_are_counted_and_not_listed(office: Office, catal
     for number in range(2, 7):
         said = msgspec.structs.replace(statement(digest_of(b"image")), release_counter=max(1, number - 3))
         office.ledger.put_report(office.add_device(DeviceId(f"t-{number}")), said)
-    found = catalogue.kinds("thermostat", EVERYTHING, 2)
+    found = catalogue.kinds("thermostat", EVERYTHING, office.now, 2)
     assert ([kind.devices for kind in found.kinds], found.others) == ([3, 1], 1)
-    assert catalogue.kinds("thermostat", EVERYTHING, 3).others == 0
+    assert catalogue.kinds("thermostat", EVERYTHING, office.now, 3).others == 0
 
 
 def test_only_live_manifests_of_one_product_and_variant_may_be_ordered(office: Office, catalogue: SqlCatalogue) -> None:

@@ -66,6 +66,7 @@ def test_members_come_in_pages_in_the_order_of_rollouts(server: Running, fleet: 
         ("GET groups/nothing/devices", (404, "not_found")),
         ("GET devices?filter=hardware", (400, "bad_filter")),
         ("GET devices?filter=colour==red", (400, "bad_filter")),
+        ("GET devices?filter=version%3C2", (400, "bad_filter")),
     ],
 )
 def test_what_is_not_there_or_cannot_be_read_is_refused(server: Running, fleet: list[str], call: str, expected: tuple[int, str]) -> None:
@@ -119,7 +120,7 @@ def test_the_command_line_sets_shows_and_lists(server: Running, fleet: list[str]
     capsys.readouterr()
     assert run(server, "device", "show", one) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert run(server, "device", "list", "--filter", "floor=in=(2,3)") == 0
+    assert run(server, "device", "list", "--filter", f"group==pi* and floor>1 and (seen_within!=1h or device_id=={one})") == 0
     assert run(server, "group", "show", "pilot") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line.startswith(("attribute", "groups"))] == [
@@ -140,6 +141,7 @@ def group_names(server: Running, device_id: str) -> str:
         (["device", "set", "{device}", "floor"], "gives no value"),
         (["device", "set", "{device}", "--unset", "cellar"], "was not given"),
         (["device", "list", "--filter", "hardwre==x"], "Did you mean 'hardware'?"),
+        (["device", "list", "--filter", "state==active and version<2"], "\n  state==active and version<2\n                            ^\n"),
         (["group", "show", "nothing"], "no group 'nothing'"),
     ],
 )

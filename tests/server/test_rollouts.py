@@ -151,6 +151,19 @@ def test_a_filter_and_groups_say_whom_a_rollout_is_for(campaign: Campaign) -> No
     assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-03", "t-04"}
 
 
+def test_a_filter_may_ask_for_groups_versions_and_how_long_ago_a_device_was_seen(campaign: Campaign) -> None:
+    office = campaign.office
+    for name in ("t-03", "t-04", "t-05"):
+        office.ledger.add_member("pilot", DeviceId(name))
+    office.ledger.put_presence(
+        {DeviceId("t-03"): (int(office.now.timestamp()) - 7_200, 1), DeviceId("t-04"): (int(office.now.timestamp()), 1)}
+    )
+    audience = "group==pilot and version=range='>=1.0.0 <1.1.0' and (seen_within==1h or device_id==t-05)"
+    campaign.begin(Plan(release="thermostat 1.1.0", audience=audience, stages=[Stage(name="all")]))
+    campaign.advance()
+    assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-04", "t-05"}
+
+
 def test_a_device_that_comes_later_is_found_by_a_later_pass(campaign: Campaign) -> None:
     campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
     campaign.advance()

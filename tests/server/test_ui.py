@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the console without a browser: who may see and do what, and what pages say."""
 
+import html
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -147,22 +148,36 @@ def test_a_form_of_too_many_fields_is_refused(console: Desk) -> None:
     assert console.post("/login", fields).status == 400
 
 
-def test_a_prefix_finds_the_devices_that_begin_with_it_and_no_other(console: Desk) -> None:
-    page = console.get("/?prefix=t-01", console.log_in()).data.decode()
+def test_the_beginning_of_an_id_finds_the_devices_that_begin_so_and_no_other(console: Desk) -> None:
+    page = console.get("/?filter=t-01", console.log_in()).data.decode()
     assert [f"t-{number:03}" for number in range(200) if f'href="/devices/t-{number:03}"' in page] == [
         f"t-01{digit}" for digit in range(10)
     ]
 
 
-def test_a_whole_id_is_its_own_prefix(console: Desk) -> None:
-    page = console.get("/?prefix=attic-200", console.log_in()).data.decode()
+def test_a_whole_id_is_its_own_beginning(console: Desk) -> None:
+    page = console.get("/?filter=attic-200", console.log_in()).data.decode()
     assert page.count('href="/devices/') == 1
 
 
-@pytest.mark.parametrize("query", ["prefix=%00", "prefix=%EE%80%80", "prefix=t%25", "after=%00", "prefix=%FF&after=%FF"])
+@pytest.mark.parametrize("query", ["filter=%00", "filter=%EE%80%80", "filter=t%25", "after=%00", "filter=%FF&after=%FF"])
 def test_what_no_id_has_finds_no_device(console: Desk, query: str) -> None:
     answer = console.get(f"/?{query}", console.log_in())
     assert (answer.status, answer.data.decode().count('href="/devices/')) == (200, 0)
+
+
+def test_a_filter_finds_the_devices_that_it_means(console: Desk) -> None:
+    console.showroom.runs("t-199", "9.9.9")
+    page = console.get("/?filter=version%3E%3D9.0.0%20and%20device_id%3D%3Dt-*", console.log_in()).data.decode()
+    assert ("/devices/t-199" in page, page.count('href="/devices/')) == (True, 1)
+
+
+def test_a_filter_that_cannot_be_read_is_answered_with_the_place_and_what_to_do(console: Desk) -> None:
+    answer = console.get("/?filter=version%3C9", console.log_in())
+    page = html.unescape(answer.data.decode())
+    assert (answer.status, page.count('href="/devices/')) == (200, 0)
+    assert "version<9\n          ^" in page
+    assert "Write it like 1.2.3" in page
 
 
 def test_pages_of_devices_lead_to_the_last(console: Desk) -> None:
@@ -183,7 +198,7 @@ def test_what_a_device_says_is_text_and_never_markup(console: Desk) -> None:
 
 
 def test_what_a_person_searches_for_is_text_too(console: Desk) -> None:
-    page = console.get("/?prefix=%22%3E%3Cscript%3E", console.log_in()).data.decode()
+    page = console.get("/?filter=%22%3E%3Cscript%3E", console.log_in()).data.decode()
     assert "<script>" not in page
 
 
@@ -265,7 +280,7 @@ def log_in_to(server: Running) -> dict[str, str]:
     return {"Cookie": answer.headers["set-cookie"].split(";")[0], "Origin": url}
 
 
-@pytest.mark.parametrize("path", ["/", "/?prefix=t", "/rollouts"])
+@pytest.mark.parametrize("path", ["/", "/?filter=t", "/rollouts"])
 def test_pages_are_made_from_the_servers_own_database(server: Running, path: str) -> None:
     answer = server.operators.request("GET", server.addresses.operator_url + path, headers=log_in_to(server), redirect=False)
     assert answer.status == 200

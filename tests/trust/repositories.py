@@ -11,7 +11,7 @@ from tuf.api.metadata import Metadata
 
 from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
-from surefoot.model.manifest import Image, Manifest, ReleaseNotes, must_match, target_path
+from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, must_match, target_path
 from surefoot.model.record import utc_text
 from surefoot.trust import layout, offline
 from surefoot.trust.director import Directed, DirectorSigners, View, sign_view
@@ -24,7 +24,15 @@ DEVICE = DeviceId("t-1")
 PRODUCT = "thermostat"
 
 
-def manifest(version: str, data: bytes, *, counter: int = 1, hardware: str = "thermostat-v1", product: str = PRODUCT) -> Manifest:
+def manifest(
+    version: str,
+    data: bytes,
+    *,
+    counter: int = 1,
+    hardware: str = "thermostat-v1",
+    product: str = PRODUCT,
+    components: Sequence[Component] = (),
+) -> Manifest:
     return Manifest(
         product=product,
         version=version,
@@ -33,7 +41,7 @@ def manifest(version: str, data: bytes, *, counter: int = 1, hardware: str = "th
         release_counter=counter,
         target_hardware=[hardware],
         min_bootloader_version="1.0.0",
-        components=[],
+        components=list(components),
         image=Image(size=len(data), hash=digest_of(data)),
         metadata=ReleaseNotes(),
     )

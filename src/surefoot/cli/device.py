@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--filter", default="", help="only these, as in: site==berlin and hardware=in=(v1,v2)")
+    parser.add_argument("--filter", default="", help="only these, as in: site==berlin and version<1.2.0")
     parser.add_argument("--json", action="store_true", help="as JSON, one device a line")
     add_options(parser)
     parser.set_defaults(run=_list)

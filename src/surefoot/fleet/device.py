@@ -4,11 +4,12 @@
 An attribute that operators gave wins over one of the same name that the device reported; neither stands for a built-in one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
+from surefoot.fleet.field import Traits
 from surefoot.model.assignment import DeviceId
-from surefoot.model.attribute import BUILT_IN, Attributes
+from surefoot.model.attribute import RESERVED, Attributes
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import Name, Record
 from surefoot.model.rules import Running
@@ -75,10 +76,26 @@ def attributes(device: Device) -> dict[str, str]:
     return dict(sorted({**set_attributes(report, device.given), **built_in}.items()))
 
 
+def traits(device: Device, groups: Collection[str] = (), components: Mapping[str, str] | None = None) -> Traits:
+    """Return what filters look at of a device.
+
+    Args:
+        device: The device.
+        groups: Those it is in.
+        components: Versions of the parts of the image that it runs, by the names that filters call them; attributes win over them.
+    """
+    return Traits(
+        attributes={**(components or {}), **attributes(device)},
+        groups=groups,
+        enrolled_at=device.enrolled_at,
+        last_seen=device.last_seen,
+    )
+
+
 def set_attributes(report: DeviceReport | None, given: Mapping[str, str]) -> dict[str, str]:
     """Return the effective attributes that were reported or given, without the built-in ones."""
     reported = {} if report is None else report.attributes
-    return {name: value for name, value in {**reported, **given}.items() if name not in BUILT_IN}
+    return {name: value for name, value in {**reported, **given}.items() if name not in RESERVED}
 
 
 def may_call(*, state: str, certificate_is_revoked: bool, not_after: int, now: int) -> bool:

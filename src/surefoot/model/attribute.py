@@ -3,6 +3,7 @@
 
 - Some are built in: the server knows them of every device. Nobody else sets a name of theirs.
 - A device reports others of its own, from ``agent.toml``; operators give it others still.
+- One whose name begins with ``component.`` is the version of a part of the device, in place of what the release that it runs says.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,12 @@ from surefoot.model.record import Name
 BUILT_IN = ("bootloader_version", "device_id", "hardware", "product", "state", "version")
 """Attributes that every device has, sorted; what comes from its report is empty before it made one."""
 
+RESERVED = tuple(sorted((*BUILT_IN, "enrolled_at", "group", "last_seen", "seen_within", "tag")))
+"""Names that no attribute may have: the built-in ones, and those by which filters ask for what is no attribute."""
+
+COMPONENT = "component."
+"""How the names of attributes begin that are versions of parts."""
+
 AttributeValue = Annotated[
     str,
     Meta(
@@ -28,13 +35,13 @@ Attributes = Annotated[dict[Name, AttributeValue], Meta(max_length=50)]
 
 
 def check_free(names: Iterable[str]) -> None:
-    """See that none of the names is that of a built-in attribute.
+    """See that none of the names is reserved.
 
     Raises:
         InvalidInput: One is.
     """
-    taken = sorted(set(names) & set(BUILT_IN))
+    taken = sorted(set(names) & set(RESERVED))
     if taken:
         raise InvalidInput(
-            f"The attribute '{taken[0]}' is built in; it cannot be set.", hint=f"Choose a name other than {', '.join(BUILT_IN)}."
+            f"The attribute '{taken[0]}' is built in; it cannot be set.", hint=f"Choose a name other than {', '.join(RESERVED)}."
         )

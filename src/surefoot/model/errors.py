@@ -60,7 +60,7 @@ class ManifestError(InvalidInput):
 
 
 class FilterError(InvalidInput):
-    """A filter over devices cannot be read, or names an attribute that no device has; the message points at the character."""
+    """A filter cannot be read, asks what no device has, or compares a field with what it cannot be; the message points at the character."""
 
     code = "bad_filter"
 

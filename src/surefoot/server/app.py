@@ -225,7 +225,7 @@ def _assemble(
         shelf=shelf,
         online=online,
         console=console,
-        census=_census(database, reads),
+        census=_census(database, reads, clock),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
         versions_off=lambda: _apart(database, versions_off),
         servers=servers,
@@ -241,11 +241,11 @@ def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer
     return by_hand
 
 
-def _census(database: Path, reads: SqliteLedger) -> Census:
+def _census(database: Path, reads: SqliteLedger, clock: Callable[[], datetime]) -> Census:
     """Return what counts a stage's devices."""
 
     async def count(stored: StoredRollout) -> int:
-        audience = audience_of(reads, stored)
+        audience = audience_of(reads, stored, clock())
         return await _apart(
             database, lambda connection: census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
         )

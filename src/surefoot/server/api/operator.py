@@ -214,7 +214,7 @@ async def show_paths(
     wanted: Annotated[str, QueryParameter(name="filter")] = "",
 ) -> PathPlan:
     """Say through which releases each device of the product would go to this one, or why it cannot; nothing is ordered."""
-    return await asyncio.to_thread(preview, parts.catalogue, product, version, variant, parse(wanted))
+    return await asyncio.to_thread(preview, parts.catalogue, product, version, variant, wanted=parse(wanted), now=parts.clock())
 
 
 @get("/metadata/{repository:str}/{name:str}", media_type=MediaType.JSON)
@@ -275,7 +275,7 @@ async def list_devices(
 ) -> DevicePage:
     """List devices in the order of their ids, a page at a time: all, or those that a filter means."""
     # A filter may read the whole fleet; devices are not to wait for that.
-    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted))
+    return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted), parts.clock())
 
 
 @get("/versions")

@@ -7,13 +7,13 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, Table, Text, and_, cast, func, select, tuple_
+from sqlalchemy import Engine, Row, Select, Table, Text, and_, cast, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
-from surefoot.fleet.filter import EVERYTHING, Filter, check_names
+from surefoot.fleet.filter import Filter, check_names
 from surefoot.model.assignment import DeviceId, Outcome
-from surefoot.model.attribute import BUILT_IN, Attributes
+from surefoot.model.attribute import RESERVED, Attributes
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import Manifest, ReleaseIndex
@@ -78,16 +78,15 @@ class SqlCatalogue:
         """Read through ``engine``; the caller disposes of it."""
         self._engine = engine
 
-    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
+    def devices(self, after: str, limit: int, wanted: Filter, now: datetime) -> DevicePage:
         """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means."""
         check_names(wanted, self.attribute_names())
-        query = _DEVICES.where(device.c.device_id > after, condition(wanted)).order_by(device.c.device_id).limit(limit)
-        return _page(self._rows(query), limit)
+        return _page(self._rows(listing(wanted, now, after, limit)), limit)
 
-    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:
+    def kinds(self, product: str, wanted: Filter, now: datetime, most: int) -> KindList:
         """Return what kinds of active device run a product, among those that a filter means."""
         check_names(wanted, self.attribute_names())
-        these = (device.c.product == product, device.c.state == DeviceState.ACTIVE.value, condition(wanted))
+        these = (device.c.product == product, device.c.state == DeviceState.ACTIVE.value, condition(wanted, now))
         alike = (device.c.hardware, device.c.version, _ASKED)
         number = func.count().label("devices")
         rows = self._rows(select(*alike, number).where(*these).group_by(*alike).order_by(number.desc(), *alike).limit(most))
@@ -119,7 +118,7 @@ class SqlCatalogue:
 
     def attribute_names(self) -> set[str]:
         """Return every attribute that a filter may compare, the built-in ones among them."""
-        return {*BUILT_IN, *(row.name for row in self._rows(select(attribute_name)))}
+        return {*RESERVED, *(row.name for row in self._rows(select(attribute_name)))}
 
     def versions(self) -> VersionList:
         """Return what the fleet runs, most devices first; reads counters, not devices."""
@@ -229,6 +228,12 @@ class SqlCatalogue:
     def _rows(self, query: Any) -> list[Row[Any]]:  # noqa: ANN401  # the type of a select is its columns'
         with self._engine.connect() as connection:
             return list(connection.execute(query))
+
+
+def listing(wanted: Filter, now: datetime, after: str, limit: int) -> Select[Any]:
+    """Return the query for the first devices after ``after`` that a filter means at this moment, in the order of their ids."""
+    query = _DEVICES.where(condition(wanted, now)).order_by(device.c.device_id).limit(limit)
+    return query.where(device.c.device_id > after) if after else query
 
 
 def _page(rows: list[Row[Any]], limit: int) -> DevicePage:

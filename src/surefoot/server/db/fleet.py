@@ -10,24 +10,28 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from surefoot.fleet.device import Device, DeviceState, set_attributes
+from surefoot.fleet.field import keys, version_key
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes
 from surefoot.model.event import DeviceReport
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.rollout.cohort import place
+from surefoot.server.db.schema import INDEXED
 
 _DEVICE = """
 SELECT d.hardware, d.state, d.enrolled_at, d.report, d.given, p.last_seen, p.polls
 FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
 WHERE d.device_id = ?"""
-_DERIVED = "SELECT product, version, attributes, given, report FROM device WHERE device_id = ?"
-_PUT_DEVICE = """
-INSERT INTO device (device_id, state, hardware, enrolled_at, bucket, product, version, attributes, given, report)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (device_id) DO UPDATE SET
-  state = excluded.state, hardware = excluded.hardware, enrolled_at = excluded.enrolled_at, product = excluded.product,
-  version = excluded.version, attributes = excluded.attributes, given = excluded.given, report = excluded.report"""
-_PUT_REPORT = "UPDATE device SET product = ?, version = ?, attributes = ?, report = ? WHERE device_id = ?"
+_DERIVED = "SELECT product, version, attributes, keys, given, report FROM device WHERE device_id = ?"
+_RUNS = ("product", "version", "version_key", "hash")
+_SAID = ("attributes", "keys", *INDEXED)
+_KEPT = ("state", "hardware", "enrolled_at", "given", "report")
+_PUT_DEVICE = f"""
+INSERT INTO device (device_id, bucket, {", ".join((*_KEPT, *_RUNS, *_SAID))}) VALUES (?, ?{", ?" * len(_KEPT + _RUNS + _SAID)})
+ON CONFLICT (device_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _KEPT + _RUNS + _SAID)}
+"""  # noqa: S608  # the names are our own
+_PUT_REPORT = f"UPDATE device SET report = ?, {', '.join(f'{name} = ?' for name in _RUNS)} WHERE device_id = ?"  # noqa: S608  # as above
+_PUT_SAID = f"UPDATE device SET {', '.join(f'{name} = ?' for name in _SAID)} WHERE device_id = ?"  # noqa: S608  # as above
 _COUNT = """
 INSERT INTO version_count (product, version, devices) VALUES (?, ?, ?)
 ON CONFLICT (product, version) DO UPDATE SET devices = devices + excluded.devices"""
@@ -62,12 +66,12 @@ def put_device(connection: sqlite3.Connection, device: Device) -> None:
     before = connection.execute(_DERIVED, (device_id,)).fetchone()
     after = _runs(report)
     effective = set_attributes(report, device.given)
-    fixed = (device_id, device.state, device.hardware, device.enrolled_at, place(device_id))
     stored = None if report is None else to_json(report)
-    connection.execute(_PUT_DEVICE, (*fixed, *after, _text(effective), _text(device.given), stored))
+    kept = (device.state, device.hardware, device.enrolled_at, _text(device.given), stored)
+    connection.execute(_PUT_DEVICE, (device_id, place(device_id), *kept, *after, *_said(effective, report)))
     connection.executemany(_NAME_GIVEN, [(name,) for name in device.given])
     connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
-    _move(connection, None if before is None else before[:2], after)
+    _move(connection, None if before is None else before[:2], after[:2])
 
 
 def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> None:
@@ -78,15 +82,17 @@ def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: Devi
     before = connection.execute(_DERIVED, (device_id,)).fetchone()
     stored = to_json(report)
     # Every batch of events carries the report, and hardly ever says anything new.
-    if before is None or before[4] == stored:
+    if before is None or before[5] == stored:
         return
     after = _runs(report)
-    effective = set_attributes(report, _given(before[3]))
-    text = _text(effective)
-    connection.execute(_PUT_REPORT, (*after, text, stored, device_id))
-    if text != before[2]:
+    effective = set_attributes(report, _given(before[4]))
+    said = _said(effective, report)
+    connection.execute(_PUT_REPORT, (stored, *after, device_id))
+    # Most of its indexes are on what it says of itself beside, and that changes still less often.
+    if said[:2] != before[2:4]:
+        connection.execute(_PUT_SAID, (*said, device_id))
         connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
-    _move(connection, before[:2], after)
+    _move(connection, before[:2], after[:2])
 
 
 def move_versions(connection: sqlite3.Connection, by: Mapping[tuple[str, str], int]) -> None:
@@ -100,13 +106,20 @@ def _move(connection: sqlite3.Connection, before: tuple[str, str] | None, after:
         move_versions(connection, {after: 1} if before is None else {after: 1, before: -1})
 
 
-def _runs(report: DeviceReport | None) -> tuple[str, str]:
-    return ("", "") if report is None else (report.product, report.version)
+def _runs(report: DeviceReport | None) -> tuple[str, str, str | None, str]:
+    """Return the values of the columns ``_RUNS``."""
+    return ("", "", None, "") if report is None else (report.product, report.version, version_key(report.version), report.hash)
+
+
+def _said(effective: Mapping[str, str], report: DeviceReport | None) -> tuple[str | None, ...]:
+    """Return the values of the columns ``_SAID``."""
+    versions = {} if report is None else {"bootloader_version": report.bootloader_version}
+    return (_text(effective), _text(keys({**effective, **versions})), *(effective.get(name) for name in INDEXED))
 
 
 def _given(text: str) -> dict[str, str]:
     return from_json(text.encode(), Attributes, what="stored attributes")
 
 
-def _text(attributes: Mapping[str, str]) -> str:
-    return to_json(attributes).decode()
+def _text(value: Mapping[str, object]) -> str:
+    return to_json(value).decode()

@@ -13,11 +13,11 @@ from surefoot.fleet.attempt import Attempt, due_at
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.model.assignment import AssignmentId, DeviceId
-from surefoot.model.attribute import BUILT_IN
+from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
-from surefoot.server.db import fleet, groups
+from surefoot.server.db import components, fleet, groups
 from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
@@ -203,6 +203,7 @@ class SqliteLedger:
             "INSERT INTO manifest (product, version, position, body) VALUES (?, ?, ?, ?)",
             [(index.product, index.version, n, to_json(manifest)) for n, manifest in enumerate(release.manifests)],
         )
+        components.add(self._connection, release.manifests)
 
     def set_retired(self, product: str, version: str, is_retired: bool) -> None:  # noqa: FBT001  # the fact that is stored
         """Note whether a published release is retired."""
@@ -232,7 +233,7 @@ class SqliteLedger:
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""
-        return {*BUILT_IN, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
+        return {*RESERVED, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
 
     def has_group(self, name: str) -> bool:
         """Say whether any device is in this group."""

@@ -5,20 +5,23 @@ A walk reads devices in the order of their places on the ring, from the rollout'
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.field import Traits
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally
 from surefoot.rollout.plan import Rollout
+from surefoot.server.db import components
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, StoredRollout, Walk
 
@@ -34,7 +37,9 @@ INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) V
 ON CONFLICT (rollout_id, stage, hardware, region) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)}
 """  # noqa: S608  # the names are our own
 _WALK = """
-SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report,
+SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report, d.enrolled_at,
+  (SELECT p.last_seen FROM presence p WHERE p.device_id = d.device_id),
+  (SELECT group_concat(g.group_name) FROM member g WHERE g.device_id = d.device_id),
   d.state = 'active' AND NOT EXISTS (
     SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
   ) AND NOT EXISTS (
@@ -182,7 +187,9 @@ class SqliteRollouts:
             "offers": MOST_OFFERS,
         }
         rows = self._connection.execute(_WALK_ALL if group is None else _WALK_GROUP, values)
-        return [_candidate(row, first) for row in rows]
+        # A stretch runs few images, and each is looked up once.
+        parts = cache(partial(components.of_image, self._connection))
+        return [_candidate(row, first, parts) for row in rows.fetchall()]
 
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
         rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
@@ -198,8 +205,8 @@ class _Hash(msgspec.Struct):
     bootloader_version: str = ""
 
 
-def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
-    device_id, bucket, state, hardware, product, version, attributes, report, is_free = row
+def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], Mapping[str, str]]) -> Candidate:
+    device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, is_free = row
     said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
     built_in = {
         "state": state,
@@ -210,9 +217,13 @@ def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
         "bootloader_version": said.bootloader_version,
     }
     effective = from_json(attributes, dict[str, str], what="stored attributes")
-    return Candidate(
-        device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, attributes=effective | built_in
+    traits = Traits(
+        attributes={**components_of(said.hash), **effective, **built_in},
+        groups=groups.split(",") if groups else [],
+        enrolled_at=enrolled_at,
+        last_seen="" if last_seen is None else utc_text(datetime.fromtimestamp(last_seen, UTC)),
     )
+    return Candidate(device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, traits=traits)
 
 
 def census(connection: sqlite3.Connection, stored: StoredRollout, is_in: Callable[[Candidate], bool], *, step: int = 5_000) -> int:

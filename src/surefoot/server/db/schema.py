@@ -24,6 +24,9 @@ from surefoot.rollout.evidence import FIELDS
 
 metadata = MetaData()
 
+INDEXED = ("connectivity", "customer", "region", "site")
+"""Attributes that have a column of their own, so that filters find them by an index."""
+
 _OFFERED = text("outcome IS NULL AND is_started = 0")
 
 device = Table(
@@ -36,12 +39,17 @@ device = Table(
     Column("bucket", BigInteger, nullable=False),
     Column("product", Text, nullable=False),
     Column("version", Text, nullable=False),
+    Column("version_key", Text),
+    Column("hash", Text, nullable=False),
+    *(Column(name, Text) for name in INDEXED),
     Column("attributes", Text, nullable=False),
+    Column("keys", Text, nullable=False),
     Column("given", Text, nullable=False),
     Column("report", LargeBinary),
     CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
     Index("device_by_bucket", "product", "bucket", "device_id"),
     Index("device_check_in", "device_id", "state"),
+    *(Index(f"device_by_{name}", name, "device_id") for name in ("hardware", "product", "version_key", *INDEXED)),
     sqlite_with_rowid=False,
 )
 
@@ -98,6 +106,16 @@ manifest = Table(
     Column("version", Text, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+component = Table(
+    "component",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("version_key", Text),
     sqlite_with_rowid=False,
 )
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators may look up: lists of devices and releases, and the story of one device."""
 
+from datetime import datetime
 from typing import Any, Protocol
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
-from surefoot.fleet.filter import EVERYTHING, Filter
+from surefoot.fleet.filter import Filter
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.manifest import Manifest, ReleaseIndex
@@ -195,15 +196,15 @@ class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
 class Catalogue(Protocol):
     """Lists for people; may take as long as a page does, and is never called for a device."""
 
-    def devices(self, after: str, limit: int, wanted: Filter = EVERYTHING) -> DevicePage:
-        """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means.
+    def devices(self, after: str, limit: int, wanted: Filter, now: datetime) -> DevicePage:
+        """Return up to ``limit`` devices whose id comes after ``after``: those that the filter means at this moment.
 
         Raises:
             FilterError: The filter names an attribute that no device has.
         """
         ...
 
-    def kinds(self, product: str, wanted: Filter, most: int) -> KindList:
+    def kinds(self, product: str, wanted: Filter, now: datetime, most: int) -> KindList:
         """Return what kinds of active device run a product, among those that a filter means: at most ``most`` of them.
 
         Reads each of these devices; may take seconds.

@@ -32,20 +32,21 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Which devices a rollout is for: those that its filter takes, and that an image of its release fits."""
+    """Which devices a rollout is for: those that its filter takes at this moment, and that an image of its release fits."""
 
     filter: Filter
+    now: datetime
     manifests: tuple[Manifest, ...]
 
     def image_for(self, candidate: Candidate) -> Manifest | None:
         """Return the image for a device of the audience; nothing for any other device."""
-        if not matches(self.filter, candidate.attributes):
+        if not matches(self.filter, candidate.traits, self.now):
             return None
         return next((one for one in self.manifests if candidate.attributes["hardware"] in one.target_hardware), None)
 
 
-def audience_of(reads: Reads, stored: StoredRollout) -> Audience:
-    """Return whom a rollout is for.
+def audience_of(reads: Reads, stored: StoredRollout, now: datetime) -> Audience:
+    """Return whom a rollout is for at this moment.
 
     Raises:
         ConflictError: Its release is not there any more.
@@ -56,7 +57,7 @@ def audience_of(reads: Reads, stored: StoredRollout) -> Audience:
     if release is None:
         raise ConflictError(f"Release {plan.release} is not there any more.")
     of_variant = tuple(manifest for manifest in release.manifests if manifest.variant == plan.variant)
-    return Audience(filter=parse(plan.audience), manifests=of_variant)
+    return Audience(filter=parse(plan.audience), now=now, manifests=of_variant)
 
 
 def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime) -> Evidence:
@@ -92,7 +93,7 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
 
 
 def _offer(ledger: Ledger, stored: StoredRollout, offers: int, now: datetime) -> tuple[Walk, int]:
-    walk, found = _found(ledger, stored, offers)
+    walk, found = _found(ledger, stored, offers, now)
     if walk.is_over:
         walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
     last = ledger.last_assignment_id()
@@ -103,8 +104,8 @@ def _offer(ledger: Ledger, stored: StoredRollout, offers: int, now: datetime) ->
     return walk, len(found)
 
 
-def _found(ledger: Ledger, stored: StoredRollout, most: int) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
-    audience = audience_of(ledger, stored)
+def _found(ledger: Ledger, stored: StoredRollout, most: int, now: datetime) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
+    audience = audience_of(ledger, stored, now)
     walk = stored.walk
     found: list[tuple[Candidate, Manifest]] = []
     for _ in range(_MOST_STEPS):

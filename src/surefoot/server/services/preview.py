@@ -4,6 +4,8 @@
 Devices that are alike in all that version rules ask are planned once. Devices that never said what they run are in no plan.
 """
 
+from datetime import datetime
+
 from surefoot.fleet.filter import Filter
 from surefoot.fleet.path import Path, paths
 from surefoot.model.errors import UnknownError
@@ -31,7 +33,7 @@ class PathPlan(Record, frozen=True, kw_only=True, omit_defaults=False):
     others: int = 0
 
 
-def preview(catalogue: Catalogue, product: str, version: str, variant: str, wanted: Filter) -> PathPlan:
+def preview(catalogue: Catalogue, product: str, version: str, variant: str, *, wanted: Filter, now: datetime) -> PathPlan:
     """Return the paths of all active devices of a product that a filter means, to one release. May take seconds: it reads the fleet.
 
     Raises:
@@ -43,7 +45,7 @@ def preview(catalogue: Catalogue, product: str, version: str, variant: str, want
         raise UnknownError(
             f"There is no release {product} {version} in the variant {variant} that may be ordered.", hint="See 'surefoot release list'."
         )
-    found = catalogue.kinds(product, wanted, _MOST_KINDS)
+    found = catalogue.kinds(product, wanted, now, _MOST_KINDS)
     planned = zip(found.kinds, paths([kind.running for kind in found.kinds], version, manifests), strict=True)
     lines = [PathLine(devices=kind.devices, running=kind.running, path=path) for kind, path in planned]
     return PathPlan(product=product, version=version, lines=lines, others=found.others)

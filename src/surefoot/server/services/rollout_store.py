@@ -4,12 +4,13 @@
 Every call costs what it answers with, never what the fleet is large; devices are only ever read in pieces, along an index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.field import Traits
 from surefoot.model.assignment import DeviceId
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally
@@ -58,7 +59,7 @@ class StoredRollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A device that a walk comes to; ``place`` as in ``Walk``, ``attributes`` the effective ones with the built-in ones.
+    """A device that a walk comes to; ``place`` as in ``Walk``.
 
     ``is_free``: it may call, has no open attempt, and no attempts of this rollout but withdrawn ones, fewer than
     ``MOST_OFFERS``.
@@ -68,7 +69,12 @@ class Candidate:
     place: int
     is_free: bool
     hash: str
-    attributes: dict[str, str]
+    traits: Traits
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """Return the effective attributes, the built-in ones among them."""
+        return self.traits.attributes
 
 
 class RolloutStore(Protocol):

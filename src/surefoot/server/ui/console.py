@@ -163,7 +163,7 @@ class Console:
         """Return what reads a page's facts anew; ``UnknownError`` when there is no such page."""
         catalogue = self._parts.catalogue
         if path == "/":
-            return lambda: see_fleet(catalogue, query.get("prefix", "").strip(), query.get("after", ""))
+            return lambda: see_fleet(catalogue, query.get("filter", "").strip(), query.get("after", ""), self._parts.clock())
         if path == "/rollouts":
             return lambda: see_rollouts(catalogue)
         if (match := _ROLLOUT.fullmatch(path)) is not None:

@@ -4,22 +4,22 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from surefoot.fleet.device import Device
+from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN
+from surefoot.model.errors import FilterError
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.plan import Status
-from surefoot.server.services.catalogue import Catalogue, RolloutDevices
+from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
 from surefoot.server.ui.track import spans, track
 
 _PAGE = 50
 _MOST_NAMED = 100
 _LETTERS = re.compile(r"[A-Za-z0-9._:-]{0,128}")
-_BEFORE = "~"
-"""Sorts after every letter of a device id."""
 _VERBS: dict[Status, tuple[str, ...]] = {
     Status.DRAFT: ("start", "halt"),
     Status.RUNNING: ("pause", "halt"),
@@ -48,18 +48,26 @@ class Sight:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def see_fleet(catalogue: Catalogue, prefix: str, after: str) -> Sight:
-    """Return the page of the fleet: what it runs, and its devices whose id begins with ``prefix``, from ``after`` on."""
+def see_fleet(catalogue: Catalogue, text: str, after: str, now: datetime) -> Sight:
+    """Return the page of the fleet: what it runs, and its devices from ``after`` on: all, or those that a text means.
+
+    The text is a filter, or the beginning of an id. What is wrong with it stands where the devices would.
+    """
     lines = catalogue.versions().versions
-    devices, following = _devices(catalogue, prefix, after)
-    query = urlencode({name: value for name, value in (("prefix", prefix), ("after", after)) if value})
+    found, problem = DevicePage(devices=[]), None
+    try:
+        found = _devices(catalogue, text, after, now)
+    except FilterError as error:
+        problem = error
+    query = urlencode({name: value for name, value in (("filter", text), ("after", after)) if value})
     facts = {
         "versions": lines,
         "fleet_size": sum(line.devices for line in lines),
         "known": sum(line.devices for line in lines if line.version),
-        "devices": devices,
-        "next": urlencode({"prefix": prefix, "after": following}) if following else "",
-        "prefix": prefix,
+        "devices": found.devices,
+        "next": urlencode({"filter": text, "after": found.next}) if found.next else "",
+        "filter": text,
+        "problem": problem,
         "is_first": not after,
     }
     return Sight(template="fleet", title="Fleet", parts=("versions", "devices"), live=f"/live/fleet?{query}", facts=facts)
@@ -140,15 +148,8 @@ def more_of(found: RolloutDevices) -> bool:
     return found.next != 0
 
 
-def _devices(catalogue: Catalogue, prefix: str, after: str) -> tuple[list[Device], str]:
-    """Return a page of the devices whose id begins with ``prefix``, and the ``after`` of the next; ids are read in their order."""
-    if not (_LETTERS.fullmatch(prefix) and _LETTERS.fullmatch(after)):
-        return [], ""
-    found = catalogue.devices(after or _just_before(prefix), _PAGE)
-    matching = [device for device in found.devices if device.device_id.startswith(prefix)]
-    return matching, found.next if len(matching) == len(found.devices) else ""
-
-
-def _just_before(prefix: str) -> str:
-    """Return a text that sorts before every id with this prefix, and after all ids that come before those."""
-    return prefix and f"{prefix[:-1]}{chr(ord(prefix[-1]) - 1)}{_BEFORE}"
+def _devices(catalogue: Catalogue, text: str, after: str, now: datetime) -> DevicePage:
+    if not _LETTERS.fullmatch(after):
+        return DevicePage(devices=[])
+    wanted = f"device_id=={text}*" if text and _LETTERS.fullmatch(text) else text
+    return catalogue.devices(after, _PAGE, parse(wanted), now)

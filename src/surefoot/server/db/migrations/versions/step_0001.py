@@ -38,7 +38,14 @@ def upgrade() -> None:
         sa.Column("bucket", sa.BigInteger(), nullable=False),
         sa.Column("product", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("version_key", sa.Text(), nullable=True),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("connectivity", sa.Text(), nullable=True),
+        sa.Column("customer", sa.Text(), nullable=True),
+        sa.Column("region", sa.Text(), nullable=True),
+        sa.Column("site", sa.Text(), nullable=True),
         sa.Column("attributes", sa.Text(), nullable=False),
+        sa.Column("keys", sa.Text(), nullable=False),
         sa.Column("given", sa.Text(), nullable=False),
         sa.Column("report", sa.LargeBinary(), nullable=True),
         sa.CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
@@ -47,6 +54,8 @@ def upgrade() -> None:
     )
     op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
     op.create_index("device_check_in", "device", ["device_id", "state"])
+    for name in ("hardware", "product", "version_key", "connectivity", "customer", "region", "site"):
+        op.create_index(f"device_by_{name}", "device", [name, "device_id"])
     op.create_table(
         "manifest",
         sa.Column("product", sa.Text(), nullable=False),
@@ -67,6 +76,15 @@ def upgrade() -> None:
         sa.Column("provenance", sa.LargeBinary(), nullable=False),
         sa.Column("is_retired", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "component",
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("version_key", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("hash", "name"),
         sqlite_with_rowid=False,
     )
     op.create_table(
