@@ -19,6 +19,7 @@ class Phase(StrEnum):
     CHECKING = "checking"
     VERIFYING = "verifying"
     DOWNLOADING = "downloading"
+    WAITING = "waiting for window"
     INSTALLING = "installing"
     REBOOTING = "rebooting"
     TRIAL = "trial"
@@ -36,12 +37,16 @@ class Attempt(Record, frozen=True, kw_only=True):
         hash: Its digest.
         slot: Where it goes; never the slot that runs.
         urls: Where it may be fetched.
-        started_at: When the device began, RFC 3339 UTC.
+        started_at: When the device began, RFC 3339 UTC; after a wait for a window, when that was over.
         received: Bytes that are durable in the slot.
         tries: Downloads that ended wrong.
         interruptions: Broken connections since the last byte that arrived.
         boots: Boots of the release on trial.
         reason: Why it is taken back; empty while it is not.
+        poll_s: Seconds between polls while it waits for a window.
+        waits: What it waits for, as a word; empty while it waits for nothing.
+        waits_for: The same as a sentence.
+        waits_until: Until when at the latest, RFC 3339 UTC; empty when nobody knows.
     """
 
     order: Order
@@ -55,6 +60,10 @@ class Attempt(Record, frozen=True, kw_only=True):
     interruptions: int = 0
     boots: int = 0
     reason: str = ""
+    poll_s: int = 300
+    waits: str = ""
+    waits_for: str = ""
+    waits_until: str = ""
 
 
 class State(Record, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import Record
+from surefoot.model.window import Windows
 
 DeviceId = NewType(
     "DeviceId",
@@ -36,9 +37,16 @@ class Outcome(StrEnum):
 
 
 class Order(Record, frozen=True, kw_only=True):
-    """Custom block of a director target: which attempt this is, and until when it may start.
+    """Custom block of a director target: which attempt this is, and when it may start.
 
     Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts.
+
+    Attributes:
+        start_before: When it is void unless its install has started.
+        windows: When the install may start, each with an IANA zone; none means at any time.
+        install_s: How long an install usually takes on this hardware (95th percentile); it starts only where that fits.
+        deadline_at: By when an urgent release should run; for people, the device obeys ``ignore_windows_from``.
+        ignore_windows_from: From when on this device ignores its windows; empty means never.
     """
 
     device_id: DeviceId
@@ -48,6 +56,10 @@ class Order(Record, frozen=True, kw_only=True):
     deadline_s: Annotated[int, Meta(ge=60, le=30 * 86_400)]
     must_match: MustMatch
     rollout_id: int | None = None
+    windows: Windows = []
+    install_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
+    deadline_at: str = ""
+    ignore_windows_from: str = ""
 
 
 def next_assignment_id(last: int) -> AssignmentId:
