@@ -27,7 +27,6 @@ from tests.agent.moments import (
     at_work,
     booted,
     held,
-    order,
     received,
     rejected,
     release,
@@ -173,7 +172,3 @@ def test_a_device_that_waits_writes_nothing_however_often_it_asks() -> None:
             state, effects = step(state, event, POLICY)
             assert told(effects) == []
             assert kept(state) == kept(before)
-
-
-def test_the_order_of_moments_without_windows_has_none() -> None:
-    assert order().windows == []
