@@ -15,6 +15,7 @@ from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, Re
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.version import RevertTo
+from surefoot.model.window import Weekday, Window
 from surefoot.rollout.evidence import Counts, Evidence, Facts, Tally, counts_of, total
 from surefoot.rollout.plan import Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
 
@@ -217,3 +218,26 @@ def standings(draw: st.DrawFn, statuses: st.SearchStrategy[Status] | None = None
         acknowledged=[evidence.of_stage(index) for index in range(draw(st.integers(0, stage + 1)))],
     )
     return rollout, evidence, NOON
+
+
+ZONES = st.sampled_from(
+    ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu", "Antarctica/Troll", "Asia/Gaza", "UTC"]
+)
+INSTANTS = st.datetimes(datetime(2011, 12, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # Hypothesis adds the zone
+WALL_TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from([0, 1, 15, 30, 45, 59]))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    """Return any window that can be used, in one of a few zones with odd clocks."""
+    days = draw(st.sets(st.sampled_from(Weekday), min_size=1))
+    return Window(
+        days=[day for day in Weekday if day in days],
+        start=draw(WALL_TIMES),
+        length=draw(st.sampled_from(["1m", "5m", "90m", "3h", "23h", "1d", "25h", "2d", "7d"])),
+        zone=draw(ZONES),
+    )
+
+
+DAILY_WINDOWS = st.builds(Window, start=WALL_TIMES, length=st.sampled_from(["1m", "3h", "12h"]))
+"""Windows of every day, in the device's own zone."""

@@ -183,7 +183,9 @@ def test_each_row_lands_where_the_table_says(example: tuple[State, Event, Phase]
     before, event, expected = example
     after, effects = step(before, event, POLICY)
     assert after.phase is expected
-    assert isinstance(effects[-1], Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Report | Wait | Weigh), "nothing would answer"
+    assert isinstance(effects[-1], Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Report | Wait | Weigh), (
+        "nothing would answer"
+    )
 
 
 def test_every_arrow_of_the_table_can_be_walked() -> None:

@@ -47,7 +47,24 @@ from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json
 from surefoot.model.slot import SlotName, SlotState
-from tests.agent.moments import ANSWER, FLOOR, FRESH, MAY_START, NOW, A, B, accepted, held, interrupted, order, probed, rejected, release, state, windowed
+from tests.agent.moments import (
+    ANSWER,
+    FLOOR,
+    FRESH,
+    MAY_START,
+    NOW,
+    A,
+    B,
+    accepted,
+    held,
+    interrupted,
+    order,
+    probed,
+    rejected,
+    release,
+    state,
+    windowed,
+)
 
 POLICY = Policy(settle_s=2, trial_s=20, max_boots=3)
 TRIES = 3

@@ -38,9 +38,7 @@ def sign(world: PocketWorld, order: Order | None) -> None:
     """Let the server sign another view, to be found at the next poll."""
     repositories = world.plan.repositories
     repositories.order(None if order is None else world.plan.wanted, order=order)
-    answer = PollAnswer(
-        next_poll_s=300, metadata=PollMetadata(director=repositories.director_answer(), image=repositories.image_answer())
-    )
+    answer = PollAnswer(next_poll_s=300, metadata=PollMetadata(director=repositories.director_answer(), image=repositories.image_answer()))
     anew = PocketServer(answer=structs.replace(answer, artifacts=world.server.answer.artifacts), images=world.server.images)
     anew.events, anew.reports = world.server.events, world.server.reports
     anew.etag = "2"
@@ -101,7 +99,7 @@ def test_an_order_void_before_its_window_holds_until_the_server_renews_it() -> N
     world = waiting()
     order = structs.replace(order_for(DEVICE, world.plan.wanted, 1, NOW), windows=SOON)
     sign(world, structs.replace(order, start_before=utc_text(NOW + timedelta(minutes=30))))
-    world.board.run(lambda runner: world.board.clock.now() > OPENS_AT + timedelta(minutes=40))
+    world.board.run(lambda _: world.board.clock.now() > OPENS_AT + timedelta(minutes=40))
     assert events(world, EventType.INSTALL_WAITING)[-1].data["reason"] == "void"
     assert events(world, EventType.INSTALL_STARTED) == []
     world.server.etag = "1"
@@ -123,7 +121,9 @@ def test_windows_that_are_set_anew_are_obeyed_at_the_next_poll() -> None:
 
 def test_a_deadline_that_passes_ends_the_wait() -> None:
     world = waiting([Window(start="03:00", length="1h", zone="Europe/Berlin")])
-    order = structs.replace(order_for(DEVICE, world.plan.wanted, 1, NOW), windows=[Window(start="03:00", length="1h", zone="Europe/Berlin")])
+    order = structs.replace(
+        order_for(DEVICE, world.plan.wanted, 1, NOW), windows=[Window(start="03:00", length="1h", zone="Europe/Berlin")]
+    )
     forced_at = NOW + timedelta(hours=2)
     sign(world, structs.replace(order, ignore_windows_from=utc_text(forced_at)))
     world.run_to_the_end()

@@ -50,6 +50,7 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("release", metavar="RELEASE", nargs="+", help="1.1.0, or: thermostat 1.1.0")
     parser.add_argument("--variant", default="release", help="(%(default)s)")
+    parser.add_argument("--any-time", action="store_true", help="install it whatever maintenance windows the device has")
     add_options(parser)
     parser.set_defaults(run=_order)
 
@@ -126,10 +127,11 @@ def _attribute(words: str) -> tuple[str, str]:
 
 
 def _order(arguments: argparse.Namespace) -> int:
-    request = {"variant": arguments.variant, **_release(arguments.release)}
+    request = {"variant": arguments.variant, "ignores_windows": arguments.any_time, **_release(arguments.release)}
     attempt = client(arguments).post(f"devices/{segment(arguments.device_id)}/order", request, dict[str, Any])
     print(f"{attempt['device_id']} is to run {attempt['product']} {attempt['version']} (assignment {attempt['assignment_id']}).")
-    print(f"It starts at its next poll; follow it with: surefoot device show {attempt['device_id']}")
+    starts = "downloads at its next poll and installs in its window" if attempt.get("starts_at_install") else "starts at its next poll"
+    print(f"It {starts}; follow it with: surefoot device show {attempt['device_id']}")
     return 0
 
 

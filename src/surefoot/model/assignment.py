@@ -24,6 +24,10 @@ DeviceId = NewType(
 AssignmentId = NewType("AssignmentId", Annotated[int, Meta(ge=1, lt=2**31)])
 
 
+INSTALL_S = 300
+"""How long an install is taken to last where nobody knows better, in seconds."""
+
+
 class Outcome(StrEnum):
     """How an attempt ended. An attempt gets exactly one; what is learned later is a fact beside it."""
 
@@ -57,7 +61,7 @@ class Order(Record, frozen=True, kw_only=True):
     must_match: MustMatch
     rollout_id: int | None = None
     windows: Windows = []
-    install_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
+    install_s: Annotated[int, Meta(ge=0, le=86_400)] = INSTALL_S
     deadline_at: str = ""
     ignore_windows_from: str = ""
 

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from surefoot.model.assignment import INSTALL_S
 from surefoot.model.errors import InvalidInput
 from surefoot.model.window import Window
 from surefoot.schedule.opening import LONGEST
-
-INSTALL_S = 300
-"""How long an install is taken to last where nobody knows better, in seconds."""
 
 LONGEST_GRACE = timedelta(days=30)
 

@@ -25,6 +25,15 @@ def zone(name: str) -> tzinfo:
         raise InvalidInput(f"There is no time zone {name[:80]!r}.", hint=_hint(name)) from error
 
 
+def is_zone(name: str) -> bool:
+    """Say whether there is a time zone of that name."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 def zones_of(windows: Iterable[Window]) -> dict[str, tzinfo]:
     """Return the zones that windows name.
 

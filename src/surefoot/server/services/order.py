@@ -34,6 +34,7 @@ class OrderRequest(Record, frozen=True, kw_only=True):
         variant: Which build of it.
         deadline_s: Seconds the device may take, from its start.
         start_within_s: Seconds after which an order that was not started is void; renewed while the device polls.
+        ignores_windows: Whether it may be installed at any time, whatever windows the device has.
     """
 
     version: SemVer
@@ -41,6 +42,7 @@ class OrderRequest(Record, frozen=True, kw_only=True):
     variant: Name = "release"
     deadline_s: Annotated[int, Meta(ge=60, le=30 * _DAY_S)] = 4 * 3_600
     start_within_s: Annotated[int, Meta(ge=60, le=30 * _DAY_S)] = _DAY_S
+    ignores_windows: bool = False
 
 
 async def order(device_id: DeviceId, request: OrderRequest, *, by: str, write: Write, signers: DirectorSigners, now: datetime) -> Attempt:
@@ -73,11 +75,13 @@ def _order(ledger: Ledger, device_id: DeviceId, request: OrderRequest, *, by: st
         issued_at=utc_text(now),
         start_before=utc_text(now + timedelta(seconds=request.start_within_s)),
         deadline_s=request.deadline_s,
+        ignores_windows=request.ignores_windows,
     )
     keep(ledger, None, attempt)
-    direct(ledger, device_id, attempt, signers, now)
-    ledger.add_act(Act(at=now, by=by, what="device.order", subject=f"{device_id} {manifest.product} {manifest.version}"))
-    return attempt
+    stored = direct(ledger, device_id, attempt, signers, now)
+    words = " at any time" if request.ignores_windows else ""
+    ledger.add_act(Act(at=now, by=by, what="device.order", subject=f"{device_id} {manifest.product} {manifest.version}{words}"))
+    return stored.attempt or attempt
 
 
 def _orderable(ledger: Ledger, device_id: DeviceId) -> Device:
