@@ -32,7 +32,7 @@ from surefoot.model.digest import digest_of
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import utc_text
 from surefoot.model.slot import Installed, SlotName, SlotState
-from surefoot.model.window import Window
+from surefoot.model.window import DownloadTime, Window
 from surefoot.model.wire import PollAnswer, PollMetadata
 from surefoot.schedule.permission import Permission, Reason
 
@@ -59,9 +59,9 @@ def block(**changes: object) -> MustMatch:
     return MustMatch(**(facts | changes))
 
 
-def windowed(assignment: int = 1) -> Order:
+def windowed(assignment: int = 1, download: DownloadTime = DownloadTime.ANY) -> Order:
     """Return an order that has a window."""
-    return structs.replace(order(assignment), windows=[Window(start="02:00", length="3h", zone="Europe/Berlin")])
+    return structs.replace(order(assignment), windows=[Window(start="02:00", length="3h", zone="Europe/Berlin")], download=download)
 
 
 def order(assignment: int = 1, **changes: object) -> Order:

@@ -41,6 +41,7 @@ from surefoot.model.assignment import AssignmentId
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.model.slot import SlotState
+from surefoot.model.window import DownloadTime
 from tests.agent.moments import (
     ACTIVATED,
     ANSWERED,
@@ -79,6 +80,7 @@ P = Phase
 FELL_BACK = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"))
 LATE = NOW + timedelta(hours=5)
 SETTLED = probed(healthy_s=POLICY.settle_s, trial_s=POLICY.settle_s)
+METERED = windowed(download=DownloadTime.WINDOW)
 WAITING = at_work(P.WAITING, order=windowed(), received=SIZE)
 EXHAUSTED = probed(failing="It does not answer.", trial_s=POLICY.trial_s)
 
@@ -134,6 +136,9 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (WAITING, accepted(2), P.INSTALLING),
     (WAITING, accepted(2, hash=release("1.2.0").hash), P.DOWNLOADING),
     (structs.replace(WAITING, finished=3), accepted(3), P.IDLE),
+    (state(P.VERIFYING), accepted(order=METERED), P.WAITING),
+    (at_work(P.WAITING, order=METERED), MAY_START, P.DOWNLOADING),
+    (structs.replace(FELL_BACK, phase=P.WAITING, attempt=attempt(order=METERED, slot=A)), booted(A), P.REPORTING),
     (WAITING, held(LATE), P.WAITING),
     (WAITING, MAY_START, P.INSTALLING),
     (at_work(P.INSTALLING), booted(), P.INSTALLING),
@@ -439,11 +444,11 @@ def test_every_event_of_an_attempt_names_it(example: tuple[State, Event, Phase])
     _, effects = step(before, event, POLICY)
     for effect in effects:
         if isinstance(effect, Emit) and before.attempt is not None:
-            assert effect.assignment_id in {order().assignment_id, *spoken_of(event)}
+            assert effect.assignment_id in {order().assignment_id, *spoken_of(event, before)}
 
 
-def spoken_of(event: Event) -> set[AssignmentId | None]:
-    """Return which attempt an event speaks of while another one waits: a refusal speaks of none."""
+def spoken_of(event: Event, before: State) -> set[AssignmentId | None]:
+    """Return which attempt an event speaks of while another one waits: a refusal of none, a fallback of the one before."""
     match event:
         case Accepted(order=other):
             return {other.assignment_id}
@@ -451,6 +456,8 @@ def spoken_of(event: Event) -> set[AssignmentId | None]:
             return {other_id}
         case Refused() | Unchanged():
             return {None}
+        case Booted():
+            return {before.finished}
         case _:
             return set()
 

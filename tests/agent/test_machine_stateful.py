@@ -47,6 +47,7 @@ from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json
 from surefoot.model.slot import SlotName, SlotState
+from surefoot.model.window import DownloadTime
 from tests.agent.moments import (
     ANSWER,
     FLOOR,
@@ -90,7 +91,7 @@ class BoardAndServer(RuleBasedStateMachine):
         self.crashing: set[Digest] = set()
         self.ordered: tuple[AssignmentId, Digest] | None = None
         self.etag = 1
-        self.has_windows = False
+        self.has_windows, self.download = False, DownloadTime.ANY
         self.is_open = True
         self.assignments = 0
         self.emitted: list[Emit] = []
@@ -104,10 +105,15 @@ class BoardAndServer(RuleBasedStateMachine):
         self._boot()
 
     @precondition(lambda self: self._is_quiet() or self.state.phase is Phase.WAITING)
-    @rule(crashes=st.sampled_from([False, False, False, True]), is_same=st.booleans(), has_windows=st.booleans())
-    def order_a_release(self, *, crashes: bool, is_same: bool, has_windows: bool) -> None:
+    @rule(
+        crashes=st.sampled_from([False, False, False, True]),
+        is_same=st.booleans(),
+        has_windows=st.booleans(),
+        download=st.sampled_from(DownloadTime),
+    )
+    def order_a_release(self, *, crashes: bool, is_same: bool, has_windows: bool, download: DownloadTime) -> None:
         """Order a new release, or the same image once more under a new number; with windows, or without."""
-        self.has_windows = has_windows
+        self.has_windows, self.download = has_windows, download
         self.assignments += 1
         digest = self.ordered[1] if is_same and self.ordered is not None else digest_of(f"image {self.assignments}".encode())
         if crashes:
@@ -157,7 +163,7 @@ class BoardAndServer(RuleBasedStateMachine):
         for _ in range(count):
             self._start_agent()
 
-    @precondition(lambda self: self.state.phase in AT_REST and self.state.fallback is not None)
+    @precondition(lambda self: self.state.phase in AT_REST | {Phase.WAITING} and self.state.fallback is not None)
     @rule()
     def the_bootloader_gives_up_the_committed_release(self) -> None:
         self.states[self.running] = SlotState.BAD
@@ -319,7 +325,7 @@ class BoardAndServer(RuleBasedStateMachine):
             case _, (assignment, digest):
                 wanted = order(assignment, release_counter=assignment // 2 + 1)
                 if self.has_windows:
-                    wanted = structs.replace(wanted, windows=windowed().windows)
+                    wanted = structs.replace(wanted, windows=windowed().windows, download=self.download)
                 return accepted(now=self.now, etag=etag, size=SIZE, hash=digest, order=wanted)
         raise AssertionError(mishap)
 

@@ -8,10 +8,11 @@ import pytest
 from msgspec import structs
 
 from surefoot.agent.machine import step
-from surefoot.agent.signals import Effect, Emit, Install, Poll, Report, Wait, Weigh, Weighed
-from surefoot.agent.state import Attempt, Phase, State, kept
+from surefoot.agent.signals import Download, Effect, Emit, Install, Poll, Report, Wait, Weigh, Weighed
+from surefoot.agent.state import Attempt, Phase, State, in_slot, kept
 from surefoot.model.event import EventType
 from surefoot.model.record import utc_text
+from surefoot.model.window import DownloadTime
 from surefoot.schedule.permission import Reason
 from tests.agent.moments import (
     CHECK_FAILED,
@@ -23,18 +24,22 @@ from tests.agent.moments import (
     SIZE,
     UNCHANGED,
     WOKE,
+    B,
     accepted,
     at_work,
+    attempt,
     booted,
     held,
     received,
     rejected,
     release,
+    state,
     windowed,
 )
 
 P = Phase
 WAITING = at_work(P.WAITING, order=windowed(), received=SIZE)
+METERED = windowed(download=DownloadTime.WINDOW)
 TONIGHT = NOW + timedelta(hours=17)
 
 
@@ -139,6 +144,41 @@ def test_another_order_for_other_bytes_takes_the_place_of_this_one() -> None:
     after, _ = step(WAITING, accepted(2, hash=release("1.2.0").hash), POLICY)
     assert after.phase is P.DOWNLOADING
     assert attempt_of(after).received == 0
+
+
+def test_where_a_line_is_paid_by_the_byte_the_download_waits_too() -> None:
+    kept = release("0.9.0")
+    waits, effects = step(state(P.VERIFYING, fallback=kept), accepted(order=METERED), POLICY)
+    assert (waits.phase, effects[-1], waits.fallback) == (P.WAITING, Weigh(order=METERED), kept)
+    assert EventType.DOWNLOAD_STARTED not in dict(told(effects))
+    begun, effects = step(waits, MAY_START, POLICY)
+    assert (begun.phase, begun.fallback) == (P.DOWNLOADING, None), "what is overwritten is forgotten only now"
+    assert dict(told(effects))[EventType.DOWNLOAD_STARTED]["size"] == SIZE
+    assert isinstance(effects[-1], Download)
+    here, effects = step(begun, received(SIZE), POLICY)
+    assert (here.phase, effects[-1]) == (P.WAITING, Weigh(order=METERED)), "and the install once more"
+    assert step(here, MAY_START, POLICY)[0].phase is P.INSTALLING
+
+
+def test_a_renewed_order_before_the_download_still_fetches() -> None:
+    waits = at_work(P.WAITING, order=METERED)
+    assert step(waits, accepted(order=METERED), POLICY)[0].phase is P.WAITING
+    assert step(waits, accepted(order=windowed()), POLICY)[0].phase is P.DOWNLOADING
+    assert step(waits, accepted(), POLICY)[0].phase is P.DOWNLOADING
+    assert step(waits, accepted(2), POLICY)[0].phase is P.DOWNLOADING
+
+
+def test_without_windows_a_download_has_none_to_wait_for() -> None:
+    nothing = structs.replace(METERED, windows=[])
+    assert step(state(P.VERIFYING), accepted(order=nothing), POLICY)[0].phase is P.DOWNLOADING
+
+
+def test_a_slot_that_was_not_yet_overwritten_is_known_for_what_lies_there() -> None:
+    waits = state(P.WAITING, fallback=release("0.9.0"), attempt=attempt(order=METERED))
+    assert in_slot(waits, B) == release("0.9.0")
+    back, effects = step(waits, booted(B), POLICY)
+    assert (back.phase, back.running, back.slot, back.attempt) == (P.REPORTING, release("0.9.0"), B, None)
+    assert dict(told(effects))[EventType.ROLLBACK_TRIGGERED]["reason"] == "bootloader_fallback"
 
 
 def test_an_order_that_is_refused_now_is_over() -> None:

@@ -6,7 +6,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.model.window import Window
+from surefoot.model.window import DownloadTime, Window
 from surefoot.schedule.nearest import Level, WindowSetting, nearest
 from surefoot.schedule.zones import is_zone
 
@@ -58,6 +58,14 @@ def test_a_zone_that_a_device_makes_up_is_passed_over_and_said() -> None:
 def test_whatever_a_device_says_its_zone_is_windows_get_one_that_exists(said: str) -> None:
     found = nearest({Level.FLEET: setting(2)}, said, is_zone)
     assert all(is_zone(window.zone) for window in found.windows)
+
+
+def test_the_nearest_that_says_when_metered_devices_fetch_is_heard() -> None:
+    night, day = WindowSetting(metered_downloads=DownloadTime.WINDOW), WindowSetting(metered_downloads=DownloadTime.ANY)
+    assert nearest({}, "UTC", is_zone).metered_downloads is DownloadTime.ANY
+    assert nearest({Level.FLEET: night}, "UTC", is_zone).metered_downloads is DownloadTime.WINDOW
+    assert nearest({Level.SITE: setting(2), Level.FLEET: night}, "UTC", is_zone).metered_downloads is DownloadTime.WINDOW
+    assert nearest({Level.SITE: day, Level.FLEET: night}, "UTC", is_zone).metered_downloads is DownloadTime.ANY
 
 
 def test_a_window_with_a_zone_of_its_own_keeps_it() -> None:

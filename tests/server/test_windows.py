@@ -14,7 +14,7 @@ from surefoot.model.digest import digest_of
 from surefoot.model.errors import InvalidInput, UnknownError
 from surefoot.model.event import EventType
 from surefoot.model.record import from_plain, parse_utc, utc_text
-from surefoot.model.window import Window
+from surefoot.model.window import DownloadTime, Window
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.groups import AttributesRequest, give_attributes
 from surefoot.server.services.rollouts import Verb
@@ -216,6 +216,25 @@ def test_what_has_started_is_not_asked_to_wait(ordered: Office) -> None:
     put(ordered, Level.FLEET, "-", WindowSetting(windows=[Window(start="04:00", length="1h", zone="UTC")]))
     ordered.poll(etag)
     assert starts(ordered) == [("02:00", "Europe/Berlin")]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "download"),
+    [
+        ({}, DownloadTime.ANY),
+        ({"metered": "true"}, DownloadTime.WINDOW),
+        ({"connectivity": "cellular"}, DownloadTime.WINDOW),
+        ({"metered": "false", "connectivity": "wired"}, DownloadTime.ANY),
+    ],
+)
+def test_a_line_that_is_paid_by_the_byte_may_wait_for_the_window(
+    ordered: Office, attributes: dict[str, str], download: DownloadTime
+) -> None:
+    put(ordered, Level.FLEET, "-", structs.replace(BERLIN, metered_downloads=DownloadTime.WINDOW))
+    give(ordered, **attributes)
+    ordered.poll()
+    assert signed(ordered).download is download
+    assert shown(ordered).download is download
 
 
 # --- when it has started ----------------------------------------------------------------------------------------------------

@@ -69,6 +69,11 @@ def test_windows_are_set_shown_listed_and_removed_by_hand(server: Running, capsy
     assert run(server, "window", "show", device) == 0
     shown = capsys.readouterr().out
     assert "customer   mon-fri 02:00 3h Europe/Berlin\ncustomer   sat,sun 01:00 5h Asia/Tokyo\nnext       from " in shown
+    assert run(server, "window", "set", "device", device, "--metered-downloads", "window") == 0
+    assert capsys.readouterr().out == f"Device {device}: metered downloads in a window.\n"
+    assert run(server, "device", "set", device, "metered=true") == 0
+    assert run(server, "window", "show", device) == 0
+    assert "download   in a window too: its line is paid by the byte\n" in capsys.readouterr().out
     assert run(server, "window", "remove", "customer", "acme") == 0
     assert run(server, "window", "remove", "fleet", "-") == 0
     assert capsys.readouterr().out == "Customer acme has no windows of its own any more.\nThe fleet has no windows of its own any more.\n"

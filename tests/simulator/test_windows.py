@@ -12,7 +12,7 @@ import pytest
 from surefoot.model.assignment import DeviceId
 from surefoot.model.event import DeploymentEvent, EventType
 from surefoot.model.record import from_json, parse_utc
-from surefoot.model.window import Window
+from surefoot.model.window import DownloadTime, Window
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.schedule.zones import zone
 from surefoot.server.services.groups import AttributesRequest, give_attributes
@@ -81,6 +81,26 @@ def test_each_device_fetches_by_day_and_installs_in_its_own_night(town: Town, re
     assert max(minutes) <= 90, "in the first half of the window"
     assert max(minutes) - min(minutes) > 60, "and spread over it"
     record_property("figure", f"{len(DEVICES)} boards in {len(ZONES)} zones: each installed between 02:00 and 03:30 of its own night")
+
+
+def test_devices_on_a_metered_line_fetch_by_night(town: Town) -> None:
+    settle(town)
+    setting = WindowSetting(windows=[NIGHT], metered_downloads=DownloadTime.WINDOW)
+    asyncio.run(set_windows(Level.FLEET, "-", setting, by="ann", write=town.office.do, now=town.office.now))
+    town.office.poll_verb.reload()
+    metered = DEVICES[::7]
+    for serial in metered:
+        request = AttributesRequest(attributes={"timezone": ZONES[DEVICES.index(serial) % len(ZONES)], "connectivity": "cellular"})
+        asyncio.run(give_attributes(DeviceId(serial), request, by="ann", write=town.office.do, now=town.office.now))
+    town.order("1.1.0", *DEVICES)
+    begun = town.world.now
+    town.world.run(is_over(town), at_most_s=2 * DAY_S)
+    assert town.outcomes(*DEVICES) == ["succeeded"] * len(DEVICES)
+    for serial, (event,) in told(town, EventType.DOWNLOAD_STARTED).items():
+        if serial in metered:
+            assert 2 <= local(serial, event.at).hour < 5
+        else:
+            assert parse_utc(event.at) < begun + timedelta(hours=1)
 
 
 def test_an_order_taken_back_by_day_is_installed_by_nobody(town: Town) -> None:

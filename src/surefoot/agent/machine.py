@@ -6,7 +6,8 @@
 - The effects are performed in order; the last one answers with the next event.
 - Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
   a while, and have had a report accepted by the server.
-- An order with windows is downloaded at any time, and waits, polling, until its install may start; what has started finishes.
+- An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; what has
+  started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
@@ -60,6 +61,7 @@ from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
+from surefoot.model.window import DownloadTime
 
 _OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
 """Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
@@ -162,12 +164,31 @@ def _nothing(state: State, event: Nothing, _policy: Policy) -> Step:
 def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     if event.order.assignment_id == state.finished:
         return structs.replace(_up_to_date(state, event), phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
-    attempt = _begun(state, event)
-    after = structs.replace(_up_to_date(state, event), phase=Phase.DOWNLOADING, attempt=attempt, fallback=None)
+    return _begin(state, event, _begun(state, event), policy)
+
+
+def _begin(state: State, event: Accepted, attempt: Attempt, policy: Policy) -> Step:
+    after, effects = _go_on(_up_to_date(state, event), attempt, policy)
     wanted = event.order.must_match
-    return after, (
-        *_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id),
-        _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
+    return after, (*_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id), *effects)
+
+
+def _go_on(state: State, attempt: Attempt, policy: Policy) -> Step:
+    """Wait for what has a window to wait for, else do it: the download, then the install."""
+    is_here, order = attempt.received == attempt.size, attempt.order
+    if order.windows and (is_here or order.download is DownloadTime.WINDOW):
+        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=order),)
+    return _start(state, attempt, policy)
+
+
+def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
+    if attempt.received == attempt.size:
+        return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
+            _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
+            Install(attempt=attempt),
+        )
+    return structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None), (
+        _emit(attempt, EventType.DOWNLOAD_STARTED, size=attempt.size, hash=attempt.hash),
         _next_part(attempt, policy),
     )
 
@@ -200,33 +221,22 @@ def _received(state: State, event: Received, policy: Policy) -> Step:
         after, effects = _download(structs.replace(state, attempt=attempt), event, policy)
         return after, (news, *effects)
     news = _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1)
-    after, effects = _downloaded(state, attempt)
+    after, effects = _go_on(state, attempt, policy)
     return after, (news, *effects)
 
 
-def _downloaded(state: State, attempt: Attempt) -> Step:
-    if attempt.order.windows:
-        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=attempt.order),)
-    return _start_install(state, attempt)
-
-
-def _start_install(state: State, attempt: Attempt) -> Step:
-    return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
-        _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
-        Install(attempt=attempt),
-    )
-
-
-def _ask(state: State, _event: Booted | Woke, _policy: Policy) -> Step:
+def _ask(state: State, event: Booted | Woke, policy: Policy) -> Step:
+    if isinstance(event, Booted) and event.slot is not state.slot and state.fallback is not None:
+        return _fell_back(structs.replace(state, attempt=None), event, policy)
     # The server first, whether or not a window is open: a pause takes the order back.
     return state, (Poll(etag=state.etag),)
 
 
-def _weighed(state: State, event: Weighed, _policy: Policy) -> Step:
+def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
     before, permission = _attempt(state), event.permission
     if permission.may_start:
         begun = structs.replace(before, started_at=utc_text(event.now), waits="", waits_for="", waits_until="")
-        return _start_install(state, begun)
+        return _start(state, begun, policy)
     until = "" if permission.until is None else utc_text(permission.until)
     attempt = structs.replace(before, waits=permission.reason.value, waits_for=permission.detail, waits_until=until)
     after = structs.replace(state, attempt=attempt)
@@ -268,17 +278,14 @@ def _rejected_while_waiting(state: State, event: Rejected, policy: Policy) -> St
 
 def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> Step:
     waiting = _attempt(state)
-    is_here = (event.hash, event.size) == (waiting.hash, waiting.size)
-    if event.order.assignment_id == state.finished or not is_here:
+    is_same_image = (event.hash, event.size) == (waiting.hash, waiting.size)
+    if event.order.assignment_id == state.finished or not is_same_image:
         return _accept(structs.replace(state, attempt=None), event, policy)
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
-        return _downloaded(_up_to_date(state, event), renewed)
+        return _go_on(_up_to_date(state, event), renewed, policy)
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
-    wanted = event.order.must_match
-    attempt = structs.replace(_begun(state, event), received=waiting.received)
-    after, effects = _downloaded(_up_to_date(state, event), attempt)
-    return after, (*_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id), *effects)
+    return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 
 
 def _interrupted(state: State, event: Interrupted, policy: Policy) -> Step:
@@ -427,7 +434,7 @@ RULES = (
     Rule(Phase.VERIFYING, Refused, (Phase.IDLE,), "does not verify", _refuse),
     Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", _check_failed),
     Rule(Phase.VERIFYING, Rejected, (Phase.IDLE, Phase.REPORTING), "a rule forbids it", _reject),
-    Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.IDLE), "ordered", _accept),
+    Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.WAITING, Phase.IDLE), "ordered", _accept),
     Rule(Phase.DOWNLOADING, Booted, (Phase.DOWNLOADING, Phase.REPORTING), "boot: resume", _download),
     Rule(Phase.DOWNLOADING, Woke, (Phase.DOWNLOADING, Phase.REPORTING), "try again", _download),
     Rule(
@@ -440,7 +447,7 @@ RULES = (
     Rule(Phase.DOWNLOADING, Interrupted, (Phase.DOWNLOADING,), "connection broke", _interrupted),
     Rule(Phase.DOWNLOADING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes", _corrupt),
     Rule(Phase.DOWNLOADING, Failed, (Phase.REPORTING,), "board failed", _download_failed),
-    Rule(Phase.WAITING, Booted, (Phase.WAITING,), "boot", _ask),
+    Rule(Phase.WAITING, Booted, (Phase.WAITING, Phase.REPORTING), "boot", _ask),
     Rule(Phase.WAITING, Woke, (Phase.WAITING,), "time to ask", _ask),
     Rule(Phase.WAITING, Unchanged, (Phase.WAITING,), "nothing new", _wait_on),
     Rule(Phase.WAITING, CheckFailed, (Phase.WAITING,), "server not reached", _wait_on),
@@ -456,7 +463,7 @@ RULES = (
         "ordered anew",
         _accepted_while_waiting,
     ),
-    Rule(Phase.WAITING, Weighed, (Phase.WAITING, Phase.INSTALLING), "may it start?", _weighed),
+    Rule(Phase.WAITING, Weighed, (Phase.WAITING, Phase.INSTALLING, Phase.DOWNLOADING), "may it start?", _weighed),
     Rule(Phase.INSTALLING, Booted, (Phase.INSTALLING, Phase.TRIAL, Phase.ROLLING_BACK), "boot", _install),
     Rule(Phase.INSTALLING, Activated, (Phase.REBOOTING,), "verified and activated", _installed),
     Rule(Phase.INSTALLING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes in the slot", _corrupt),

@@ -142,7 +142,8 @@ def in_slot(state: State, slot: SlotName) -> Installed | None:
     """Return the verified release that lies in ``slot``, as far as the device knows."""
     if slot is state.slot:
         return state.running
-    if state.attempt is not None and slot is state.attempt.slot:
+    # What was kept there is forgotten when the first byte of an attempt is fetched over it.
+    if state.attempt is not None and state.fallback is None:
         return release_of(state.attempt)
     return state.fallback
 

@@ -7,11 +7,14 @@ from typing import Any
 from surefoot.cli.operator import add_options, client, segment
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Record, from_plain, to_plain
-from surefoot.model.window import Window
+from surefoot.model.window import DownloadTime, Window
 from surefoot.schedule.nearest import FLEET_KEY, Level, WindowSetting
 from surefoot.schedule.words import parse, words_of
 
 _LEVELS = [level.value for level in Level if level is not Level.ROLLOUT]
+
+
+_WHEN = {DownloadTime.ANY: "at any time", DownloadTime.WINDOW: "in a window"}
 
 
 class _Told(Record, frozen=True, kw_only=True):
@@ -20,6 +23,7 @@ class _Told(Record, frozen=True, kw_only=True):
     level: str
     windows: list[Window]
     zone: str
+    download: DownloadTime
     notes: list[str]
     opens_at: str = ""
     closes_at: str = ""
@@ -32,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_place(setting)
     setting.add_argument("windows", metavar="WINDOW", nargs="*", help="'mon-fri 02:00 3h', or 'daily 01:00 2h Europe/Berlin'")
     setting.add_argument("--timezone", metavar="ZONE", help="zone of the devices there that report none")
+    times = [when.value for when in DownloadTime]
+    setting.add_argument("--metered-downloads", choices=times, help="when devices there fetch images over a line paid by the byte")
     setting.set_defaults(run=_set)
     showing = verbs.add_parser("show", help="say which windows a device has", description="Say which windows apply to a device, and why.")
     showing.add_argument("device_id", metavar="DEVICE_ID")
@@ -52,9 +58,10 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def _set(arguments: argparse.Namespace) -> int:
     windows = [parse(text) for text in arguments.windows]
-    if not windows and not arguments.timezone:
+    if not windows and not arguments.timezone and not arguments.metered_downloads:
         raise InvalidInput("No window is given.", hint="Write for example: surefoot window set fleet - 'mon-fri 02:00 3h'")
-    setting = from_plain({"windows": to_plain(windows), "timezone": arguments.timezone}, WindowSetting, what="--timezone")
+    plain = {"windows": to_plain(windows), "timezone": arguments.timezone, "metered_downloads": arguments.metered_downloads}
+    setting = from_plain(plain, WindowSetting, what="--timezone")
     client(arguments).put(_path(arguments), setting)
     print(f"{_place(arguments)}: {_words(setting)}.")
     return 0
@@ -67,6 +74,8 @@ def _show(arguments: argparse.Namespace) -> int:
         print(f"{told.level:<10} {words_of(window)}")
     if not told.windows:
         print("Nobody has set any windows: installs start at any time.")
+    if told.download is DownloadTime.WINDOW:
+        print("download   in a window too: its line is paid by the byte")
     for note in told.notes:
         print(f"note       {note}")
     if told.opens_at:
@@ -98,4 +107,5 @@ def _place(arguments: argparse.Namespace) -> str:
 def _words(setting: WindowSetting) -> str:
     windows = "; ".join(words_of(window) for window in setting.windows)
     zone = "" if setting.timezone is None else f"time zone {setting.timezone}"
-    return ", ".join(filter(None, (windows, zone)))
+    metered = "" if setting.metered_downloads is None else f"metered downloads {_WHEN[setting.metered_downloads]}"
+    return ", ".join(filter(None, (windows, zone, metered)))

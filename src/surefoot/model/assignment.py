@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import Record
-from surefoot.model.window import Windows
+from surefoot.model.window import DownloadTime, Windows
 
 DeviceId = NewType(
     "DeviceId",
@@ -48,6 +48,7 @@ class Order(Record, frozen=True, kw_only=True):
     Attributes:
         start_before: When it is void unless its install has started.
         windows: When the install may start, each with an IANA zone; none means at any time.
+        download: Whether the download waits for a window too, as on a line that is paid by the byte.
         install_s: How long an install usually takes on this hardware (95th percentile); it starts only where that fits.
         deadline_at: By when an urgent release should run; for people, the device obeys ``ignore_windows_from``.
         ignore_windows_from: From when on this device ignores its windows; empty means never.
@@ -61,6 +62,7 @@ class Order(Record, frozen=True, kw_only=True):
     must_match: MustMatch
     rollout_id: int | None = None
     windows: Windows = []
+    download: DownloadTime = DownloadTime.ANY
     install_s: Annotated[int, Meta(ge=0, le=86_400)] = INSTALL_S
     deadline_at: str = ""
     ignore_windows_from: str = ""

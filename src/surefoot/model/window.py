@@ -18,6 +18,13 @@ OF_THE_DEVICE = "device"
 """Zone of a window that opens by the device's own clock on the wall; an order names the IANA zone instead."""
 
 
+class DownloadTime(StrEnum):
+    """When an image may be fetched: at any time, or as its install only in a window."""
+
+    ANY = "any"
+    WINDOW = "window"
+
+
 class Weekday(StrEnum):
     """A day of the civil week, in the order of ``datetime.date.weekday``."""
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from msgspec import structs
 
 from surefoot.model.record import Record
-from surefoot.model.window import OF_THE_DEVICE, Window, Windows, ZoneName
+from surefoot.model.window import OF_THE_DEVICE, DownloadTime, Window, Windows, ZoneName
 
 FLEET_KEY = "-"
 """Key of the one setting of the level ``fleet``."""
@@ -35,10 +35,13 @@ class WindowSetting(Record, frozen=True, kw_only=True):
     Attributes:
         windows: When installs may start; none leaves that to the levels farther away.
         timezone: Zone of devices there that report none: of a site or the fleet.
+        metered_downloads: When devices there fetch images over a line that is paid by the byte; nothing leaves that to the levels
+            farther away, and in the end it is any time.
     """
 
     windows: Windows = []
     timezone: ZoneName | None = None
+    metered_downloads: DownloadTime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,14 @@ class Applied:
         level: Whose they are; nothing when nobody has any, and installs may start at any time.
         windows: With an IANA zone each.
         zone: The device's zone.
+        metered_downloads: When it fetches images, if its line is paid by the byte.
         notes: What people should know of how that was found, as sentences.
     """
 
     level: Level | None
     windows: Sequence[Window]
     zone: str
+    metered_downloads: DownloadTime
     notes: Sequence[str]
 
 
@@ -69,7 +74,13 @@ def nearest(settings: Mapping[Level, WindowSetting], timezone: str, is_zone: Cal
     zone, notes = _zone(settings, timezone, is_zone)
     level = next((level for level in Level if level in settings and settings[level].windows), None)
     windows = () if level is None else settings[level].windows
-    return Applied(level=level, windows=[_in_zone(window, zone) for window in windows], zone=zone, notes=notes)
+    return Applied(
+        level=level,
+        windows=[_in_zone(window, zone) for window in windows],
+        zone=zone,
+        metered_downloads=_metered_downloads(settings),
+        notes=notes,
+    )
 
 
 def _zone(settings: Mapping[Level, WindowSetting], timezone: str, is_zone: Callable[[str], bool]) -> tuple[str, list[str]]:
@@ -83,6 +94,11 @@ def _zone(settings: Mapping[Level, WindowSetting], timezone: str, is_zone: Calla
         if setting is not None and setting.timezone is not None:
             return setting.timezone, notes
     return "UTC", [*notes, "Nobody says the device's time zone; UTC is used."]
+
+
+def _metered_downloads(settings: Mapping[Level, WindowSetting]) -> DownloadTime:
+    said = (settings[level].metered_downloads for level in Level if level in settings)
+    return next((when for when in said if when is not None), DownloadTime.ANY)
 
 
 def _in_zone(window: Window, zone: str) -> Window:

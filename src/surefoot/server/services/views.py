@@ -152,7 +152,7 @@ def _offered(ledger: Ledger, attempt: Attempt, now: datetime) -> Attempt:
     offered = structs.replace(
         attempt,
         first_offered_at=attempt.first_offered_at or utc_text(now),
-        starts_at_install=bool(windows_of(ledger, attempt)),
+        starts_at_install=bool(windows_of(ledger, attempt)[0]),
     )
     if offered != attempt:
         keep(ledger, attempt, offered)
@@ -161,7 +161,8 @@ def _offered(ledger: Ledger, attempt: Attempt, now: datetime) -> Attempt:
 
 def _is_overtaken(view: View, attempt: Attempt, directed: Directed) -> bool:
     """Say whether other windows apply than the signed order names; what has started finishes."""
-    return not attempt.is_started and _signed(view, directed.path).windows != directed.order.windows
+    was, now = _signed(view, directed.path), directed.order
+    return not attempt.is_started and (was.windows, was.download) != (now.windows, now.download)
 
 
 def _signed(view: View, path: str) -> Order:
@@ -177,6 +178,7 @@ def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
     if release is None:
         raise UnknownError(f"Release {attempt.product} {attempt.version} is ordered and is not published.")
     manifest = next(m for m in release.manifests if m.variant == attempt.variant and attempt.hardware in m.target_hardware)
+    windows, download = windows_of(reads, attempt)
     order = Order(
         device_id=attempt.device_id,
         assignment_id=attempt.assignment_id,
@@ -185,7 +187,8 @@ def _directed(reads: Reads, attempt: Attempt | None) -> Directed | None:
         deadline_s=attempt.deadline_s,
         must_match=must_match(manifest),
         rollout_id=attempt.rollout_id,
-        windows=windows_of(reads, attempt),
+        windows=windows,
+        download=download,
         install_s=attempt.install_s,
         deadline_at=attempt.deadline_at,
         ignore_windows_from=_ignore_windows_from(attempt),

@@ -4,7 +4,8 @@
 - What a device's order names are the windows of the nearest level that has any (``schedule.nearest``); finding them is at most
   four reads by primary key beside the device itself.
 - A change reaches a device whose order has not started at its next poll; nothing walks the fleet.
-- Site and customer of a device are its attributes of these names; its zone is the attribute ``timezone``.
+- Site and customer of a device are its attributes of these names; its zone is the attribute ``timezone``. Its line is paid by the
+  byte when the attribute ``metered`` is ``true`` or ``connectivity`` is ``cellular``.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,14 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.errors import FormatError, InvalidInput, UnknownError
 from surefoot.model.record import Record, from_plain, utc_text
-from surefoot.model.window import OF_THE_DEVICE, Window
+from surefoot.model.window import OF_THE_DEVICE, DownloadTime, Window
 from surefoot.schedule.flaw import check, flaws
 from surefoot.schedule.nearest import FLEET_KEY, Applied, Level, WindowSetting, nearest
 from surefoot.schedule.opening import next_opening
 from surefoot.schedule.zones import is_zone, zone, zones_of
 from surefoot.server.services.ports import Act, Ledger, Reads, Write
 
-_PLACE = ("site", "customer", "timezone")
+_PLACE = ("site", "customer", "timezone", "metered", "connectivity")
 
 
 class DeviceWindows(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -33,6 +34,7 @@ class DeviceWindows(Record, frozen=True, kw_only=True, omit_defaults=False):
         level: Whose they are; empty when nobody set any, and installs may start at any time.
         windows: With an IANA zone each.
         zone: The device's zone.
+        download: When it fetches images.
         notes: What people should know of how that was found.
         opens_at: When the window that is open opened, or the next one opens, RFC 3339 UTC; empty without windows.
         closes_at: When it closes.
@@ -41,6 +43,7 @@ class DeviceWindows(Record, frozen=True, kw_only=True, omit_defaults=False):
     level: str
     windows: list[Window]
     zone: str
+    download: DownloadTime
     notes: list[str]
     opens_at: str = ""
     closes_at: str = ""
@@ -109,16 +112,20 @@ def device_windows(reads: Reads, device_id: DeviceId, now: datetime) -> DeviceWi
         level="" if found.level is None else found.level.value,
         windows=list(found.windows),
         zone=found.zone,
+        download=_download(device, found),
         notes=list(found.notes),
         opens_at="" if opening is None else utc_text(opening.opens_at),
         closes_at="" if opening is None else utc_text(opening.closes_at),
     )
 
 
-def windows_of(reads: Reads, attempt: Attempt) -> list[Window]:
-    """Return the windows that an attempt's order names now; none where a person ordered it for any time."""
+def windows_of(reads: Reads, attempt: Attempt) -> tuple[list[Window], DownloadTime]:
+    """Return the windows that an attempt's order names now, and when it is fetched; none where a person ordered it for any time."""
     device = reads.device(attempt.device_id)
-    return [] if device is None or attempt.ignores_windows else list(applied(reads, device, attempt.windows).windows)
+    if device is None or attempt.ignores_windows:
+        return [], DownloadTime.ANY
+    found = applied(reads, device, attempt.windows)
+    return list(found.windows), _download(device, found)
 
 
 def applied(reads: Reads, device: Device, of_rollout: Sequence[Window]) -> Applied:
@@ -137,8 +144,14 @@ def place(device: Device) -> list[str]:
     return [known.get(name, "") for name in _PLACE]
 
 
+def _download(device: Device, found: Applied) -> DownloadTime:
+    known = attributes(device)
+    is_metered = known.get("metered") == "true" or known.get("connectivity") == "cellular"
+    return found.metered_downloads if is_metered else DownloadTime.ANY
+
+
 def _check(setting: WindowSetting) -> None:
-    if not setting.windows and setting.timezone is None:
+    if setting == WindowSetting():
         raise InvalidInput("Neither windows nor a time zone are given.", hint="To leave it to other levels, use 'surefoot window remove'.")
     check(flaws(setting.windows))
     for name in (setting.timezone, *(window.zone for window in setting.windows)):
