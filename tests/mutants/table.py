@@ -16,7 +16,7 @@ STEPS = {
     7: "image repository",
     8: "both say the same",
     9: "hardware, bootloader, versions",
-    10: "order still to be begun, room",
+    10: "order still to be begun, its windows, room",
     11: "download",
     12: "read the slot back",
     13: "trial, commit, fall back",
@@ -27,14 +27,18 @@ STEPS = {
 VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/admission.py"
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 
+PERMISSION, OPENING = "schedule/permission.py", "schedule/opening.py"
+
 _TESTS = {
+    PERMISSION: ("tests/schedule/test_permission.py",),
+    OPENING: ("tests/schedule/test_opening.py",),
     VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     METADATA: ("tests/trust/test_metadata.py", "tests/trust/test_checks.py", "tests/trust/test_verify.py"),
     ADMISSION: ("tests/agent/test_admission.py",),
     DOWNLOAD: ("tests/agent/test_download.py",),
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
-    MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_runner.py"),
-    RUNNER: ("tests/agent/test_runner.py",),
+    MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
+    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
 }
 
 
@@ -230,6 +234,23 @@ MUTANTS = (
         "    if event.now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s):\n",
         "    if False:\n",
     ),
+    _m(10, "not empty", ADMISSION, "if ordered.size == 0:", "if False:"),
+    _m(10, "a window is waited for", MACHINE, "if order.windows and (is_here or", "if False and (is_here or"),
+    _m(
+        10,
+        "the server is asked before a window is used",
+        MACHINE,
+        "return state, (Poll(etag=state.etag),)",
+        "return state, (_weigh(state),)",
+    ),
+    _m(10, "start_before of what waits", PERMISSION, "if now > terms.start_before:", "if False:"),
+    _m(10, "the interlock before the deadline", PERMISSION, "    if interlock:\n", "    if False:\n"),
+    _m(10, "no deadline before its time", PERMISSION, "if forced is not None and now >= forced:", "if forced is not None:"),
+    _m(10, "an install fits before the window closes", PERMISSION, "opening.closes_at - install >= max(", "opening.closes_at >= max("),
+    _m(10, "not before the device's own moment", PERMISSION, "    if now >= starts_at:\n", "    if now >= opening.opens_at:\n"),
+    _m(10, "a grace of the device's own", PERMISSION, "max(deadline, first_offered + grace)", "deadline"),
+    _m(10, "a day that never was has no window", OPENING, "in window.days and _exists(day, zone):", "in window.days:"),
+    _m(10, "a zone of the order is known", RUNNER, "            require_readable(ordered.order)\n", ""),
     _m(11, "fits the slot", DOWNLOAD, "if target.size > self._slots.capacity_bytes:", "if False:"),
     _m(11, "stop at the signed length", DOWNLOAD, "if self._arrived or self._has_more():", "if False:"),
     _m(11, "length stated by the peer", DOWNLOAD, "if response.total not in {None, self.target.size}:", "if False:"),

@@ -203,8 +203,12 @@ def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
 
 def _refuse(state: State, event: Refused, policy: Policy) -> Step:
     after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1, refused=event.code)
-    news = _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
+    news = _refusal(state, event)
     return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
+
+
+def _refusal(state: State, event: Refused) -> tuple[Emit, ...]:
+    return _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
 
 
 def _download(state: State, event: Booted | Woke | Received, policy: Policy) -> Step:
@@ -253,7 +257,7 @@ def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
 def _wait_on(state: State, event: Unchanged | CheckFailed | Failed, policy: Policy) -> Step:
     if isinstance(event, Unchanged) and _is_stale(state, event.now):
         return _refused_while_waiting(structs.replace(state, etag=""), _frozen(state, event), policy)
-    return state, (Weigh(order=_attempt(state).order),)
+    return state, (_weigh(state),)
 
 
 def _answered_while_waiting(state: State, event: Answered, _policy: Policy) -> Step:
@@ -263,8 +267,12 @@ def _answered_while_waiting(state: State, event: Answered, _policy: Policy) -> S
 def _refused_while_waiting(state: State, event: Refused, _policy: Policy) -> Step:
     # What was verified before still holds, until its own ``start_before``.
     after = structs.replace(state, refused=event.code)
-    news = _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
-    return after, (*news, Weigh(order=_attempt(state).order))
+    news = _refusal(state, event)
+    return after, (*news, _weigh(state))
+
+
+def _weigh(state: State) -> Weigh:
+    return Weigh(order=_attempt(state).order)
 
 
 def _withdrawn(state: State, event: Nothing, _policy: Policy) -> Step:

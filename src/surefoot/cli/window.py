@@ -74,7 +74,7 @@ def _show(arguments: argparse.Namespace) -> int:
         print(f"{told.level:<10} {words_of(window)}")
     if not told.windows:
         print("Nobody has set any windows: installs start at any time.")
-    if told.download is DownloadTime.WINDOW:
+    if told.windows and told.download is DownloadTime.WINDOW:
         print("download   in a window too: its line is paid by the byte")
     for note in told.notes:
         print(f"note       {note}")
