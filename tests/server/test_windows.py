@@ -162,7 +162,7 @@ def test_the_signed_order_names_the_windows_with_their_zone(ordered: Office) -> 
 
 
 def test_an_order_for_any_time_names_none(ordered: Office) -> None:
-    ordered.order("1.1.0", ignores_windows=True)  # type: ignore[arg-type]  # a truth is a number
+    ordered.order("1.1.0", ignores_windows=True)
     assert signed(ordered).windows == []
     (subject,) = ordered.connection.execute("SELECT subject FROM act ORDER BY act_id DESC LIMIT 1").fetchone()
     assert subject == f"{DEVICE} thermostat 1.1.0 at any time"

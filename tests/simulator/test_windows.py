@@ -18,7 +18,6 @@ from surefoot.schedule.zones import zone
 from surefoot.server.services.groups import AttributesRequest, give_attributes
 from surefoot.server.services.windows import set_windows
 from surefoot.simulator.board import Behaviour
-from surefoot.simulator.network import Weather
 from tests.simulator.town import Town, open_town
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia", "UTC")
@@ -39,10 +38,10 @@ def set_night(town: Town, *windows: Window) -> None:
     town.office.poll_verb.reload()
 
 
-def settle(town: Town, weather: Weather | None = None) -> None:
+def settle(town: Town) -> None:
     town.release("1.1.0", Behaviour.GOOD)
     for number, serial in enumerate(DEVICES):
-        town.settle(serial, ahead_s=15.0 * number, **({} if weather is None else {"weather": weather}))
+        town.settle(serial, ahead_s=15.0 * number)
         request = AttributesRequest(attributes={"timezone": ZONES[number % len(ZONES)]})
         asyncio.run(give_attributes(DeviceId(serial), request, by="ann", write=town.office.do, now=town.office.now))
 
