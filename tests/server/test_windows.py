@@ -12,17 +12,18 @@ from tuf.api.metadata import Targets
 from surefoot.model.assignment import DeviceId, Order, Outcome
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import InvalidInput, UnknownError
-from surefoot.model.event import EventType
+from surefoot.model.event import EventBatch, EventType
 from surefoot.model.record import from_plain, parse_utc, utc_text
 from surefoot.model.window import DownloadTime, Window
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.groups import AttributesRequest, give_attributes
+from surefoot.server.services.report import report
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.views import direct
 from surefoot.server.services.windows import DeviceWindows, device_windows, remove_windows, set_windows
 from surefoot.trust.metadata import read
 from tests.server.campaign import Campaign
-from tests.server.office import DEVICE, Office, event, statement
+from tests.server.office import DEVICE, JOURNAL, Office, event, statement
 
 NIGHT = Window(start="02:00", length="3h")
 BERLIN = WindowSetting(windows=[NIGHT], timezone="Europe/Berlin")
@@ -201,6 +202,19 @@ def test_another_site_means_other_windows_at_the_next_poll(ordered: Office) -> N
     assert not ordered.is_idle(etag)
     ordered.poll(etag)
     assert starts(ordered) == [("02:00", "Asia/Tokyo")]
+
+
+def test_a_device_that_travels_gets_the_windows_of_its_new_zone_at_its_next_poll(ordered: Office) -> None:
+    etag, _ = ordered.poll()
+    moved = structs.replace(statement(digest_of(b"old")), attributes={"timezone": "Asia/Tokyo"})
+    batch = EventBatch(journal=JOURNAL, events=[], report=moved)
+    for _ in range(2):
+        asyncio.run(report(DEVICE, batch, ordered.do, ordered.repositories.director, ordered.now))
+    assert not ordered.is_idle(etag)
+    etag, _ = ordered.poll(etag)
+    assert starts(ordered) == [("02:00", "Asia/Tokyo")]
+    asyncio.run(report(DEVICE, batch, ordered.do, ordered.repositories.director, ordered.now))
+    assert ordered.is_idle(etag), "the same again is no news"
 
 
 def test_an_attribute_that_says_nothing_of_place_signs_nothing(ordered: Office) -> None:

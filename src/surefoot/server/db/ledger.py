@@ -156,9 +156,9 @@ class SqliteLedger:
         """Store a device."""
         fleet.put_device(self._connection, device)
 
-    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
-        """Store a device's statement of what it runs."""
-        fleet.put_report(self._connection, device_id, report)
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> bool:
+        """Store a device's statement of what it runs; say whether its attributes are others now."""
+        return fleet.put_report(self._connection, device_id, report)
 
     def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:
         """Add to the number of devices that run a (product, version)."""

@@ -221,8 +221,8 @@ class Ledger(Reads, Protocol):
         """Store a device: its hardware, state, report and given attributes; presence is kept elsewhere."""
         ...
 
-    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
-        """Store a device's statement of what it runs."""
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> bool:
+        """Store a device's statement of what it runs; say whether its effective attributes are others now."""
         ...
 
     def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:
