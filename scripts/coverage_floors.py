@@ -17,7 +17,7 @@ from coverage.exceptions import NoDataError
 
 PACKAGE = Path(__file__).parents[1] / "src" / "surefoot"
 FLOOR = 90
-WHOLE = ("model", "rollout", "trust/verify.py", "agent/machine.py", "agent/state.py", "agent/signals.py", "agent/admission.py")
+WHOLE = ("model", "schedule", "rollout", "trust/verify.py", "agent/machine.py", "agent/state.py", "agent/signals.py", "agent/admission.py")
 """Folders and modules of which every line and every branch is run."""
 
 ELSEWHERE = {

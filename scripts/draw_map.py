@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "surefoot"
 PAGE = ROOT / "docs" / "code-map.md"
 
-PACKAGES = ("model", "document", "release", "trust", "store", "fleet", "rollout", "agent", "server", "simulator", "cli")
+PACKAGES = ("model", "document", "schedule", "release", "trust", "store", "fleet", "rollout", "agent", "server", "simulator", "cli")
 """The packages, from the lowest floor up; ``document`` is a floor of one module."""
 
 _HEAD = """\

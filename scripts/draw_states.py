@@ -17,6 +17,7 @@ _MEANINGS = {
     Phase.CHECKING: "The server is being asked what changed.",
     Phase.VERIFYING: "The answer is held against both repositories and against the rules of this device.",
     Phase.DOWNLOADING: "The image is on its way into the slot that does not run, a tenth of it at a time, or 4 KiB if that is more.",
+    Phase.WAITING: "The image is here and may not be installed yet; the server is asked as ever, and may take the order back.",
     Phase.INSTALLING: "The image is read back from the slot, compared with what was signed, and made the one to try.",
     Phase.REBOOTING: "The board is asked to boot the new release.",
     Phase.TRIAL: "The new release runs and must prove itself; the bootloader would still fall back.",

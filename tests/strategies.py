@@ -17,6 +17,7 @@ from surefoot.model.record import utc_text
 from surefoot.model.rules import Running
 from surefoot.model.slot import SlotName
 from surefoot.model.version import RevertTo
+from surefoot.model.window import Weekday, Window
 from surefoot.rollout.evidence import Counts, Evidence, Facts, Tally, counts_of, total
 from surefoot.rollout.plan import Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
 
@@ -34,7 +35,7 @@ ATTRIBUTE_VALUES = (
     | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 )
 VERSIONS = st.sampled_from(["1.0.0", "1.1.0-rc.1", "1.1.0-rc.10", "1.1.0-rc.9", "1.1.0", "1.1.0+5", "1.2.0", "10.0.0", "0.9.99"])
-INSTANTS = st.sampled_from(["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-11-24T11:59:00Z"])
+INSTANT_TEXTS = st.sampled_from(["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-11-24T11:59:00Z"])
 
 
 def digests() -> st.SearchStrategy[Digest]:
@@ -202,7 +203,7 @@ def clauses(draw: st.DrawFn) -> str:
             ordered = st.tuples(st.just(name), order, VERSIONS).map("".join)
             return draw(_equality(name, VERSIONS | some) | ordered | RANGES.map(lambda wanted: f"{name}=range={quoted(wanted)}"))
         case Kind.TIME:
-            return draw(_equality(name, INSTANTS | st.just("*")) | st.tuples(st.just(name), order, INSTANTS).map("".join))
+            return draw(_equality(name, INSTANT_TEXTS | st.just("*")) | st.tuples(st.just(name), order, INSTANT_TEXTS).map("".join))
         case Kind.AGE:
             return name + draw(st.sampled_from(["==", "!="])) + draw(st.sampled_from(["0s", "1s", "90s", "2m", "1h", "7d"]))
 
@@ -315,3 +316,26 @@ def standings(draw: st.DrawFn, statuses: st.SearchStrategy[Status] | None = None
         acknowledged=[evidence.of_stage(index) for index in range(draw(st.integers(0, stage + 1)))],
     )
     return rollout, evidence, NOON
+
+
+ZONES = st.sampled_from(
+    ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu", "Antarctica/Troll", "Asia/Gaza", "UTC"]
+)
+INSTANTS = st.datetimes(datetime(2011, 12, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # Hypothesis adds the zone
+WALL_TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.sampled_from([0, 1, 15, 30, 45, 59]))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    """Return any window that can be used, in one of a few zones with odd clocks."""
+    days = draw(st.sets(st.sampled_from(Weekday), min_size=1))
+    return Window(
+        days=[day for day in Weekday if day in days],
+        start=draw(WALL_TIMES),
+        length=draw(st.sampled_from(["1m", "5m", "90m", "3h", "23h", "1d", "25h", "2d", "7d"])),
+        zone=draw(ZONES),
+    )
+
+
+DAILY_WINDOWS = st.builds(Window, start=WALL_TIMES, length=st.sampled_from(["1m", "3h", "12h"]))
+"""Windows of every day, in the device's own zone."""

@@ -4,6 +4,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from surefoot.agent.signals import (
     Accepted,
     Activated,
@@ -21,6 +23,7 @@ from surefoot.agent.signals import (
     Rejected,
     Reported,
     Unchanged,
+    Weighed,
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State
@@ -29,7 +32,9 @@ from surefoot.model.digest import digest_of
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import utc_text
 from surefoot.model.slot import Installed, SlotName, SlotState
+from surefoot.model.window import DownloadTime, Window
 from surefoot.model.wire import PollAnswer, PollMetadata
+from surefoot.schedule.permission import Permission, Reason
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 FLOOR = utc_text(NOW)
@@ -52,6 +57,11 @@ def block(**changes: object) -> MustMatch:
         "manifest": digest_of(b"manifest"),
     }
     return MustMatch(**(facts | changes))
+
+
+def windowed(assignment: int = 1, download: DownloadTime = DownloadTime.ANY) -> Order:
+    """Return an order that has a window."""
+    return structs.replace(order(assignment), windows=[Window(start="02:00", length="3h", zone="Europe/Berlin")], download=download)
 
 
 def order(assignment: int = 1, **changes: object) -> Order:
@@ -142,10 +152,16 @@ CHECK_FAILED = CheckFailed(now=NOW, code="transport", message="Nobody answers.")
 NOTHING = Nothing(now=NOW, etag="2", time_floor=FLOOR, fresh_until=FRESH, next_poll_s=300)
 REFUSED = Refused(now=NOW, code="bad_signature", message="It is not signed.")
 CORRUPT = Corrupt(now=NOW, code="corrupt_download", message="Other bytes.")
+MAY_START = Weighed(now=NOW, permission=Permission(may_start=True, reason=Reason.OPEN, detail="window is open until 05:00 local"))
 ACTIVATED = Activated(now=NOW)
 MARKED = Marked(now=NOW)
 REPORTED = Reported(now=NOW)
 FAILED = Failed(now=NOW, code="boot", message="The board refuses.")
+
+
+def held(until: datetime | None = None, *, now: datetime = NOW, reason: Reason = Reason.CLOSED) -> Weighed:
+    """Return the answer that an install may not start yet."""
+    return Weighed(now=now, permission=Permission(may_start=False, reason=reason, detail="window opens Tue 02:00 local", until=until))
 
 
 def received(count: int) -> Received:

@@ -54,6 +54,7 @@ class Case:
 
 
 REFUSED = {
+    "an empty image": Case(block(), MetadataError, "The image is empty", size=0),
     "other hardware": Case(block(target_hardware=["x-1", "x-2"]), WrongHardwareError, "for x-1, x-2; this board is thermostat-v1"),
     "a newer bootloader": Case(block(min_bootloader_version="2.0.1"), WrongHardwareError, "needs bootloader 2.0.1; this board has 2.0.0"),
     "a pre-release of a newer bootloader": Case(block(min_bootloader_version="2.1.0-rc.1"), WrongHardwareError, "bootloader"),

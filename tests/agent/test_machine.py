@@ -14,6 +14,7 @@ from msgspec import structs
 from surefoot.agent import machine
 from surefoot.agent.machine import RULES, backoff_s, step
 from surefoot.agent.signals import (
+    Accepted,
     Booted,
     CheckFailed,
     Download,
@@ -25,17 +26,22 @@ from surefoot.agent.signals import (
     Poll,
     Probe,
     Reboot,
+    Refused,
+    Rejected,
     Report,
     Revert,
     Unchanged,
     Verify,
     Wait,
+    Weigh,
     Woke,
 )
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
+from surefoot.model.assignment import AssignmentId
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.model.slot import SlotState
+from surefoot.model.window import DownloadTime
 from tests.agent.moments import (
     ACTIVATED,
     ANSWERED,
@@ -43,6 +49,7 @@ from tests.agent.moments import (
     CORRUPT,
     FAILED,
     MARKED,
+    MAY_START,
     NOTHING,
     NOW,
     POLICY,
@@ -58,6 +65,7 @@ from tests.agent.moments import (
     at_work,
     attempt,
     booted,
+    held,
     interrupted,
     order,
     probed,
@@ -65,12 +73,15 @@ from tests.agent.moments import (
     rejected,
     release,
     state,
+    windowed,
 )
 
 P = Phase
 FELL_BACK = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"))
 LATE = NOW + timedelta(hours=5)
 SETTLED = probed(healthy_s=POLICY.settle_s, trial_s=POLICY.settle_s)
+METERED = windowed(download=DownloadTime.WINDOW)
+WAITING = at_work(P.WAITING, order=windowed(), received=SIZE)
 EXHAUSTED = probed(failing="It does not answer.", trial_s=POLICY.trial_s)
 
 
@@ -107,6 +118,29 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (at_work(P.DOWNLOADING), CORRUPT, P.DOWNLOADING),
     (at_work(P.DOWNLOADING, tries=2), CORRUPT, P.REPORTING),
     (at_work(P.DOWNLOADING), FAILED, P.REPORTING),
+    (at_work(P.DOWNLOADING, order=windowed()), received(SIZE), P.WAITING),
+    (WAITING, booted(), P.WAITING),
+    (WAITING, WOKE, P.WAITING),
+    (WAITING, UNCHANGED, P.WAITING),
+    (structs.replace(WAITING, fresh_until=""), UNCHANGED, P.WAITING),
+    (WAITING, CHECK_FAILED, P.WAITING),
+    (WAITING, FAILED, P.WAITING),
+    (WAITING, ANSWERED, P.WAITING),
+    (WAITING, REFUSED, P.WAITING),
+    (WAITING, NOTHING, P.IDLE),
+    (WAITING, rejected(), P.REPORTING),
+    (structs.replace(WAITING, finished=3), rejected(3), P.IDLE),
+    (WAITING, accepted(order=windowed()), P.WAITING),
+    (WAITING, accepted(), P.INSTALLING),
+    (WAITING, accepted(2, order=windowed(2)), P.WAITING),
+    (WAITING, accepted(2), P.INSTALLING),
+    (WAITING, accepted(2, hash=release("1.2.0").hash), P.DOWNLOADING),
+    (structs.replace(WAITING, finished=3), accepted(3), P.IDLE),
+    (state(P.VERIFYING), accepted(order=METERED), P.WAITING),
+    (at_work(P.WAITING, order=METERED), MAY_START, P.DOWNLOADING),
+    (structs.replace(FELL_BACK, phase=P.WAITING, attempt=attempt(order=METERED, slot=A)), booted(A), P.REPORTING),
+    (WAITING, held(LATE), P.WAITING),
+    (WAITING, MAY_START, P.INSTALLING),
     (at_work(P.INSTALLING), booted(), P.INSTALLING),
     (at_work(P.INSTALLING), booted(B), P.TRIAL),
     (at_work(P.INSTALLING), booted(B, is_wanted=False), P.ROLLING_BACK),
@@ -154,7 +188,9 @@ def test_each_row_lands_where_the_table_says(example: tuple[State, Event, Phase]
     before, event, expected = example
     after, effects = step(before, event, POLICY)
     assert after.phase is expected
-    assert isinstance(effects[-1], Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Report | Wait), "nothing would answer"
+    assert isinstance(effects[-1], Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Report | Wait | Weigh), (
+        "nothing would answer"
+    )
 
 
 def test_every_arrow_of_the_table_can_be_walked() -> None:
@@ -415,7 +451,22 @@ def test_every_event_of_an_attempt_names_it(example: tuple[State, Event, Phase])
     _, effects = step(before, event, POLICY)
     for effect in effects:
         if isinstance(effect, Emit) and before.attempt is not None:
-            assert effect.assignment_id == order().assignment_id
+            assert effect.assignment_id in {order().assignment_id, *spoken_of(event, before)}
+
+
+def spoken_of(event: Event, before: State) -> set[AssignmentId | None]:
+    """Return which attempt an event speaks of while another one waits: a refusal of none, a fallback of the one before."""
+    match event:
+        case Accepted(order=other):
+            return {other.assignment_id}
+        case Rejected(assignment_id=other_id):
+            return {other_id}
+        case Refused() | Unchanged():
+            return {None}
+        case Booted():
+            return {before.finished}
+        case _:
+            return set()
 
 
 def test_nothing_new_is_believed_only_while_what_the_director_signed_is_fresh() -> None:

@@ -37,6 +37,8 @@ from surefoot.agent.signals import (
     Unchanged,
     Verify,
     Wait,
+    Weigh,
+    Weighed,
     Woke,
 )
 from surefoot.agent.state import Phase, Policy, State, kept
@@ -45,7 +47,25 @@ from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, to_json
 from surefoot.model.slot import SlotName, SlotState
-from tests.agent.moments import ANSWER, FLOOR, FRESH, NOW, A, B, accepted, interrupted, order, probed, rejected, release, state
+from surefoot.model.window import DownloadTime
+from tests.agent.moments import (
+    ANSWER,
+    FLOOR,
+    FRESH,
+    MAY_START,
+    NOW,
+    A,
+    B,
+    accepted,
+    held,
+    interrupted,
+    order,
+    probed,
+    rejected,
+    release,
+    state,
+    windowed,
+)
 
 POLICY = Policy(settle_s=2, trial_s=20, max_boots=3)
 TRIES = 3
@@ -71,6 +91,8 @@ class BoardAndServer(RuleBasedStateMachine):
         self.crashing: set[Digest] = set()
         self.ordered: tuple[AssignmentId, Digest] | None = None
         self.etag = 1
+        self.has_windows, self.download = False, DownloadTime.ANY
+        self.is_open = True
         self.assignments = 0
         self.emitted: list[Emit] = []
         self.effects: list[Effect] = []
@@ -82,10 +104,16 @@ class BoardAndServer(RuleBasedStateMachine):
     def power_on(self) -> None:
         self._boot()
 
-    @precondition(lambda self: self._is_quiet())
-    @rule(crashes=st.sampled_from([False, False, False, True]), is_same=st.booleans())
-    def order_a_release(self, *, crashes: bool, is_same: bool) -> None:
-        """Order a new release, or the same image once more under a new number."""
+    @precondition(lambda self: self._is_quiet() or self.state.phase is Phase.WAITING)
+    @rule(
+        crashes=st.sampled_from([False, False, False, True]),
+        is_same=st.booleans(),
+        has_windows=st.booleans(),
+        download=st.sampled_from(DownloadTime),
+    )
+    def order_a_release(self, *, crashes: bool, is_same: bool, has_windows: bool, download: DownloadTime) -> None:
+        """Order a new release, or the same image once more under a new number; with windows, or without."""
+        self.has_windows, self.download = has_windows, download
         self.assignments += 1
         digest = self.ordered[1] if is_same and self.ordered is not None else digest_of(f"image {self.assignments}".encode())
         if crashes:
@@ -95,6 +123,10 @@ class BoardAndServer(RuleBasedStateMachine):
     @rule()
     def the_server_signs_the_same_order_again(self) -> None:
         self.etag += 1
+
+    @rule()
+    def a_window_opens_or_closes(self) -> None:
+        self.is_open = not self.is_open
 
     @precondition(lambda self: self.ordered is not None)
     @rule()
@@ -131,7 +163,7 @@ class BoardAndServer(RuleBasedStateMachine):
         for _ in range(count):
             self._start_agent()
 
-    @precondition(lambda self: self.state.phase in AT_REST and self.state.fallback is not None)
+    @precondition(lambda self: self.state.phase in AT_REST | {Phase.WAITING} and self.state.fallback is not None)
     @rule()
     def the_bootloader_gives_up_the_committed_release(self) -> None:
         self.states[self.running] = SlotState.BAD
@@ -184,7 +216,8 @@ class BoardAndServer(RuleBasedStateMachine):
         self.highest_counter = self.state.release_counter
 
     def teardown(self) -> None:
-        """Leave the device alone: it must come to rest."""
+        """Leave the device alone, and the window open: it must come to rest."""
+        self.is_open = True
         for _ in range(400):
             if self._is_quiet():
                 break
@@ -199,6 +232,10 @@ class BoardAndServer(RuleBasedStateMachine):
     def _tell(self, event: Event) -> None:
         self.state, effects = step(self.state, event, POLICY)
         news = [effect for effect in effects if isinstance(effect, Emit)]
+        attempt = self.state.attempt
+        if attempt is not None and attempt.order.windows and any(emit.type is EventType.INSTALL_STARTED for emit in news):
+            assert isinstance(event, Weighed), "an install with a window starts only when the window says so"
+            assert event.permission.may_start
         assert list(effects[: len(news)]) == news, "events come before effects"
         self.emitted += news
         self.effects = list(effects[len(news) :])
@@ -255,6 +292,8 @@ class BoardAndServer(RuleBasedStateMachine):
                     return self._mark_good(slot, mishap)
                 case Report():
                     return self._failed("transport") if mishap == "transport" else Reported(now=self.now)
+                case Weigh():
+                    return replace(MAY_START, now=self.now) if self.is_open else held(self.now + timedelta(hours=2), now=self.now)
                 case Wait(seconds=seconds):
                     self.now += timedelta(seconds=seconds)
                     return Woke(now=self.now)
@@ -285,6 +324,8 @@ class BoardAndServer(RuleBasedStateMachine):
                 return replace(rejected(assignment), now=self.now, etag=etag)
             case _, (assignment, digest):
                 wanted = order(assignment, release_counter=assignment // 2 + 1)
+                if self.has_windows:
+                    wanted = structs.replace(wanted, windows=windowed().windows, download=self.download)
                 return accepted(now=self.now, etag=etag, size=SIZE, hash=digest, order=wanted)
         raise AssertionError(mishap)
 

@@ -28,6 +28,7 @@ from surefoot.model.errors import BootError, DeviceError, SpaceError, TransportE
 from surefoot.model.event import MAX_BATCH, Acknowledgement, DeploymentEvent, EventBatch, EventType, Position
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName, SlotState
+from surefoot.model.window import Window
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, Rebooting, SketchedProgram, image
 from surefoot.simulator.clock import VirtualClock
@@ -37,6 +38,7 @@ from tests.powerfail.pocket import CAPACITY, FACTORY, IMAGE_BYTES, Plan, PocketS
 from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
 
 PLANS = {behaviour: Plan.to(behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
+WINDOWS = [Window(start="09:02", length="1h", zone="Europe/Berlin")]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 A, B = SlotName.A, SlotName.B
 
@@ -613,7 +615,7 @@ def kill_in(it: Story, phase: Phase) -> None:
 @pytest.mark.parametrize("phase", Phase)
 def test_an_agent_that_is_started_again_in_any_phase_comes_to_the_same_end(phase: Phase) -> None:
     behaviour = Behaviour.UNHEALTHY if phase is Phase.ROLLING_BACK else Behaviour.GOOD
-    it = story(PLANS[behaviour])
+    it = story(Plan.to(behaviour, WINDOWS) if phase is Phase.WAITING else PLANS[behaviour])
     kill_in(it, phase)
     with suppress(Rebooting):
         drive(it.runner(it.world.board.boots[-1][0] if it.world.board.boots else A), it.world.is_over)

@@ -214,6 +214,17 @@ def test_a_device_at_work_says_how_far_it_is(board: Path, capsys: pytest.Capture
     assert "attempt    1: thermostat 1.1.0 into slot b\n           400 of 1000 bytes, try 2\n" in told
 
 
+def test_a_device_that_waits_says_for_what_and_until_when(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waits = {"waits": "window_closed", "waits_for": "window opens Tue 02:00 local (Europe/Berlin)"}
+    open_journal(PosixStorage(board)).append(at_work(Phase("waiting for window"), **waits, waits_until="2026-11-24T01:20:00Z"))
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert "t-1 (thermostat-v1): waiting for a maintenance window\n" in told
+    assert (
+        "\nwaits      window opens Tue 02:00 local (Europe/Berlin); starts 2026-11-24T01:20:00Z unless the server says otherwise\n" in told
+    )
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_phase_has_its_words(board: Path, phase: str, capsys: pytest.CaptureFixture[str]) -> None:
     open_journal(PosixStorage(board)).append(state(Phase(phase)))

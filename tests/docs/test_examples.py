@@ -33,6 +33,7 @@ from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentReques
 from surefoot.release.provenance import Predicate, read_predicate, require_predicate
 from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
 from surefoot.rollout.plan import Limits, Plan, SimpleGate, Stage
+from surefoot.schedule.nearest import WindowSetting
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
@@ -49,6 +50,7 @@ KINDS: dict[str, type] = {
     "provenance": Predicate,
     "must-match": MustMatch,
     "order": Order,
+    "windows": WindowSetting,
     "evidence": Moment,
     "poll": PollAnswer,
     "events": EventBatch,

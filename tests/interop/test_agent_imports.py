@@ -9,7 +9,7 @@ import pytest
 
 from tests.interop.bare import INTERPRETER, link_bare, locked
 
-PARTS = {"agent", "cli", "model", "trust"}
+PARTS = {"agent", "cli", "model", "schedule", "trust"}
 OWN_COMMAND = {"surefoot.cli", "surefoot.cli.main", "surefoot.cli.agent"}
 
 # 'agent run' on a device that is not enrolled ends when all is imported: nothing of ours or of theirs is imported later.

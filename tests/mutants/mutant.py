@@ -18,7 +18,7 @@ STEPS = {
     7: "image repository",
     8: "both say the same",
     9: "hardware, bootloader, versions",
-    10: "order still to be begun, room",
+    10: "order still to be begun, its windows, room",
     11: "download",
     12: "read the slot back",
     13: "trial, commit, fall back",
@@ -32,6 +32,7 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
+PERMISSION, OPENING = "schedule/permission.py", "schedule/opening.py"
 
 _TESTS = {
     VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
@@ -43,8 +44,10 @@ _TESTS = {
     VERSION: ("tests/model/test_version.py",),
     DOWNLOAD: ("tests/agent/test_download.py",),
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
-    MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_runner.py"),
-    RUNNER: ("tests/agent/test_runner.py",),
+    MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
+    PERMISSION: ("tests/schedule/test_permission.py",),
+    OPENING: ("tests/schedule/test_opening.py",),
+    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py",),
     JOURNAL: ("tests/agent/test_journal.py",),

@@ -2,9 +2,11 @@
 """A whole small world around one board: real repositories, a server in memory, and what must hold after any power cut."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import structs
 
 from surefoot.agent.admission import Board
 from surefoot.agent.download import Response
@@ -15,11 +17,12 @@ from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, DeploymentEvent, DeviceReport, EventBatch, EventType, Position
 from surefoot.model.manifest import Manifest
 from surefoot.model.slot import Installed
+from surefoot.model.window import Window
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.simulator.board import Behaviour, SimulatedBoard, image
 from surefoot.simulator.clock import VirtualClock
 from surefoot.simulator.flash import SimulatedFlash
-from tests.trust.repositories import DEVICE, NOW, Repositories, manifest
+from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
 
 IMAGE_BYTES = 128 * 1024
 FACTORY = image(Behaviour.GOOD, IMAGE_BYTES - 100)
@@ -34,11 +37,12 @@ class PocketServer:
     images: dict[str, bytes]
     events: dict[tuple[str, int], DeploymentEvent] = field(default_factory=dict)
     reports: list[DeviceReport] = field(default_factory=list)
+    etag: str = "1"
 
     def poll(self, etag: str) -> Polled:
-        if etag == "1":
+        if etag == self.etag:
             return Polled(next_poll_s=300, answer=None, etag=etag)
-        return Polled(next_poll_s=300, answer=self.answer, etag="1")
+        return Polled(next_poll_s=300, answer=self.answer, etag=self.etag)
 
     def send(self, batch: EventBatch) -> Acknowledgement:
         for event in batch.events:
@@ -67,12 +71,12 @@ class Plan:
     content: bytes
 
     @classmethod
-    def to(cls, behaviour: Behaviour) -> "Plan":
+    def to(cls, behaviour: Behaviour, windows: Sequence[Window] = ()) -> "Plan":
         content = image(behaviour, IMAGE_BYTES)
         repositories = Repositories()
         wanted = manifest("1.1.0", content)
         repositories.release(wanted)
-        repositories.order(wanted)
+        repositories.order(wanted, order=structs.replace(order_for(DEVICE, wanted, 1, NOW), windows=list(windows)))
         return cls(repositories=repositories, wanted=wanted, content=content)
 
     def world(self, flash: SimulatedFlash | None = None) -> "PocketWorld":

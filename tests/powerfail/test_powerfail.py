@@ -2,15 +2,19 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from surefoot.model.event import EventType
+from surefoot.model.record import parse_utc
+from surefoot.model.window import Window
 from surefoot.simulator.board import Behaviour, UnverifiedBootError
 from surefoot.simulator.flash import Damage, SimulatedFlash
-from tests.powerfail.cuts import Cut, check, every_cut, operations
+from tests.powerfail.cuts import Cut, check, every_cut, operations, survive
 from tests.powerfail.pocket import Plan
+from tests.trust.repositories import NOW
 
 PLANS = {behaviour: Plan.to(behaviour) for behaviour in Behaviour}
 
@@ -50,6 +54,17 @@ def test_a_power_cut_at_every_operation_leaves_a_board_that_boots_and_converges(
     points = len({cut.at for cut in cuts})
     assert points == len(operations(plan))
     record_property("figure", f"{behaviour} update: power cut at each of {points} operations, {len(cuts)} single cuts survived")
+
+
+def test_a_power_cut_at_every_operation_of_an_update_that_waits_starts_it_neither_early_nor_never() -> None:
+    # 09:02 to 09:32 in Berlin: the image is here at once, and what a cut costs still leaves time for the install.
+    opens_at = NOW + timedelta(minutes=2)
+    plan = Plan.to(Behaviour.GOOD, [Window(start="09:02", length="30m", zone="Europe/Berlin")])
+    for cut in every_cut(plan):
+        world = survive(plan, cut)
+        world.check(commits=True)
+        (started,) = [event for event in world.server.events.values() if event.type == EventType.INSTALL_STARTED]
+        assert parse_utc(started.at) >= opens_at, f"{cut}: it started at {started.at}"
 
 
 class ForgetfulFlash(SimulatedFlash):

@@ -37,6 +37,7 @@ from surefoot.server.services.catalogue import (
     UserList,
     VersionLine,
     VersionList,
+    WindowList,
 )
 
 BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -174,6 +175,9 @@ class Showroom:
         mine = [device for device in self._show(rollout_id).devices if device.assignment_id > after]
         found = [device for device in mine if outcome is None or device.outcome is outcome]
         return RolloutDevices(devices=found[:limit], next=found[limit - 1].assignment_id if len(found) > limit else 0)
+
+    def windows(self) -> WindowList:
+        return WindowList(windows=[])
 
     def releases(self) -> ReleaseList:
         return ReleaseList(releases=[])

@@ -51,7 +51,7 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
         FailedHereError: The image failed its trial here too often to be tried again.
         OrderVoidError: It should have been started earlier.
         SpaceError: The image is larger than a slot.
-        MetadataError: A rule of the release cannot be read; doubt holds.
+        MetadataError: A rule of the release cannot be read, or the image is empty; doubt holds.
     """
     try:
         _require_permitted(ordered.must_match, board, state)
@@ -59,6 +59,8 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
             raise FailedHereError(f"This device fell back from the image {state.failed_trials} times.")
         if now > parse_utc(ordered.order.start_before):
             raise OrderVoidError(f"The order was to be started before {ordered.order.start_before}.")
+        if ordered.size == 0:
+            raise MetadataError("The image is empty; no board boots that.")
         if ordered.size > board.slot_capacity_bytes:
             raise SpaceError(f"The image has {ordered.size} bytes; a slot holds {board.slot_capacity_bytes}.")
     except InvalidInput as error:

@@ -6,6 +6,8 @@
 - The effects are performed in order; the last one answers with the next event.
 - Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
   a while, and have had a report accepted by the server.
+- An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; what has
+  started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
@@ -48,6 +50,8 @@ from surefoot.agent.signals import (
     Unchanged,
     Verify,
     Wait,
+    Weigh,
+    Weighed,
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
@@ -57,6 +61,7 @@ from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.slot import SlotState
+from surefoot.model.window import DownloadTime
 
 _OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
 """Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
@@ -125,11 +130,19 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
 
 
 def _stay(state: State, event: Unchanged, policy: Policy) -> Step:
-    if not state.fresh_until or event.now >= parse_utc(state.fresh_until):
-        # "Nothing new" is not signed: who says so for ever would keep every update away (freeze attack). Ask for everything.
-        message = f"The server says that nothing changed, but what the director signed last expired at {state.fresh_until or 'no time'}."
-        return _refuse(state, Refused(now=event.now, code=ExpiredError.code, message=message), policy)
+    if _is_stale(state, event.now):
+        return _refuse(state, _frozen(state, event), policy)
     return structs.replace(state, phase=Phase.IDLE, failures=0), (Wait(seconds=event.next_poll_s),)
+
+
+def _is_stale(state: State, now: datetime) -> bool:
+    return not state.fresh_until or now >= parse_utc(state.fresh_until)
+
+
+def _frozen(state: State, event: Unchanged) -> Refused:
+    # "Nothing new" is not signed: who says so for ever would keep every update away (freeze attack). Ask for everything.
+    message = f"The server says that nothing changed, but what the director signed last expired at {state.fresh_until or 'no time'}."
+    return Refused(now=event.now, code=ExpiredError.code, message=message)
 
 
 def _verify(state: State, event: Answered, _policy: Policy) -> Step:
@@ -151,19 +164,31 @@ def _nothing(state: State, event: Nothing, _policy: Policy) -> Step:
 def _accept(state: State, event: Accepted, policy: Policy) -> Step:
     if event.order.assignment_id == state.finished:
         return structs.replace(_up_to_date(state, event), phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
-    attempt = Attempt(
-        order=event.order,
-        size=event.size,
-        hash=event.hash,
-        slot=state.slot.other,
-        urls=event.urls,
-        started_at=utc_text(event.now),
-    )
-    after = structs.replace(_up_to_date(state, event), phase=Phase.DOWNLOADING, attempt=attempt, fallback=None)
+    return _begin(state, event, _begun(state, event), policy)
+
+
+def _begin(state: State, event: Accepted, attempt: Attempt, policy: Policy) -> Step:
+    after, effects = _go_on(_up_to_date(state, event), attempt, policy)
     wanted = event.order.must_match
-    return after, (
-        *_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id),
-        _emit(attempt, EventType.DOWNLOAD_STARTED, size=event.size, hash=event.hash),
+    return after, (*_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id), *effects)
+
+
+def _go_on(state: State, attempt: Attempt, policy: Policy) -> Step:
+    """Wait for what has a window to wait for, else do it: the download, then the install."""
+    is_here, order = attempt.received == attempt.size, attempt.order
+    if order.windows and (is_here or order.download is DownloadTime.WINDOW):
+        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=order),)
+    return _start(state, attempt, policy)
+
+
+def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
+    if attempt.received == attempt.size:
+        return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
+            _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
+            Install(attempt=attempt),
+        )
+    return structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None), (
+        _emit(attempt, EventType.DOWNLOAD_STARTED, size=attempt.size, hash=attempt.hash),
         _next_part(attempt, policy),
     )
 
@@ -179,8 +204,12 @@ def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
 def _refuse(state: State, event: Refused, policy: Policy) -> Step:
     # What is held and what the server takes for held may differ (enrolled again, a server restored): ask for everything.
     after = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1, refused=event.code, etag="")
-    news = _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
+    news = _refusal(state, event)
     return after, (*news, Wait(seconds=backoff_s(after.failures, policy)))
+
+
+def _refusal(state: State, event: Refused) -> tuple[Emit, ...]:
+    return _checked(None, refused=event.code, detail=event.message) if state.refused != event.code else ()
 
 
 def _download(state: State, event: Booted | Woke | Received, policy: Policy) -> Step:
@@ -196,11 +225,76 @@ def _received(state: State, event: Received, policy: Policy) -> Step:
         news = _emit(attempt, EventType.DOWNLOAD_PROGRESS, received=event.received, percent=round(event.received * 100 / attempt.size))
         after, effects = _download(structs.replace(state, attempt=attempt), event, policy)
         return after, (news, *effects)
-    return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (
-        _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1),
-        _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
-        Install(attempt=attempt),
-    )
+    news = _emit(attempt, EventType.DOWNLOAD_COMPLETED, size=attempt.size, seconds=_seconds(attempt, event.now), tries=attempt.tries + 1)
+    after, effects = _go_on(state, attempt, policy)
+    return after, (news, *effects)
+
+
+def _ask(state: State, event: Booted | Woke, policy: Policy) -> Step:
+    if isinstance(event, Booted) and event.slot is not state.slot and state.fallback is not None:
+        return _fell_back(structs.replace(state, attempt=None), event, policy)
+    # The server first, whether or not a window is open: a pause takes the order back.
+    return state, (Poll(etag=state.etag),)
+
+
+def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
+    before, permission = _attempt(state), event.permission
+    if permission.may_start:
+        begun = structs.replace(before, started_at=utc_text(event.now), waits="", waits_for="", waits_until="")
+        return _start(state, begun, policy)
+    until = "" if permission.until is None else utc_text(permission.until)
+    attempt = structs.replace(before, waits=permission.reason.value, waits_for=permission.detail, waits_until=until)
+    after = structs.replace(state, attempt=attempt)
+    left_s = attempt.poll_s if permission.until is None else (permission.until - event.now).total_seconds()
+    wait = Wait(seconds=max(1.0, min(left_s, attempt.poll_s)))
+    if (before.waits, before.waits_until) == (attempt.waits, until):
+        return state, (wait,)
+    # What was told before and is not over yet has moved: the zone, its rules or the windows are others now.
+    moved = {"was": before.waits_until} if before.waits_until > utc_text(event.now) and before.waits_until != until else {}
+    told = _emit(attempt, EventType.INSTALL_WAITING, reason=attempt.waits, detail=attempt.waits_for, until=until, **moved)
+    return after, (told, wait)
+
+
+def _wait_on(state: State, event: Unchanged | CheckFailed | Failed, policy: Policy) -> Step:
+    if isinstance(event, Unchanged) and _is_stale(state, event.now):
+        return _refused_while_waiting(structs.replace(state, etag=""), _frozen(state, event), policy)
+    return state, (_weigh(state),)
+
+
+def _answered_while_waiting(state: State, event: Answered, _policy: Policy) -> Step:
+    return state, (Verify(answer=event.answer, etag=event.etag),)
+
+
+def _refused_while_waiting(state: State, event: Refused, _policy: Policy) -> Step:
+    # What was verified before still holds, until its own ``start_before``.
+    after = structs.replace(state, refused=event.code)
+    news = _refusal(state, event)
+    return after, (*news, _weigh(state))
+
+
+def _weigh(state: State) -> Weigh:
+    return Weigh(order=_attempt(state).order)
+
+
+def _withdrawn(state: State, event: Nothing, _policy: Policy) -> Step:
+    after = structs.replace(_up_to_date(state, event), phase=Phase.IDLE, attempt=None)
+    return after, (*_checked(_attempt(state).order.assignment_id, withdrawn=True), Wait(seconds=event.next_poll_s))
+
+
+def _rejected_while_waiting(state: State, event: Rejected, policy: Policy) -> Step:
+    return _reject(structs.replace(state, attempt=None), event, policy)
+
+
+def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> Step:
+    waiting = _attempt(state)
+    is_same_image = (event.hash, event.size) == (waiting.hash, waiting.size)
+    if event.order.assignment_id == state.finished or not is_same_image:
+        return _accept(structs.replace(state, attempt=None), event, policy)
+    if event.order.assignment_id == waiting.order.assignment_id:
+        renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
+        return _go_on(_up_to_date(state, event), renewed, policy)
+    # Another order for the bytes that lie in the slot already: they are not fetched twice.
+    return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 
 
 def _interrupted(state: State, event: Interrupted, policy: Policy) -> Step:
@@ -349,13 +443,36 @@ RULES = (
     Rule(Phase.VERIFYING, Refused, (Phase.IDLE,), "does not verify", _refuse),
     Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", _check_failed),
     Rule(Phase.VERIFYING, Rejected, (Phase.IDLE, Phase.REPORTING), "a rule forbids it", _reject),
-    Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.IDLE), "ordered", _accept),
+    Rule(Phase.VERIFYING, Accepted, (Phase.DOWNLOADING, Phase.WAITING, Phase.IDLE), "ordered", _accept),
     Rule(Phase.DOWNLOADING, Booted, (Phase.DOWNLOADING, Phase.REPORTING), "boot: resume", _download),
     Rule(Phase.DOWNLOADING, Woke, (Phase.DOWNLOADING, Phase.REPORTING), "try again", _download),
-    Rule(Phase.DOWNLOADING, Received, (Phase.DOWNLOADING, Phase.INSTALLING, Phase.REPORTING), "bytes durable", _received),
+    Rule(
+        Phase.DOWNLOADING,
+        Received,
+        (Phase.DOWNLOADING, Phase.WAITING, Phase.INSTALLING, Phase.REPORTING),
+        "bytes durable",
+        _received,
+    ),
     Rule(Phase.DOWNLOADING, Interrupted, (Phase.DOWNLOADING,), "connection broke", _interrupted),
     Rule(Phase.DOWNLOADING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes", _corrupt),
     Rule(Phase.DOWNLOADING, Failed, (Phase.REPORTING,), "board failed", _download_failed),
+    Rule(Phase.WAITING, Booted, (Phase.WAITING, Phase.REPORTING), "boot", _ask),
+    Rule(Phase.WAITING, Woke, (Phase.WAITING,), "time to ask", _ask),
+    Rule(Phase.WAITING, Unchanged, (Phase.WAITING,), "nothing new", _wait_on),
+    Rule(Phase.WAITING, CheckFailed, (Phase.WAITING,), "server not reached", _wait_on),
+    Rule(Phase.WAITING, Failed, (Phase.WAITING,), "board failed", _wait_on),
+    Rule(Phase.WAITING, Answered, (Phase.WAITING,), "something new", _answered_while_waiting),
+    Rule(Phase.WAITING, Refused, (Phase.WAITING,), "does not verify", _refused_while_waiting),
+    Rule(Phase.WAITING, Nothing, (Phase.IDLE,), "withdrawn", _withdrawn),
+    Rule(Phase.WAITING, Rejected, (Phase.REPORTING, Phase.IDLE), "a rule forbids it", _rejected_while_waiting),
+    Rule(
+        Phase.WAITING,
+        Accepted,
+        (Phase.WAITING, Phase.INSTALLING, Phase.DOWNLOADING, Phase.IDLE),
+        "ordered anew",
+        _accepted_while_waiting,
+    ),
+    Rule(Phase.WAITING, Weighed, (Phase.WAITING, Phase.INSTALLING, Phase.DOWNLOADING), "may it start?", _weighed),
     Rule(Phase.INSTALLING, Booted, (Phase.INSTALLING, Phase.TRIAL, Phase.ROLLING_BACK), "boot", _install),
     Rule(Phase.INSTALLING, Activated, (Phase.REBOOTING,), "verified and activated", _installed),
     Rule(Phase.INSTALLING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes in the slot", _corrupt),
@@ -391,6 +508,18 @@ _ROWS = {(rule.phase, rule.event): rule for rule in RULES}
 def _up_to_date(state: State, event: Nothing | Accepted | Rejected) -> State:
     """Remember what a verified answer says of the time and of itself."""
     return structs.replace(state, failures=0, refused="", etag=event.etag, time_floor=event.time_floor, fresh_until=event.fresh_until)
+
+
+def _begun(state: State, event: Accepted) -> Attempt:
+    return Attempt(
+        order=event.order,
+        size=event.size,
+        hash=event.hash,
+        slot=state.slot.other,
+        urls=event.urls,
+        started_at=utc_text(event.now),
+        poll_s=event.next_poll_s,
+    )
 
 
 def _in(state: State, phase: Phase) -> State:

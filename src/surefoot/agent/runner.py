@@ -51,11 +51,14 @@ from surefoot.agent.signals import (
     Unchanged,
     Verify,
     Wait,
+    Weigh,
+    Weighed,
     Woke,
 )
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.window import require_readable, weigh
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
@@ -237,6 +240,9 @@ class Runner:
                 return self._verify(effect)
             case Download():
                 return self._download(effect)
+            case Weigh(order=order):
+                now = self._now()
+                return Weighed(now=now, permission=weigh(order, now))
             case Install():
                 return self._install(effect)
             case Reboot():
@@ -305,6 +311,7 @@ class Runner:
             return Nothing(now=now, etag=effect.etag, time_floor=floor, fresh_until=fresh_until, next_poll_s=next_poll_s)
         try:
             admit(ordered, self.parts.board, self.state, now)
+            require_readable(ordered.order)
         except Error as error:
             return Rejected(
                 now=now,

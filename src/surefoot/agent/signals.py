@@ -15,6 +15,7 @@ from surefoot.model.digest import Digest
 from surefoot.model.event import EventType
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import PollAnswer
+from surefoot.schedule.permission import Permission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,14 @@ class Corrupt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """Whether the order's windows and times let the install start now, and why."""
+
+    now: datetime
+    permission: Permission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activated:
     """The slot holds the verified image and the next boot will try it."""
 
@@ -207,6 +216,7 @@ Event = (
     | Received
     | Interrupted
     | Corrupt
+    | Weighed
     | Activated
     | Probed
     | Marked
@@ -245,6 +255,13 @@ class Download:
 
     attempt: Attempt
     until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weigh:
+    """Hold the time against the order's windows, in their zones → ``Weighed``."""
+
+    order: Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,4 +308,4 @@ class Wait:
     seconds: float
 
 
-Effect = Emit | Poll | Verify | Download | Install | Reboot | Probe | MarkGood | Revert | Report | Wait
+Effect = Emit | Poll | Verify | Download | Weigh | Install | Reboot | Probe | MarkGood | Revert | Report | Wait

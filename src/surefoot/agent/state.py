@@ -19,6 +19,7 @@ class Phase(StrEnum):
     CHECKING = "checking"
     VERIFYING = "verifying"
     DOWNLOADING = "downloading"
+    WAITING = "waiting for window"
     INSTALLING = "installing"
     REBOOTING = "rebooting"
     TRIAL = "trial"
@@ -36,12 +37,16 @@ class Attempt(Record, frozen=True, kw_only=True):
         hash: Its digest.
         slot: Where it goes; never the slot that runs.
         urls: Where it may be fetched.
-        started_at: When the device began, RFC 3339 UTC.
+        started_at: When the device began, RFC 3339 UTC; after a wait for a window, when that was over.
         received: Bytes that are durable in the slot.
         tries: Downloads that ended wrong.
         interruptions: Broken connections since the last byte that arrived.
         boots: Boots of the release on trial.
         reason: Why it is taken back; empty while it is not.
+        poll_s: Seconds between polls while it waits for a window.
+        waits: What it waits for, as a word; empty while it waits for nothing.
+        waits_for: The same as a sentence.
+        waits_until: Until when at the latest, RFC 3339 UTC; empty when nobody knows.
     """
 
     order: Order
@@ -55,6 +60,10 @@ class Attempt(Record, frozen=True, kw_only=True):
     interruptions: int = 0
     boots: int = 0
     reason: str = ""
+    poll_s: int = 300
+    waits: str = ""
+    waits_for: str = ""
+    waits_until: str = ""
 
 
 class State(Record, frozen=True, kw_only=True):
@@ -133,7 +142,8 @@ def in_slot(state: State, slot: SlotName) -> Installed | None:
     """Return the verified release that lies in ``slot``, as far as the device knows."""
     if slot is state.slot:
         return state.running
-    if state.attempt is not None and slot is state.attempt.slot:
+    # What was kept there is forgotten when the first byte of an attempt is fetched over it.
+    if state.attempt is not None and state.fallback is None:
         return release_of(state.attempt)
     return state.fallback
 

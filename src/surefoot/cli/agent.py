@@ -23,6 +23,7 @@ _WORDS = {
     Phase.CHECKING: "asking the server",
     Phase.VERIFYING: "verifying what the server answered",
     Phase.DOWNLOADING: "downloading",
+    Phase.WAITING: "waiting for a maintenance window",
     Phase.INSTALLING: "checking what was downloaded",
     Phase.REBOOTING: "about to reboot into the new release",
     Phase.TRIAL: "trying the new release",
@@ -92,10 +93,16 @@ def _status(arguments: argparse.Namespace) -> int:
         wanted = state.attempt.order.must_match
         print(f"attempt    {state.attempt.order.assignment_id}: {wanted.product} {wanted.version} into slot {state.attempt.slot}")
         print(f"           {state.attempt.received} of {state.attempt.size} bytes, try {state.attempt.tries + 1}")
+        if state.attempt.waits:
+            print(f"waits      {state.attempt.waits_for}; {_until(state.attempt.waits_until)}")
     if state.refused:
         print(f"refused    the last answer of the server: {state.refused}")
     print(f"unsent     {found.pending} events")
     return 0
+
+
+def _until(instant: str) -> str:
+    return f"starts {instant} unless the server says otherwise" if instant else "until the server says otherwise"
 
 
 def _open(path: Path) -> tuple[Config, PosixStorage]:

@@ -66,6 +66,7 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
             default=[],
             help=f"approve {what}; your name is kept",
         )
+    parser.add_argument("--any-time", action="store_true", help="install it whatever maintenance windows the device has")
     add_options(parser)
     parser.set_defaults(run=_order)
 
@@ -155,10 +156,16 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _order(arguments: argparse.Namespace) -> int:
-    request = {"variant": arguments.variant, "approvals": arguments.approvals, **_release(arguments.release)}
+    request = {
+        "variant": arguments.variant,
+        "approvals": arguments.approvals,
+        "ignores_windows": arguments.any_time,
+        **_release(arguments.release),
+    }
     attempt = client(arguments).post(f"devices/{segment(arguments.device_id)}/order", request, dict[str, Any])
     print(f"{attempt['device_id']} is to run {attempt['product']} {attempt['version']} (assignment {attempt['assignment_id']}).")
-    print(f"It starts at its next poll; follow it with: surefoot device show {attempt['device_id']}")
+    starts = "downloads at its next poll and installs in its window" if attempt.get("starts_at_install") else "starts at its next poll"
+    print(f"It {starts}; follow it with: surefoot device show {attempt['device_id']}")
     return 0
 
 

@@ -42,6 +42,7 @@ NOUNS = {
     "user": Noun(summary="say who may call the operator API"),
     "device": Noun(summary="list devices, show one, give it attributes, order a release for one, lock one out"),
     "group": Noun(summary="name devices that belong together"),
+    "window": Noun(summary="say when devices may install: maintenance windows"),
     "agent": Noun(summary="run on a device: enrol, update, say what it is doing"),
     "demo": Noun(summary="show a fleet updated in stages, and a bad release stopped", extras=("server", "release")),
     "simulate": Noun(summary="run a simulated board in wall time"),

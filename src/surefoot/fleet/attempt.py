@@ -4,6 +4,7 @@
 - An attempt ends once. What comes after its end, or again, changes nothing.
 - It succeeded when the device found itself healthy *and* its own report names the image that was ordered; the two may
   come in different batches.
+- With windows it starts when its install does, not when its download does: until then it may wait, and be withdrawn.
 - What a device says after its attempt was given up as silent, or withdrawn, is a fact beside that outcome.
 - Only events of the device that the attempt belongs to count; the caller sees to that.
 """
@@ -13,11 +14,12 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
-from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
+from surefoot.model.assignment import INSTALL_S, AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, EventType
 from surefoot.model.record import Name, Record, Size, parse_utc, utc_text
 from surefoot.model.version import SemVer
+from surefoot.model.window import Windows
 
 _OUTCOMES: dict[str, Outcome] = {
     EventType.DOWNLOAD_FAILED: Outcome.FAILED,
@@ -26,7 +28,8 @@ _OUTCOMES: dict[str, Outcome] = {
 }
 _GRACE = timedelta(hours=24)
 _GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
-_NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED}
+_NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED, EventType.INSTALL_WAITING}
+_BEFORE_INSTALL = {EventType.DOWNLOAD_STARTED, EventType.DOWNLOAD_PROGRESS, EventType.DOWNLOAD_COMPLETED}
 
 
 class Attempt(Record, frozen=True, kw_only=True):
@@ -39,13 +42,19 @@ class Attempt(Record, frozen=True, kw_only=True):
         hash: Digest of the image.
         size: Length of the image in bytes.
         issued_at: When it was ordered, or last renewed.
-        offered_at: When it was ordered; empty while it was never renewed.
         start_before: When it is void unless started.
         deadline_s: Seconds it may take from its start.
         rollout_id: The rollout it is part of; nothing when a person ordered it.
         stage: Index of the stage that it counts in.
         region: The device's region when it was offered; empty when it had none.
-        is_started: Whether the device reported work on it.
+        windows: Windows of the rollout's plan; nearer levels may have others, see ``schedule.nearest``.
+        ignores_windows: Whether a person ordered it for any time.
+        install_s: How long an install usually takes on this hardware.
+        deadline_at: By when it should run, for an urgent release: windows are ignored some time after.
+        grace_s: Seconds that a device has from its first offer before its windows are ignored.
+        first_offered_at: When the device's view first ordered it.
+        starts_at_install: Whether it was ordered with windows.
+        is_started: Whether the device reported work on it; with windows, on its install.
         started_at: When that was first heard.
         is_healthy: Whether the device reported a healthy trial.
         is_unhealthy: Whether the device reported a trial that was not healthy.
@@ -69,7 +78,13 @@ class Attempt(Record, frozen=True, kw_only=True):
     rollout_id: int | None = None
     stage: int = 0
     region: str = ""
-    offered_at: str = ""
+    windows: Windows = []
+    ignores_windows: bool = False
+    install_s: int = INSTALL_S
+    deadline_at: str = ""
+    grace_s: int = 86_400
+    first_offered_at: str = ""
+    starts_at_install: bool = False
     is_started: bool = False
     started_at: str = ""
     is_healthy: bool = False
@@ -116,7 +131,6 @@ def reissue(attempt: Attempt, now: datetime) -> Attempt:
         attempt,
         issued_at=utc_text(now),
         start_before=utc_text(now + max(life, timedelta(minutes=1))),
-        offered_at=attempt.offered_at or attempt.issued_at,
     )
 
 
@@ -125,7 +139,7 @@ def consent_until(attempt: Attempt, *, is_required: bool) -> str:
 
     Renewing the order gives no more grace; a device that was away for longer than an order stands is ordered anew, and gets its own.
     """
-    return utc_text(parse_utc(attempt.offered_at or attempt.issued_at) + _GRACE) if is_required else ""
+    return utc_text(parse_utc(attempt.first_offered_at or attempt.issued_at) + _GRACE) if is_required else ""
 
 
 def give_up(attempt: Attempt, now: datetime) -> Attempt:
@@ -138,7 +152,7 @@ def give_up(attempt: Attempt, now: datetime) -> Attempt:
 def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now: str) -> Attempt:
     if event.type == EventType.CHECK_COMPLETED and event.data.get("refused"):
         return end(attempt, Outcome.REJECTED, now)
-    if event.type not in _NOT_A_START and not attempt.is_started:
+    if not attempt.is_started and _is_start(attempt, event):
         attempt = structs.replace(attempt, is_started=True, started_at=now)
     if event.type == EventType.HEALTH_FAILED:
         return structs.replace(attempt, is_unhealthy=True)
@@ -147,6 +161,10 @@ def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now
         return end(healthy, Outcome.SUCCEEDED, now) if running == attempt.hash else healthy
     outcome = _OUTCOMES.get(event.type)
     return attempt if outcome is None else end(attempt, outcome, now)
+
+
+def _is_start(attempt: Attempt, event: DeploymentEvent) -> bool:
+    return event.type not in _NOT_A_START and not (attempt.starts_at_install and event.type in _BEFORE_INSTALL)
 
 
 def _afterwards(attempt: Attempt, event: DeploymentEvent, running: Digest | None) -> Attempt:

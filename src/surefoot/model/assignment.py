@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from surefoot.model.manifest import MustMatch
 from surefoot.model.record import Record
+from surefoot.model.window import DownloadTime, Windows
 
 DeviceId = NewType(
     "DeviceId",
@@ -23,6 +24,10 @@ DeviceId = NewType(
 AssignmentId = NewType("AssignmentId", Annotated[int, Meta(ge=1, lt=2**31)])
 
 
+INSTALL_S = 300
+"""How long an install is taken to last where nobody knows better, in seconds."""
+
+
 class Outcome(StrEnum):
     """How an attempt ended. An attempt gets exactly one; what is learned later is a fact beside it."""
 
@@ -36,10 +41,19 @@ class Outcome(StrEnum):
 
 
 class Order(Record, frozen=True, kw_only=True):
-    """Custom block of a director target: which attempt this is, and until when it may start.
+    """Custom block of a director target: which attempt this is, and when it may start.
 
-    Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts. From ``consent_until`` on nobody at the
-    device may put the order off any longer; empty means that they always may. An agent that asks nobody passes it over.
+    Times are RFC 3339 UTC; ``deadline_s`` is counted by the device from the moment it starts.
+
+    Attributes:
+        start_before: When it is void unless its install has started.
+        windows: When the install may start, each with an IANA zone; none means at any time.
+        download: Whether the download waits for a window too, as on a line that is paid by the byte.
+        install_s: How long an install usually takes on this hardware (95th percentile); it starts only where that fits.
+        deadline_at: By when an urgent release should run; for people, the device obeys ``ignore_windows_from``.
+        consent_until: From when on nobody at the device may put the order off any longer; empty means that they always may. An agent that
+            asks nobody passes it over.
+        ignore_windows_from: From when on this device ignores its windows; empty means never.
     """
 
     device_id: DeviceId
@@ -50,6 +64,11 @@ class Order(Record, frozen=True, kw_only=True):
     must_match: MustMatch
     rollout_id: int | None = None
     consent_until: str = ""
+    windows: Windows = []
+    download: DownloadTime = DownloadTime.ANY
+    install_s: Annotated[int, Meta(ge=0, le=86_400)] = INSTALL_S
+    deadline_at: str = ""
+    ignore_windows_from: str = ""
 
 
 def next_assignment_id(last: int) -> AssignmentId:

@@ -32,6 +32,7 @@ class EventType(StrEnum):
     DOWNLOAD_PROGRESS = "update.download.progress"
     DOWNLOAD_COMPLETED = "update.download.completed"
     DOWNLOAD_FAILED = "update.download.failed"
+    INSTALL_WAITING = "update.install.waiting"
     INSTALL_STARTED = "update.install.started"
     INSTALL_COMPLETED = "update.install.completed"
     INSTALL_FAILED = "update.install.failed"

@@ -25,13 +25,16 @@ from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
+from surefoot.model.duration import Duration
 from surefoot.model.errors import Error, FormatError, UnknownError
 from surefoot.model.manifest import BuildId, Manifest
 from surefoot.model.record import Name, to_json
 from surefoot.model.version import SemVer
+from surefoot.model.window import WallTime, ZoneName
 from surefoot.model.wire import EnrolmentOffer
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.plan import Plan
+from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
     Problem,
@@ -57,6 +60,7 @@ from surefoot.server.services.catalogue import (
     RolloutStory,
     UserList,
     VersionList,
+    WindowList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
 from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
@@ -68,6 +72,7 @@ from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shel
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
+from surefoot.server.services.windows import DeviceWindows, device_windows, remove_windows, set_windows, show_windows
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 from surefoot.trust.online import Online
@@ -75,7 +80,7 @@ from surefoot.trust.online import Online
 _BY = "surefoot.by"
 _FORMS = {
     meta.pattern: meta.description
-    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue)
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue, Duration, WallTime, ZoneName)
     for meta in get_args(getattr(kind, "__supertype__", kind))
     if isinstance(meta, Meta) and meta.pattern
 }
@@ -390,6 +395,46 @@ async def delete_member(
     await remove_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
 
 
+@get("/windows")
+async def list_windows(parts: NamedDependency[OperatorParts]) -> WindowList:
+    """List all maintenance windows that are set, nearest level first."""
+    return parts.catalogue.windows()
+
+
+@get("/windows/{level:str}/{key:str}")
+async def get_windows(level: FromPath[Level], key: FromPath[str], parts: NamedDependency[OperatorParts]) -> WindowSetting:
+    """Show what is set for a device, a site, a customer, or the fleet (key ``-``)."""
+    return show_windows(parts.reads, level, key)
+
+
+@put("/windows/{level:str}/{key:str}", status_code=204)
+async def put_windows(
+    request: Request[Any, Any, Any],
+    level: FromPath[Level],
+    key: FromPath[str],
+    data: JSONBody[WindowSetting],
+    parts: NamedDependency[OperatorParts],
+) -> None:
+    """Set the windows of a device, a site, a customer, or the fleet (key ``-``), in place of what was set there before."""
+    await set_windows(level, key, data, by=_by(request), write=parts.write, now=parts.clock())
+    parts.poll.reload()
+
+
+@delete("/windows/{level:str}/{key:str}")
+async def delete_windows(
+    request: Request[Any, Any, Any], level: FromPath[Level], key: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Remove what is set there; farther levels then count."""
+    await remove_windows(level, key, by=_by(request), write=parts.write, now=parts.clock())
+    parts.poll.reload()
+
+
+@get("/devices/{device_id:str}/windows")
+async def show_device_windows(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceWindows:
+    """Show which windows apply to a device, by whose setting, in which zone, and when the next one opens."""
+    return device_windows(parts.reads, DeviceId(device_id), parts.clock())
+
+
 def _litestar(parts: OperatorParts) -> Litestar:
     handlers = [
         put_blob,
@@ -422,6 +467,11 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_members,
         put_member,
         delete_member,
+        list_windows,
+        get_windows,
+        put_windows,
+        delete_windows,
+        show_device_windows,
     ]
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],

@@ -22,6 +22,7 @@ from surefoot.model.rules import Running
 from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
+from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db.filter import condition
 from surefoot.server.db.schema import (
     api_token,
@@ -32,6 +33,7 @@ from surefoot.server.db.schema import (
     device,
     divergence,
     event,
+    maintenance_window,
     manifest,
     member,
     presence,
@@ -59,6 +61,8 @@ from surefoot.server.services.catalogue import (
     UserList,
     VersionLine,
     VersionList,
+    WindowLine,
+    WindowList,
 )
 
 _MOST_ATTEMPTS = 20
@@ -146,6 +150,12 @@ class SqlCatalogue:
         """Return every operator, by name."""
         rows = self._rows(select(api_token).order_by(api_token.c.name))
         return UserList(users=[UserLine(name=row.name, created_at=_text(row.created_at)) for row in rows])
+
+    def windows(self) -> WindowList:
+        """Return all windows that are set, nearest level first, by key."""
+        rows = self._rows(select(maintenance_window).where(maintenance_window.c.body.is_not(None)).order_by(maintenance_window.c.key))
+        lines = [_window_line(row) for row in rows]
+        return WindowList(windows=sorted(lines, key=lambda line: list(Level).index(line.level)))
 
     def releases(self) -> ReleaseList:
         """Return every published release, newest first."""
@@ -292,3 +302,7 @@ def _release(row: Row[Any]) -> ReleaseLine:
 
 def _text(seconds: int) -> str:
     return utc_text(datetime.fromtimestamp(seconds, UTC))
+
+
+def _window_line(row: Row[Any]) -> WindowLine:
+    return WindowLine(level=Level(row.level), key=row.key, setting=from_json(row.body, WindowSetting, what="stored windows"))

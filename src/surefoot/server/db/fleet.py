@@ -74,8 +74,8 @@ def put_device(connection: sqlite3.Connection, device: Device) -> None:
     _move(connection, None if before is None else before[:2], after[:2])
 
 
-def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> None:
-    """Store a device's statement of what it runs, and what is drawn from it.
+def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: DeviceReport) -> bool:
+    """Store a device's statement of what it runs, and what is drawn from it; say whether its attributes are others now.
 
     Nothing happens when it says the same as before, or when there is no such device.
     """
@@ -83,7 +83,7 @@ def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: Devi
     stored = to_json(report)
     # Every batch of events carries the report, and hardly ever says anything new.
     if before is None or before[5] == stored:
-        return
+        return False
     after = _runs(report)
     effective = set_attributes(report, _given(before[4]))
     said = _said(effective, report)
@@ -93,6 +93,7 @@ def put_report(connection: sqlite3.Connection, device_id: DeviceId, report: Devi
         connection.execute(_PUT_SAID, (*said, device_id))
         connection.executemany(_NAME_REPORTED, [(name, _MOST_NAMES) for name in effective])
     _move(connection, before[:2], after[:2])
+    return bool(said[:2] != before[2:4])
 
 
 def move_versions(connection: sqlite3.Connection, by: Mapping[tuple[str, str], int]) -> None:

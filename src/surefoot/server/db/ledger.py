@@ -17,7 +17,8 @@ from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
-from surefoot.server.db import components, fleet, groups
+from surefoot.schedule.nearest import Level, WindowSetting
+from surefoot.server.db import components, fleet, groups, windows
 from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
@@ -29,7 +30,7 @@ FROM certificate c CROSS JOIN device d INDEXED BY device_check_in ON d.device_id
   LEFT JOIN director_view v INDEXED BY view_check_in ON v.device_id = c.device_id
 WHERE c.serial = ?"""
 _VIEW = """
-SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.root_version, v.timestamp, v.snapshot, v.targets, a.body
+SELECT v.tag, v.due_at, v.renew_at, v.refresh_at, v.root_version, v.windows_version, v.timestamp, v.snapshot, v.targets, a.body
 FROM director_view v LEFT JOIN assignment a ON a.assignment_id = v.assignment_id
 WHERE v.device_id = ?"""
 _PUT_PRESENCE = """
@@ -49,8 +50,9 @@ ON CONFLICT (assignment_id) DO UPDATE SET
   outcome = excluded.outcome, is_started = excluded.is_started, due_at = excluded.due_at, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
-  (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, timestamp, snapshot, targets)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+  (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot,
+   targets)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SqliteLedger:
@@ -76,7 +78,7 @@ class SqliteLedger:
         row = self._row(_VIEW, device_id)
         if row is None:
             return None
-        tag, due_at, renew_at, refresh_at, root_version, timestamp, snapshot, targets, attempt = row
+        tag, due_at, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot, targets, attempt = row
         targets_version, snapshot_version, timestamp_version = (int(word) for word in tag.split("."))
         view = View(
             device_id=device_id,
@@ -90,7 +92,11 @@ class SqliteLedger:
             refresh_at=_instant(refresh_at),
         )
         return StoredView(
-            view=view, attempt=None if attempt is None else _attempt(attempt), due_at=_instant(due_at), root_version=root_version
+            view=view,
+            attempt=None if attempt is None else _attempt(attempt),
+            due_at=_instant(due_at),
+            root_version=root_version,
+            windows_version=windows_version,
         )
 
     def is_ordered(self, device_id: DeviceId, digest: str) -> bool:
@@ -150,9 +156,9 @@ class SqliteLedger:
         """Store a device."""
         fleet.put_device(self._connection, device)
 
-    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
-        """Store a device's statement of what it runs."""
-        fleet.put_report(self._connection, device_id, report)
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> bool:
+        """Store a device's statement of what it runs; say whether its attributes are others now."""
+        return fleet.put_report(self._connection, device_id, report)
 
     def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:
         """Add to the number of devices that run a (product, version)."""
@@ -243,6 +249,22 @@ class SqliteLedger:
         """Let the device's next poll sign a new view, and give out no image until then."""
         self._connection.execute("UPDATE director_view SET due_at = 0, hash = '' WHERE device_id = ?", (device_id,))
 
+    def look_again(self, device_id: DeviceId) -> None:
+        """Let the device's next poll look at what its view orders."""
+        self._connection.execute("UPDATE director_view SET due_at = 0 WHERE device_id = ?", (device_id,))
+
+    def window_setting(self, level: Level, key: str) -> WindowSetting | None:
+        """Return the windows set at a level for one key."""
+        return windows.read(self._connection, level, key)
+
+    def windows_version(self) -> int:
+        """Return the number of the last change of any windows."""
+        return windows.version(self._connection)
+
+    def put_window_setting(self, level: Level, key: str, setting: WindowSetting | None) -> None:
+        """Set windows at a level for one key; nothing removes them."""
+        windows.put(self._connection, level, key, setting)
+
     def add_event(self, device_id: DeviceId, journal: JournalId, event: DeploymentEvent, now: datetime) -> bool:
         """Store an event once; false when it was there."""
         cursor = self._connection.execute(
@@ -271,6 +293,7 @@ class SqliteLedger:
                 _seconds(view.renew_at),
                 _seconds(view.refresh_at),
                 stored.root_version,
+                stored.windows_version,
                 view.timestamp,
                 view.snapshot,
                 view.targets,

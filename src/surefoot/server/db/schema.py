@@ -220,6 +220,7 @@ director_view = Table(
     Column("renew_at", BigInteger, nullable=False),
     Column("refresh_at", BigInteger, nullable=False),
     Column("root_version", Integer, nullable=False),
+    Column("windows_version", BigInteger, nullable=False),
     Column("timestamp", LargeBinary, nullable=False),
     Column("snapshot", LargeBinary, nullable=False),
     Column("targets", LargeBinary, nullable=False),
@@ -259,6 +260,17 @@ version_count = Table(
     Column("product", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("devices", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+maintenance_window = Table(
+    "maintenance_window",
+    metadata,
+    Column("level", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("body", LargeBinary),
+    Index("window_by_version", "version"),
     sqlite_with_rowid=False,
 )
 

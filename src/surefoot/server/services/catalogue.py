@@ -15,6 +15,7 @@ from surefoot.model.rules import Running
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.plan import Rollout, Status
+from surefoot.schedule.nearest import Level, WindowSetting
 
 
 class DevicePage(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -70,6 +71,20 @@ class ReleaseList(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Every published release, newest first."""
 
     releases: list[ReleaseLine]
+
+
+class WindowLine(Record, frozen=True, kw_only=True):
+    """Windows set at one level for one key."""
+
+    level: Level
+    key: str
+    setting: WindowSetting
+
+
+class WindowList(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Everything that is set, nearest level first, by key."""
+
+    windows: list[WindowLine]
 
 
 class UserLine(Record, frozen=True, kw_only=True):
@@ -268,6 +283,10 @@ class Catalogue(Protocol):
         Raises:
             UnknownError: There is no such rollout.
         """
+        ...
+
+    def windows(self) -> WindowList:
+        """Return all windows that are set, nearest level first, by key."""
         ...
 
     def releases(self) -> ReleaseList:

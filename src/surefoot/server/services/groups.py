@@ -15,6 +15,7 @@ from surefoot.model.attribute import Attributes, check_free
 from surefoot.model.errors import UnknownError
 from surefoot.model.record import Record, parse_name
 from surefoot.server.services.ports import Act, Ledger, Write
+from surefoot.server.services.windows import place
 
 
 class AttributesRequest(Record, frozen=True, kw_only=True):
@@ -68,8 +69,11 @@ async def give_attributes(device_id: DeviceId, request: AttributesRequest, *, by
         device = _known(ledger, device_id)
         if device.given == request.attributes:
             return device
-        device = structs.replace(device, given=request.attributes)
-        ledger.put_device(device)
+        moved = structs.replace(device, given=request.attributes)
+        ledger.put_device(moved)
+        if place(moved) != place(device):
+            ledger.look_again(device_id)
+        device = moved
         ledger.add_act(Act(at=now, by=by, what="device.set", subject=device_id))
         return device
 

@@ -53,6 +53,7 @@ class OrderRequest(Record, frozen=True, kw_only=True):
         deadline_s: Seconds the device may take, from its start.
         start_within_s: Seconds after which an order that was not started is void; renewed while the device polls.
         approvals: What of this update whoever orders approves.
+        ignores_windows: Whether it may be installed at any time, whatever windows the device has.
     """
 
     version: SemVer
@@ -61,6 +62,7 @@ class OrderRequest(Record, frozen=True, kw_only=True):
     deadline_s: Annotated[int, Meta(ge=60, le=30 * _DAY_S)] = 4 * 3_600
     start_within_s: Annotated[int, Meta(ge=60, le=30 * _DAY_S)] = _DAY_S
     approvals: list[Approval] = []
+    ignores_windows: bool = False
 
 
 LiveManifests = Callable[[str, str], list[Manifest]]
@@ -133,13 +135,14 @@ def _order(
         issued_at=utc_text(now),
         start_before=utc_text(now + timedelta(seconds=request.start_within_s)),
         deadline_s=request.deadline_s,
+        ignores_windows=request.ignores_windows,
     )
     keep(ledger, None, attempt)
-    direct(ledger, device_id, attempt, signers, now)
+    stored = direct(ledger, device_id, attempt, signers, now)
     approved = f", approved: {' '.join(sorted(set(request.approvals)))}" if request.approvals else ""
-    subject = f"{device_id} {manifest.product} {manifest.version}{approved}"
-    ledger.add_act(Act(at=now, by=by, what="device.order", subject=subject))
-    return attempt
+    words = f"{' at any time' if request.ignores_windows else ''}{approved}"
+    ledger.add_act(Act(at=now, by=by, what="device.order", subject=f"{device_id} {manifest.product} {manifest.version}{words}"))
+    return stored.attempt or attempt
 
 
 def _orderable(ledger: Ledger, device_id: DeviceId) -> Device:

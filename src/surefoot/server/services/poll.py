@@ -4,8 +4,9 @@
 - An idle poll is one row and one comparison; it costs the same whatever the size of the fleet.
 - The ETag says which versions the device then holds: ``<director root>.<targets>.<snapshot>.<timestamp>`` of its view, a
   bar, and ``<root>:<timestamp>:<snapshot>:<targets>`` of the image repository, then ``:<role>=<version>`` for the product's role, for the
-  bin if there is one, and for the archive if the release is retired. It is opaque to the device, and a hint to us: one that
-  cannot be read means that the device holds nothing.
+  bin if there is one, and for the archive if the release is retired. A semicolon and the
+  number of the last change of maintenance windows end it. It is opaque to the device, and a hint to us: one that cannot be read
+  means that the device holds nothing.
 - The snapshot's version stands for every role's, so an idle poll looks at no role, and its cost does not grow with the catalogue.
 - Files of the image repository are sent only when the view orders something.
 - While a key cannot sign, a view that is due and still holds is served as it is; signing is tried again once in a while, not at each poll.
@@ -24,7 +25,7 @@ from surefoot.model.errors import SignerUnavailableError
 from surefoot.model.record import to_json
 from surefoot.model.wire import ArtifactHint, PollAnswer, PollMetadata
 from surefoot.server.services.ports import CheckIn, Ledger, Reads, StoredView, Write
-from surefoot.server.services.views import Outage, artifact_url, director_root, renew, still_holds
+from surefoot.server.services.views import Outage, artifact_url, director_root, is_behind, renew, still_holds
 from surefoot.trust.director import DirectorSigners
 from surefoot.trust.layout import bits_of, way_to
 from surefoot.trust.metadata import read
@@ -67,7 +68,7 @@ class Poll:
         self._signers = signers
         self._settings = settings
         self._director_root = ""
-        self._image_tag = ""
+        self._image_tag = self._windows_tag = ""
         self._bits: dict[str, tuple[int, int]] = {}
         self._outage: Outage | None = None
         self._is_outage_told = True
@@ -77,6 +78,7 @@ class Poll:
         """Read the versions of the shared files again."""
         self._image_tag = _shared_tag(self._reads.metadata("image", _SHARED_FILES).versions)
         self._director_root = f"{director_root(self._reads)}."
+        self._windows_tag = f";{self._reads.windows_version()}"
 
     def is_idle(self, row: CheckIn, etag: str, now_s: int) -> bool:
         """Say whether nothing changed for a device that holds what ``etag`` says; ``now_s`` in seconds since 1970."""
@@ -84,7 +86,7 @@ class Poll:
         return (
             now_s < row.due_at
             and director == self._director_root + row.tag
-            and (not row.product or image.startswith(f"{self._image_tag}:{row.product}="))
+            and (not row.product or (image.startswith(f"{self._image_tag}:{row.product}=") and image.endswith(self._windows_tag)))
         )
 
     async def answer(self, device_id: DeviceId, etag: str, now: datetime) -> Changed:
@@ -95,14 +97,20 @@ class Poll:
             StoreError: The new view could not be stored.
         """
         stored = self._reads.view(device_id)
-        if stored is None or now >= stored.due_at or stored.root_version != director_root(self._reads):
+        if (
+            stored is None
+            or now >= stored.due_at
+            or stored.root_version != director_root(self._reads)
+            or is_behind(stored, self._reads.windows_version())
+        ):
             stored = await self._renewed(device_id, stored, now)
         director, _, image = etag.partition("|")
         director_tag, director_files = _director_part(self._reads, stored, director)
         image_tag, image_files = image, dict[str, bytes]()
         hints: list[ArtifactHint] = []
         if stored.attempt is not None:
-            image_tag, image_files = _image_part(self._reads, self._way(stored.attempt), image)
+            image_tag, image_files = _image_part(self._reads, self._way(stored.attempt), image.partition(";")[0])
+            image_tag += f";{stored.windows_version}"
             url = artifact_url(self._settings.device_url, stored.attempt.hash)
             hints = [ArtifactHint(hash=stored.attempt.hash, urls=[url], size=stored.attempt.size)]
         answer = PollAnswer(

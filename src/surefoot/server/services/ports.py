@@ -18,6 +18,7 @@ from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
+from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
 
@@ -71,12 +72,14 @@ class StoredView:
         attempt: The attempt it orders; ``None`` for "stay as you are".
         due_at: From when it wants signing again: metadata past half its life, or an order not started past half of its own.
         root_version: The director's root whose keys signed it; under a newer one it wants signing again at the next poll.
+        windows_version: The change of any windows up to which it was held against them; after another one it is looked at again.
     """
 
     view: View
     attempt: Attempt | None
     due_at: datetime
     root_version: int
+    windows_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,14 @@ class Reads(Protocol):
         """Return the products that have this version, sorted."""
         ...
 
+    def window_setting(self, level: Level, key: str) -> WindowSetting | None:
+        """Return the windows set at a level for one key: a device id, a site, a customer, or ``-`` for the fleet."""
+        ...
+
+    def windows_version(self) -> int:
+        """Return the number of the last change of any windows; 0 before the first."""
+        ...
+
     def groups_of(self, device_id: DeviceId) -> list[str]:
         """Return the groups of a device, sorted."""
         ...
@@ -198,12 +209,20 @@ class Ledger(Reads, Protocol):
         """Note that a device's view no longer orders its open attempt: its next poll signs one; no image is given out until then."""
         ...
 
+    def look_again(self, device_id: DeviceId) -> None:
+        """Note that what a device's view orders may be due otherwise: its next poll looks; images are given out as before."""
+        ...
+
+    def put_window_setting(self, level: Level, key: str, setting: WindowSetting | None) -> None:
+        """Set windows at a level for one key; nothing removes them. Every call counts as a change."""
+        ...
+
     def put_device(self, device: Device) -> None:
         """Store a device: its hardware, state, report and given attributes; presence is kept elsewhere."""
         ...
 
-    def put_report(self, device_id: DeviceId, report: DeviceReport) -> None:
-        """Store a device's statement of what it runs."""
+    def put_report(self, device_id: DeviceId, report: DeviceReport) -> bool:
+        """Store a device's statement of what it runs; say whether its effective attributes are others now."""
         ...
 
     def move_versions(self, by: Mapping[tuple[str, str], int]) -> None:

@@ -52,8 +52,10 @@ def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: Direc
         elif ledger.note_divergence(device_id, batch.journal, event, now):
             divergent.append(event.seq)
     # A batch sent again may be older than what the device said last; only news moves its report.
-    if batch.report is not None and (fresh or not batch.events):
-        ledger.put_report(device_id, batch.report)
+    is_moved = batch.report is not None and (fresh or not batch.events) and ledger.put_report(device_id, batch.report)
+    if is_moved and ledger.open_attempt(device_id) is not None:
+        # It may be elsewhere now, where other windows apply.
+        ledger.look_again(device_id)
     # A device that reports was there: its first sign of life is not left to the next round of presence.
     ledger.put_presence({device_id: (int(now.timestamp()), 0)})
     running = None if batch.report is None else batch.report.hash

@@ -26,6 +26,7 @@ _EVENTS: dict[str, tuple[str, str]] = {
     EventType.DOWNLOAD_PROGRESS: ("Downloading", "plain"),
     EventType.DOWNLOAD_COMPLETED: ("Download finished", "plain"),
     EventType.DOWNLOAD_FAILED: ("Download failed", "bad"),
+    EventType.INSTALL_WAITING: ("Waiting to install", "plain"),
     EventType.INSTALL_STARTED: ("Install began", "plain"),
     EventType.INSTALL_COMPLETED: ("Installed into the other slot", "plain"),
     EventType.INSTALL_FAILED: ("Install failed", "bad"),

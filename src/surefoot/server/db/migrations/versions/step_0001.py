@@ -271,6 +271,7 @@ def upgrade() -> None:
         sa.Column("renew_at", sa.BigInteger(), nullable=False),
         sa.Column("refresh_at", sa.BigInteger(), nullable=False),
         sa.Column("root_version", sa.Integer(), nullable=False),
+        sa.Column("windows_version", sa.BigInteger(), nullable=False),
         sa.Column("timestamp", sa.LargeBinary(), nullable=False),
         sa.Column("snapshot", sa.LargeBinary(), nullable=False),
         sa.Column("targets", sa.LargeBinary(), nullable=False),
@@ -299,6 +300,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("product", "version"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "maintenance_window",
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("level", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("window_by_version", "maintenance_window", ["version"])
     op.create_table(
         "member",
         sa.Column("group_name", sa.Text(), nullable=False),
