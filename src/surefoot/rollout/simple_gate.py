@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates: whether what has been reported speaks against a release.
-
-A gate is a function of the plan's gate, the counts by stage, and nothing else; it answers with a ``Verdict``. It never says how
-many devices come next. The simple gate:
+"""The simple gate: plain percentages over resolved attempts. It
 
 - judges every stage by itself, so that many good devices of one stage do not hide the bad ones of another;
 - divides by resolved attempts, silent ones included, never by the size of a group;
@@ -13,19 +10,10 @@ many devices come next. The simple gate:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from surefoot.model.record import Record
 from surefoot.rollout.evidence import FIELDS, Counts
 from surefoot.rollout.plan import WHOLE, Bounds, SimpleGate, Stage, hundredths
-
-
-class Light(StrEnum):
-    """What a gate shows."""
-
-    GO = "go"
-    HOLD = "hold"
-    PAUSE = "pause"
+from surefoot.rollout.verdict import Light, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +29,6 @@ class Case:
     counts: Counts
     acknowledged: Counts
     to_come: int
-
-
-class Verdict(Record, frozen=True, kw_only=True):
-    """What a gate says.
-
-    Attributes:
-        light: Whether the rollout may go on.
-        cause: A stable word for why not; empty for go.
-        reason: One sentence for people; empty for go.
-        warnings: Sentences about rates over their warning bound.
-    """
-
-    light: Light
-    cause: str = ""
-    reason: str = ""
-    warnings: list[str] = []
 
 
 def judge(gate: SimpleGate, stages: list[Stage], cases: Mapping[int, Case]) -> Verdict:
