@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.cli.rollout_show import follow
 from surefoot.model.record import utc_text
-from surefoot.rollout.decide import after, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decision import Advance, Decision
 from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.plan import Plan, Rollout, Status

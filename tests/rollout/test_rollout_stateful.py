@@ -14,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record, from_json, parse_utc, to_json, utc_text
-from surefoot.rollout.decide import after, decide, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Halt, Pause
 from surefoot.rollout.evidence import Evidence, Facts, Tally, counts_of, total
 from surefoot.rollout.plan import Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
+from surefoot.rollout.standing import after
 from tests.strategies import NOON
 
 OUTCOMES = st.sampled_from([Outcome.SUCCEEDED] * 30 + [Outcome.FAILED, Outcome.ROLLED_BACK, Outcome.SUPERSEDED, Outcome.REJECTED])
@@ -88,7 +90,7 @@ class Fleet(RuleBasedStateMachine):
     def make(self, sizes: list[tuple[int, list[str]]], per_minute: int, least: int, soak: str, pause_above: str) -> None:
         stages = [Stage(name=f"s{index}", batches=batches, soak=soak) for index, (_, batches) in enumerate(sizes)]
         gate = Gates(simple=SimpleGate(rollback_rate=Bounds(warn="0%", pause=pause_above), min_resolved=least))
-        plan = Plan(release="thermostat 1.2.3", stages=stages, gate=gate, limits=Limits(per_minute=per_minute))
+        plan = Plan(release="thermostat 1.2.3", stages=stages, gate=gate, watch="0s", limits=Limits(per_minute=per_minute))
         self.devices = [Device(index, f"v{place % 2}") for index, (size, _) in enumerate(sizes) for place in range(size)]
         self.rollout = Rollout(plan=plan)
         self.keep(start(self.rollout, "ada"))

@@ -15,7 +15,8 @@ from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
-from surefoot.rollout.decide import after, decide, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Plan, Rollout, Stage, Status

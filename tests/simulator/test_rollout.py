@@ -126,7 +126,7 @@ def operations_at_work(folder: Path) -> tuple[int, int]:
 def quota(paused: StoredDecision) -> int:
     """Return how many devices the plan let into the stages and the batch that were open when a rollout paused."""
     earlier = (CANARIES, PILOTS)[: paused.rollout.stage]
-    return sum(earlier) + (ceiling(paused.rollout, paused.evidence.population or 0) or FLEET)
+    return sum(earlier) + (ceiling(paused.rollout, paused.evidence) or FLEET)
 
 
 def test_a_release_that_five_percent_of_10_000_boards_do_not_bear_is_stopped_early(tmp_path: Path, record_property: Figures) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from surefoot.cli.plan_file import read_plan
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import Record, from_json, parse_utc, to_json
-from surefoot.rollout.decide import after, decide
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.standing import after
 
 
 class Moment(Record, frozen=True, kw_only=True):

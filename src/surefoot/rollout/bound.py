@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How bad a release may still be, from what has been seen: an upper bound that holds at every look.
 
-The mixture of all shares under Jeffreys' prior, Beta(½, ½), against each single share p: a p whose ratio reaches 1/α is given up.
-What is left is a confidence sequence (Robbins): the true share is in it at every look together with a chance of 1 - α.
+The mixture of all shares under Jeffreys' prior, Beta(½, ½), against each single share p: a p whose ratio reaches ten is given up.
+What is left is a confidence sequence (Robbins): the true share is in it at every look together with a chance of 90 %.
 """
 
 import math
 
 _CONFIDENCE_LOG = math.log(10)
-"""1/α for 90 %."""
+"""A tenth is the chance to be wrong."""
 
 _STEPS = 40
 

@@ -94,9 +94,7 @@ def with_hold_of(before: Region | None, after: Region) -> Region:
     known = before or Region(region=after.region)
     if known.is_held == after.is_held:
         return after
-    return structs.replace(
-        after, is_held=known.is_held, calm_since=known.calm_since, holds=known.holds, needs_person=known.needs_person
-    )
+    return structs.replace(after, is_held=known.is_held, calm_since=known.calm_since, holds=known.holds, needs_person=known.needs_person)
 
 
 def unreachable(control: Control) -> tuple[int, int]:

@@ -108,7 +108,9 @@ def _turn(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision | Non
         return Hold(cause="region_unreachable", reason=reason, regions=[region.region for region in held])
     if back:
         names = ", ".join(region.region or "(none)" for region in back)
-        return Resume(cause="region_back", reason=f"Region {names} has been calm for half an hour and goes on.", regions=[r.region for r in back])
+        return Resume(
+            cause="region_back", reason=f"Region {names} has been calm for half an hour and goes on.", regions=[r.region for r in back]
+        )
     return None
 
 

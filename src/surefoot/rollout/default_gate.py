@@ -22,7 +22,7 @@ SLOW_AT = 10.0
 """Weighted e-value at which little more is risked until more is known."""
 
 PAUSE_AT = 100.0
-"""Weighted e-value at which the release is paused: 1/α, α = 1 %."""
+"""Weighted e-value at which the release is paused: a healthy release ever gets there with a chance of 1 %."""
 
 _REST_BELOW = 5.0
 _MOST_EXCLUDED = 0.34

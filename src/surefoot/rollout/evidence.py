@@ -13,7 +13,6 @@ from msgspec import Meta, structs
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record
 
-
 _Count = Annotated[int, Meta(ge=0)]
 _Rate = Annotated[float, Meta(ge=0, le=1)]
 

@@ -48,7 +48,9 @@ def _by_default(rollout: Rollout, evidence: Evidence) -> Verdict:
     if found:
         loudest = found[0]
         if loudest.odds >= default_gate.PAUSE_AT:
-            return Verdict(light=Light.PAUSE, cause=f"evidence_{loudest.stream}", reason=f"{loudest.sentence()}.", warnings=backstop.warnings)
+            return Verdict(
+                light=Light.PAUSE, cause=f"evidence_{loudest.stream}", reason=f"{loudest.sentence()}.", warnings=backstop.warnings
+            )
         is_slow = loudest.odds >= default_gate.SLOW_AT
     warnings = [*backstop.warnings, *([f"Slowed down: {found[0].sentence()}."] if is_slow else [])]
     most = default_gate.most_at_risk(rollout.ledger, evidence, rollout.excluded, is_slow=is_slow)

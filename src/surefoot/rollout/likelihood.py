@@ -3,8 +3,8 @@
 
 - For shares (failed, silent) a bad release adds an excess δ to the tolerated share; for rates (late) it multiplies the tolerated rate.
   Nobody knows by how much, so all of a few are weighed together.
-- Such a mixture is a test martingale while the true rate is at most the tolerated one: it ever reaches 1/α with a chance of at most
-  α, however often one looks (Ville's inequality), and whether or not the tolerated rate changes between trials.
+- Such a mixture is a test martingale while the true rate is at most the tolerated one: it ever reaches 100 with a chance of at most
+  1 %, however often one looks (Ville's inequality), and whether or not the tolerated rate changes between trials.
 - Logarithms for each δ add up over trials and over segments; only ``log_mean`` turns them into one e-value.
 """
 

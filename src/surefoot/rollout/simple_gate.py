@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simple gate: plain percentages over resolved attempts. It
+"""The simple gate: plain percentages over resolved attempts.
+
+It
 
 - judges every stage by itself, so that many good devices of one stage do not hide the bad ones of another;
 - divides by resolved attempts, silent ones included, never by the size of a group;
@@ -65,6 +67,10 @@ def contradiction(counts: Counts) -> str:
         return f"{counts.ended} attempts have ended of {counts.offered} offered"
     if counts.started > counts.offered:
         return f"{counts.started} attempts have started of {counts.offered} offered"
+    if counts.due > counts.started:
+        return f"the deadline of {counts.due} attempts has passed of {counts.started} started"
+    if counts.running < 0:
+        return f"{counts.relapsed} devices were harmed later of {counts.succeeded + counts.late_good} that went well"
     if counts.unhealthy > counts.offered:
         return f"{counts.unhealthy} attempts were unhealthy of {counts.offered} offered"
     return ""

@@ -2,6 +2,7 @@
 """Where a rollout stands: after a look at the evidence, and after a decision."""
 
 from datetime import datetime
+from itertools import pairwise
 from typing import assert_never
 
 from msgspec import structs
@@ -82,10 +83,11 @@ def _marks(rollout: Rollout, evidence: Evidence, now: datetime) -> list[Mark]:
     good, at = evidence.of_stage(rollout.stage).running, int(now.timestamp())
     marks = rollout.marks
     soak_s = seconds(rollout.open_stage.soak_of(rollout.batch))
-    if not soak_s or (marks and (marks[-1].good == good or at - marks[-1].at < soak_s // _MARKS_A_SOAK)):
+    known = marks[-1] if marks else Mark(at=rollout.opened_at, good=rollout.opened.running)
+    if not soak_s or good == known.good or at - known.at < soak_s // _MARKS_A_SOAK:
         return marks
     # Of the marks that have aged, the last says it all.
-    kept = [mark for mark, following in zip(marks, [*marks[1:], None], strict=True) if following is None or following.at > at - soak_s]
+    kept = [mark for mark, following in pairwise(marks) if following.at > at - soak_s] + marks[-1:]
     return [*kept, Mark(at=at, good=good)]
 
 

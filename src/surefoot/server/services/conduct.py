@@ -17,9 +17,9 @@ from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import utc_text
 from surefoot.model.version import is_in_range
-from surefoot.rollout.decide import after
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.standing import after
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk

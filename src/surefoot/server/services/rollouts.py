@@ -15,7 +15,7 @@ from msgspec import Meta
 from surefoot.fleet.filter import check_names, parse
 from surefoot.model.errors import InvalidInput, UnknownError
 from surefoot.model.record import Record
-from surefoot.rollout.decide import halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.plan import Plan, Rollout, check_plan
 from surefoot.server.services.conduct import carry_out, evidence_of
