@@ -189,7 +189,7 @@ def test_a_halt_cannot_be_resumed_and_says_what_to_do() -> None:
         (Advance(cause="end", reason="", is_end=True), {"status": Status.FINISHED}),
         (Hold(cause="evidence", reason=""), {}),
         (Hold(cause="soak", reason="", is_settled=True), {}),
-        (Pause(cause="person", reason=""), {"status": Status.PAUSED}),
+        (Pause(cause="person", reason=""), {"status": Status.PAUSED, "was_paused": True}),
         (Resume(cause="person", reason="", by="ada"), {"acknowledged": [Counts(offered=4)]}),
         (Halt(cause="person", reason="", by="ada"), {"status": Status.HALTED, "is_final": True}),
         (Halt(cause="not_localised", reason=""), {"status": Status.HALTED}),

@@ -109,7 +109,7 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             return rollout
         case Pause(cause=cause):
             localise_at = at + LOCALISE_AFTER_S if cause.startswith("evidence_") else None
-            return structs.replace(rollout, status=Status.PAUSED, localise_at=localise_at)
+            return structs.replace(rollout, status=Status.PAUSED, was_paused=True, localise_at=localise_at)
         case Exclude(hardware=hardware):
             excluded = sorted({*rollout.excluded, *hardware})
             return structs.replace(rollout, status=Status.RUNNING, excluded=excluded, localise_at=None)
