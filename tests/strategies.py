@@ -280,6 +280,7 @@ def plans(draw: st.DrawFn) -> Plan:
         release="thermostat 1.2.3",
         stages=[draw(stages(name)) for name in names],
         gate=Gates(simple=gate),
+        watch=draw(DURATIONS),
         deadline=draw(st.sampled_from(["90s", "4h"])),
         limits=Limits(per_minute=draw(st.integers(1, 1_000))),
     )

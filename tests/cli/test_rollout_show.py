@@ -7,10 +7,11 @@ import pytest
 
 from surefoot.cli.rollout_show import follow
 from surefoot.model.record import utc_text
-from surefoot.rollout.decide import after, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decision import Advance, Decision
 from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 from tests.server.showroom import BEGIN
 

@@ -11,15 +11,20 @@ from msgspec import structs
 
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import Record, from_json, to_json
-from surefoot.rollout.decide import after, ceiling, decide, halt, pause, resume, start
-from surefoot.rollout.decision import Advance, Decision, Halt, Hold, Pause, Resume
+from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.decide import ceiling, decide
+from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.evidence import Counts, Evidence, Tally
-from surefoot.rollout.plan import Limits, Plan, Rollout, Stage, Status
+from surefoot.rollout.ledger import Cell, Ledger
+from surefoot.rollout.plan import Gates, Limits, Mark, Plan, Rollout, Stage, Status
+from surefoot.rollout.standing import after
 from tests.strategies import NOON, standings
 
 STAGES = [Stage(name="canary", soak="1h"), Stage(name="general", batches=["1%", "50%", "100%"], soak="0s")]
-CANARY = Rollout(plan=Plan(release="thermostat 1.2.3", stages=STAGES, limits=Limits(per_minute=100)), status=Status.RUNNING)
+PLAN = Plan(release="thermostat 1.2.3", stages=STAGES, gate=Gates(), watch="0s", limits=Limits(per_minute=100))
+CANARY = Rollout(plan=PLAN, status=Status.RUNNING)
 GENERAL = structs.replace(CANARY, stage=1)
+AT = int(NOON.timestamp())
 RUNNING = st.just(Status.RUNNING)
 AT_REST = st.sampled_from([status for status in Status if status is not Status.RUNNING])
 Standing = tuple[Rollout, Evidence, datetime]
@@ -60,7 +65,7 @@ def good(number: int) -> Counts:
         (CANARY, heard(offered=5, rejected=4), "evidence", "Stage canary: 0 of at least 1 attempts have ended."),
         (CANARY, heard(offered=30, succeeded=19, started=19), "evidence", "Stage canary: 19 of at least 20 attempts have ended."),
         (CANARY, heard(offered=50, succeeded=40, started=50), "unresolved", "10 of 50 devices that started have not ended yet."),
-        (CANARY, of(good(50)), "soak", "Stage canary soaks for 1h, until 2026-11-24T13:00:00Z."),
+        (CANARY, of(good(50)), "soak", "Stage canary soaks until nine of ten good installs have run for 1h, at 2026-11-24T13:00:00Z."),
         (GENERAL, of(good(1), 1), "batch", "1 of 1 attempts in stage general went well: open stage general, batch 2 of 3 (50%)."),
     ],
 )
@@ -70,7 +75,7 @@ def test_a_running_rollout_says_what_it_does_and_why(rollout: Rollout, evidence:
 
 
 def test_the_next_stage_opens_when_the_last_batch_has_soaked() -> None:
-    soaked = structs.replace(CANARY, settled_at="2026-11-24T11:00:00Z")
+    soaked = structs.replace(CANARY, settled_at="2026-11-24T11:00:00Z", marks=[Mark(at=AT - 3_600, good=50)])
     decision = decide(soaked, of(good(50)), NOON)
     assert decision == Advance(
         cause="stage", reason="50 of 50 attempts in stage canary went well: open stage general, batch 1 of 3 (1%).", stage=1
@@ -78,7 +83,7 @@ def test_the_next_stage_opens_when_the_last_batch_has_soaked() -> None:
 
 
 def test_a_batch_soaks_to_the_second() -> None:
-    soaking = structs.replace(CANARY, settled_at="2026-11-24T11:00:01Z")
+    soaking = structs.replace(CANARY, settled_at="2026-11-24T11:00:01Z", marks=[Mark(at=AT - 3_599, good=50)])
     assert [decide(soaking, of(good(50)), NOON + timedelta(seconds=later)).cause for later in (0, 1)] == ["soak", "stage"]
 
 
@@ -126,11 +131,11 @@ def test_evidence_of_a_stage_that_the_plan_does_not_have_is_refused() -> None:
 
 @pytest.mark.parametrize(("population", "most"), [(1, 1), (99, 1), (100, 1), (101, 2), (20_000, 200)])
 def test_a_batch_is_rounded_up_to_whole_devices(population: int, most: int) -> None:
-    assert ceiling(GENERAL, population) == most
+    assert ceiling(GENERAL, Evidence(population=population)) == most
 
 
 def test_the_whole_stage_has_no_ceiling_since_devices_may_join() -> None:
-    assert ceiling(CANARY, 20) is None
+    assert ceiling(CANARY, Evidence(population=20)) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ def test_the_whole_stage_has_no_ceiling_since_devices_may_join() -> None:
     ids=["start", "pause", "resume", "halt"],
 )
 def test_people_may_do_what_the_status_allows(act: Callable[[Rollout], Decision], allowed: set[Status]) -> None:
-    assert {status for status in Status if _is_allowed(act, structs.replace(CANARY, status=status))} == allowed
+    assert {status for status in Status if _is_allowed(act, structs.replace(CANARY, status=status, is_final=True))} == allowed
 
 
 def _is_allowed(act: Callable[[Rollout], Decision], rollout: Rollout) -> bool:
@@ -174,20 +179,25 @@ def test_a_decision_of_a_person_names_who_and_why() -> None:
 
 def test_a_halt_cannot_be_resumed_and_says_what_to_do() -> None:
     with pytest.raises(ConflictError, match="create a new rollout"):
-        resume(structs.replace(CANARY, status=Status.HALTED), "ada", "")
+        resume(structs.replace(CANARY, status=Status.HALTED, is_final=True), "ada", "")
 
 
 @pytest.mark.parametrize(
     ("decision", "changes"),
     [
         (Advance(cause="offer", reason="", offers=3), {}),
-        (Advance(cause="batch", reason="", stage=1, batch=2), {"stage": 1, "batch": 2, "settled_at": ""}),
+        (Advance(cause="batch", reason="", stage=1, batch=2), {"stage": 1, "batch": 2, "settled_at": "", "opened_at": AT}),
         (Advance(cause="end", reason="", is_end=True), {"status": Status.FINISHED}),
         (Hold(cause="evidence", reason=""), {}),
         (Hold(cause="soak", reason="", is_settled=True), {}),
-        (Pause(cause="person", reason=""), {"status": Status.PAUSED}),
-        (Resume(cause="person", reason="", by="ada"), {"acknowledged": [Counts(offered=4)]}),
-        (Halt(cause="person", reason="", by="ada"), {"status": Status.HALTED}),
+        (Pause(cause="person", reason=""), {"status": Status.PAUSED, "was_paused": True}),
+        (
+            Resume(cause="person", reason="", by="ada"),
+            {"acknowledged": [Counts(offered=4)], "ledger": Ledger(at=AT, cells=[Cell(hardware="v1")])},
+        ),
+        (Halt(cause="person", reason="", by="ada"), {"status": Status.HALTED, "is_final": True}),
+        (Halt(cause="not_localised", reason=""), {"status": Status.HALTED}),
+        (Exclude(cause="localised", reason="", hardware=["v1"]), {"excluded": ["v1"]}),
     ],
 )
 def test_a_decision_changes_where_the_rollout_stands(decision: Decision, changes: dict[str, object]) -> None:
@@ -230,7 +240,7 @@ def test_offers_stay_within_batch_and_limit(standing: Standing) -> None:
     rollout, evidence, _ = standing
     decision = decide(*standing)
     offers = decision.offers if isinstance(decision, Advance) else 0
-    most = ceiling(rollout, evidence.population or 0)
+    most = ceiling(rollout, evidence)
     taken = evidence.of_stage(rollout.stage).taken
     assert offers == 0 or (
         evidence.offered_last_minute + offers <= rollout.plan.limits.per_minute and (most is None or taken + offers <= most)

@@ -9,7 +9,7 @@ from surefoot.model.assignment import Outcome
 from surefoot.model.errors import FormatError
 from surefoot.model.record import from_json, to_json
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Facts, Tally, counts_of, total
-from surefoot.rollout.gate import contradiction
+from surefoot.rollout.simple_gate import contradiction
 from tests.strategies import counts, evidences, facts
 
 

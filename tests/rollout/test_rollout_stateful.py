@@ -14,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record, from_json, parse_utc, to_json, utc_text
-from surefoot.rollout.decide import after, decide, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Halt, Pause
 from surefoot.rollout.evidence import Evidence, Facts, Tally, counts_of, total
 from surefoot.rollout.plan import Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
+from surefoot.rollout.standing import after
 from tests.strategies import NOON
 
 OUTCOMES = st.sampled_from([Outcome.SUCCEEDED] * 30 + [Outcome.FAILED, Outcome.ROLLED_BACK, Outcome.SUPERSEDED, Outcome.REJECTED])
@@ -35,6 +37,8 @@ class Attempt:
     outcome: Outcome | None = None
     is_unhealthy: bool = False
     late: bool | None = None
+    is_due: bool = False
+    is_relapsed: bool = False
 
     @property
     def facts(self) -> Facts:
@@ -44,6 +48,8 @@ class Attempt:
             outcome=self.outcome,
             is_late_good=self.late is True,
             is_late_bad=self.late is False,
+            is_due=self.is_due,
+            is_relapsed=self.is_relapsed,
         )
 
 
@@ -53,6 +59,7 @@ class Device:
 
     stage: int
     hardware: str
+    region: str = ""
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
@@ -88,7 +95,7 @@ class Fleet(RuleBasedStateMachine):
     def make(self, sizes: list[tuple[int, list[str]]], per_minute: int, least: int, soak: str, pause_above: str) -> None:
         stages = [Stage(name=f"s{index}", batches=batches, soak=soak) for index, (_, batches) in enumerate(sizes)]
         gate = Gates(simple=SimpleGate(rollback_rate=Bounds(warn="0%", pause=pause_above), min_resolved=least))
-        plan = Plan(release="thermostat 1.2.3", stages=stages, gate=gate, limits=Limits(per_minute=per_minute))
+        plan = Plan(release="thermostat 1.2.3", stages=stages, gate=gate, watch="0s", limits=Limits(per_minute=per_minute))
         self.devices = [Device(index, f"v{place % 2}") for index, (size, _) in enumerate(sizes) for place in range(size)]
         self.rollout = Rollout(plan=plan)
         self.keep(start(self.rollout, "ada"))
@@ -121,6 +128,8 @@ class Fleet(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 9_000))
     def pass_time(self, seconds: int) -> None:
         self.seconds += seconds
+        for attempt in (attempt for device in self.devices for attempt in device.attempts):
+            attempt.is_due = attempt.started_at is not None and self.seconds - attempt.started_at >= DEADLINE_S
         for attempt in self.live():
             if attempt.started_at is None and self.seconds - attempt.at >= START_WITHIN_S:
                 attempt.outcome = Outcome.CANCELLED
@@ -205,11 +214,14 @@ class Fleet(RuleBasedStateMachine):
         self.rollout = after(self.rollout, decision, evidence, now)
         self.note_what_is_open()
         if isinstance(decision, Advance):
-            for device in self.waiting()[: decision.offers]:
-                device.attempts.append(Attempt(self.seconds))
+            self.offer(decision)
         if isinstance(decision, Pause | Halt):
             for attempt in self.live():
                 attempt.outcome = Outcome.CANCELLED if attempt.started_at is None else None
+
+    def offer(self, decision: Advance) -> None:
+        for device in self.waiting()[: decision.offers]:
+            device.attempts.append(Attempt(self.seconds))
 
     def note_what_is_open(self) -> None:
         stage = self.rollout.stage

@@ -17,10 +17,12 @@ from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
-from surefoot.rollout.decide import after, decide, halt, pause, resume, start
+from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
-from surefoot.rollout.plan import Plan, Rollout, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status, seconds
+from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
@@ -77,7 +79,7 @@ class Show:
         counts = self.tallies[self.rollout.stage]
         self.is_exhausted = True
         self.report(**{name: getattr(counts, name) for name in ("offered", "started", "succeeded")})
-        self.step(self.rollout.open_stage.soak_s + 1)
+        self.step(seconds(self.rollout.open_stage.soak_of(self.rollout.batch)) + 1)
         self.is_exhausted, self.population = False, population
 
     def note(self, decision: Decision) -> None:
@@ -273,7 +275,7 @@ def _plan(version: str, name: str) -> Plan:
         Stage(name="pilot", group="pilot", batches=["50%", "100%"], soak="1h"),
         Stage(name="general", batches=["10%", "25%", "50%", "100%"], soak="2h"),
     ]
-    return Plan(release=f"thermostat {version}", name=name, stages=stages, audience="hardware = thermostat-v1")
+    return Plan(release=f"thermostat {version}", name=name, stages=stages, audience="hardware = thermostat-v1", gate=Gates(), watch="0s")
 
 
 def _running() -> Show:

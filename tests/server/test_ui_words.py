@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.rollout.decide import resume, start
+from surefoot.rollout.acts import resume, start
 from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import WHOLE, Plan, Rollout, Stage, Status
 from surefoot.server.ui.phrase import duration, facts, of_decision, of_event, pieces, size

@@ -22,7 +22,7 @@ from surefoot.model.digest import digest_of
 from surefoot.rollout.decide import ceiling
 from surefoot.rollout.decision import Pause
 from surefoot.rollout.evidence import Counts
-from surefoot.rollout.plan import Plan, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.groups import add
 from surefoot.server.services.catalogue import StoredDecision
@@ -48,6 +48,8 @@ PLAN = Plan(
         Stage(name="pilot", group="pilot", soak="10m"),
         Stage(name="general", batches=["1%", "5%", "25%", "100%"], soak="10m"),
     ],
+    gate=Gates(),
+    watch="0s",
     deadline="1h",
 )
 
@@ -126,7 +128,7 @@ def operations_at_work(folder: Path) -> tuple[int, int]:
 def quota(paused: StoredDecision) -> int:
     """Return how many devices the plan let into the stages and the batch that were open when a rollout paused."""
     earlier = (CANARIES, PILOTS)[: paused.rollout.stage]
-    return sum(earlier) + (ceiling(paused.rollout, paused.evidence.population or 0) or FLEET)
+    return sum(earlier) + (ceiling(paused.rollout, paused.evidence) or FLEET)
 
 
 def test_a_release_that_five_percent_of_10_000_boards_do_not_bear_is_stopped_early(tmp_path: Path, record_property: Figures) -> None:

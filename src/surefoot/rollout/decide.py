@@ -3,31 +3,35 @@
 
 In this order; the first that applies is the decision:
 
-1. A rollout that does not run holds.
+1. A rollout that does not run holds; one that the default gate paused looks for the culprit after two hours, and excludes it or halts.
 2. A gate that cannot be evaluated holds; one that shows harm pauses, whatever else passes.
-3. A stage that was not counted yet, or that no device fits, holds.
-4. Devices of the open batch that may be offered the release are: as many as batch and limits allow.
-5. A batch that was offered holds until it is heard of: nine of ten that started have resolved, and enough have.
-6. It then soaks.
-7. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open.
+3. A region that cannot be reached is held, and goes on once it is calm.
+4. A stage that was not counted yet, or that no device fits, holds.
+5. Devices of the open batch that may be offered the release are: as many as batch, risk and limits allow.
+6. A batch that was offered holds until it is heard of: nine of ten that started have resolved, and enough have.
+7. It then soaks: nine of ten of its good installs must have run that long.
+8. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open and it was watched.
 """
 
 from datetime import datetime, timedelta
-from typing import assert_never
 
 from msgspec import structs
 
-from surefoot.model.errors import ConflictError, InvalidInput
+from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
-from surefoot.rollout.decision import Advance, Decision, Halt, Hold, Pause, Resume
+from surefoot.rollout import default_gate
+from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
+from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
-from surefoot.rollout.gate import Case, Light, judge
-from surefoot.rollout.plan import WHOLE, Rollout, Status
+from surefoot.rollout.judgement import judge
+from surefoot.rollout.plan import WHOLE, Rollout, Status, seconds
+from surefoot.rollout.standing import look, soaked_at, turned
+from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
     Status.DRAFT: "The rollout has not been started.",
     Status.PAUSED: "The rollout is paused until a person resumes it.",
-    Status.HALTED: "The rollout was halted, for good.",
+    Status.HALTED: "The rollout was halted.",
     Status.FINISHED: "The rollout is finished.",
 }
 _PORTIONS = 10
@@ -41,107 +45,75 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
 
     Args:
         rollout: The plan and where it stands.
-        evidence: Counts by stage, hardware and region; population of the open stage; offers of the last minute.
-        now: Aware, UTC; compared with the end of the soak.
+        evidence: Counts by stage, hardware and region; the fleet, and what its devices without the release do.
+        now: Aware, UTC.
 
     Returns:
-        ``Advance``, ``Hold`` or ``Pause``, each with the reason shown to people.
+        The decision, with the reason shown to people.
 
     Raises:
         InvalidInput: The evidence names a stage that the plan does not have.
     """
+    if rollout.status is Status.PAUSED and rollout.localise_at is not None:
+        return _localise(look(rollout, evidence, now), evidence, now)
     if rollout.status is not Status.RUNNING:
         return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
     _check(rollout, evidence)
-    verdict = judge(rollout.plan.gate.simple, rollout.plan.stages, _cases(rollout, evidence))
+    looked = look(rollout, evidence, now)
+    verdict = judge(looked, evidence, _to_come(rollout, evidence))
     if verdict.light is Light.HOLD:
         return Hold(cause=verdict.cause, reason=verdict.reason, warnings=verdict.warnings)
     if verdict.light is Light.PAUSE:
         return Pause(cause=verdict.cause, reason=f"Paused: {verdict.reason[:1].lower()}{verdict.reason[1:]}", warnings=verdict.warnings)
-    return structs.replace(_go_on(rollout, evidence, now), warnings=verdict.warnings)
+    decision = _turn(rollout, evidence, now) or _go_on(looked, evidence, verdict, now)
+    return structs.replace(decision, warnings=[*verdict.warnings, *decision.warnings])
 
 
-def start(rollout: Rollout, by: str) -> Resume:
-    """Say that a person starts a rollout.
-
-    Raises:
-        ConflictError: It was started before.
-    """
-    if rollout.status is not Status.DRAFT:
-        hint = "Go on with 'surefoot rollout resume'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show'."
-        raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint=hint)
-    return Resume(cause="started", reason=f"Started by {by}.", by=by)
-
-
-def pause(rollout: Rollout, by: str, why: str) -> Pause:
-    """Say that a person pauses a rollout.
-
-    Raises:
-        ConflictError: It does not run.
-    """
-    if rollout.status is not Status.RUNNING:
-        raise ConflictError(f"The rollout is {rollout.status}; only a running one can be paused.", hint="See 'surefoot rollout show'.")
-    return Pause(cause="person", reason=f"Paused by {by}{_because(why)}.", by=by)
-
-
-def resume(rollout: Rollout, by: str, why: str) -> Resume:
-    """Say that a person resumes a rollout, having seen why it was paused.
-
-    Raises:
-        ConflictError: It is not paused.
-    """
-    if rollout.status is not Status.PAUSED:
-        hint = "A halt is for good: create a new rollout." if rollout.status is Status.HALTED else "See 'surefoot rollout show'."
-        raise ConflictError(f"The rollout is {rollout.status}; only a paused one can be resumed.", hint=hint)
-    return Resume(cause="person", reason=f"Resumed by {by}{_because(why)}.", by=by)
-
-
-def halt(rollout: Rollout, by: str, why: str) -> Halt:
-    """Say that a person ends a rollout for good.
-
-    Raises:
-        ConflictError: It has ended already.
-    """
-    if rollout.status in (Status.HALTED, Status.FINISHED):
-        raise ConflictError(f"The rollout is {rollout.status} already.", hint="See 'surefoot rollout show'.")
-    return Halt(cause="person", reason=f"Halted by {by}{_because(why)}.", by=by)
-
-
-def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetime) -> Rollout:
-    """Return where a rollout stands after a decision that was made on this evidence, at this time."""
-    match decision:
-        case Advance(cause="offer"):
-            return rollout
-        case Advance(is_end=True):
-            return structs.replace(rollout, status=Status.FINISHED)
-        case Advance(stage=stage, batch=batch):
-            opened = evidence.of_stage(stage) if stage == rollout.stage else Counts()
-            return structs.replace(rollout, stage=stage, batch=batch, settled_at="", opened=opened)
-        case Hold(is_settled=True):
-            return rollout if rollout.settled_at else structs.replace(rollout, settled_at=utc_text(now))
-        case Hold():
-            return rollout
-        case Pause():
-            return structs.replace(rollout, status=Status.PAUSED)
-        case Resume():
-            seen = [evidence.of_stage(stage) for stage in range(rollout.stage + 1)]
-            return structs.replace(rollout, status=Status.RUNNING, acknowledged=seen)
-        case Halt():
-            return structs.replace(rollout, status=Status.HALTED)
-        case _ as never:
-            assert_never(never)
-
-
-def ceiling(rollout: Rollout, population: int) -> int | None:
+def ceiling(rollout: Rollout, evidence: Evidence) -> int | None:
     """Return how many devices of the open stage may have been offered the release in the open batch; nothing means all of them.
 
-    Every batch is at least one device: 1% of 20 is one, not none.
+    Every batch is at least one device: 1% of 20 is one, not none. Under the default gate the first batch has room for the canaries of
+    every hardware.
     """
     share = rollout.share
-    return None if share == WHOLE else max(1, -(-population * share // WHOLE))
+    if share == WHOLE:
+        return None
+    plain = max(1, -(-(evidence.population or 0) * share // WHOLE))
+    return max(plain, sum(_canaries(rollout, evidence).values()))
 
 
-def _go_on(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
+def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
+    at = rollout.localise_at or 0
+    if now.timestamp() < at:
+        until = utc_text(datetime.fromtimestamp(at, now.tzinfo))
+        return Hold(cause="paused", reason=f"Paused; what is still to be heard is waited for until {until}, to find the culprit.")
+    reading = Reading(rollout.ledger, evidence, rollout.excluded)
+    found = reading.culprits()
+    said = f" {_capital(reading.loudest.sentence())}." if reading.loudest else ""
+    if not found:
+        return Halt(cause="not_localised", reason=f"Halted: no small part of the fleet accounts for the harm.{said}")
+    names = ", ".join(found)
+    reason = f"Hardware {names} is excluded until a person includes it; nothing speaks against the rest, which goes on.{said}"
+    return Exclude(cause="localised", reason=reason, hardware=found)
+
+
+def _turn(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision | None:
+    """Return the decision to hold regions or to let them go on; nothing when none has turned."""
+    held, back = turned(rollout, evidence, now)
+    if held:
+        names = ", ".join(region.region or "(none)" for region in held)
+        person = " Only a person ends this hold." if any(region.needs_person for region in held) else ""
+        reason = f"Nothing starts in region {names}: more than 10 % of the devices there that were not updated cannot be reached.{person}"
+        return Hold(cause="region_unreachable", reason=reason, regions=[region.region for region in held])
+    if back:
+        names = ", ".join(region.region or "(none)" for region in back)
+        return Resume(
+            cause="region_back", reason=f"Region {names} has been calm for half an hour and goes on.", regions=[r.region for r in back]
+        )
+    return None
+
+
+def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime) -> Decision:
     stage = rollout.open_stage
     if evidence.population is None:
         return Hold(cause="counting", reason=f"The devices of stage {stage.name} are being counted.")
@@ -151,7 +123,10 @@ def _go_on(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     counts = evidence.of_stage(rollout.stage)
     wanted = _wanted(rollout, evidence, counts)
     if wanted:
-        return _offer(rollout, evidence, wanted)
+        return _offer(rollout, evidence, verdict, wanted)
+    if rollout.held_regions and evidence.is_exhausted:
+        where = ", ".join(region or "(none)" for region in rollout.held_regions)
+        return Hold(cause="region_held", reason=f"Everybody else in stage {stage.name} has been offered it; region {where} is held.")
     return _unsettled(rollout, counts) or _soak(rollout, evidence, now)
 
 
@@ -159,22 +134,66 @@ def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int:
     """Return how many more devices the open batch has room for, as far as this decision can use it; 0 when there is none left to offer."""
     if evidence.is_exhausted:
         return 0
-    most = ceiling(rollout, evidence.population or 0)
+    most = ceiling(rollout, evidence)
     if most is None:
         # Devices may have joined since the stage was counted: a pass that finds nobody says when it is done.
         return max(1, (evidence.population or 0) - counts.taken)
     return max(0, most - counts.taken)
 
 
-def _offer(rollout: Rollout, evidence: Evidence, wanted: int) -> Decision:
+def _to_come(rollout: Rollout, evidence: Evidence) -> int:
+    if evidence.is_exhausted:
+        return 0
+    most = ceiling(rollout, evidence)
+    counts = evidence.of_stage(rollout.stage)
+    return max(0, ((evidence.population or 0) if most is None else most) - counts.taken)
+
+
+def _canaries(rollout: Rollout, evidence: Evidence) -> dict[str, int]:
+    """Return how many devices of each hardware the very first batch tries at least; empty in any other."""
+    if not rollout.plan.has_default_gate or rollout.stage or rollout.batch:
+        return {}
+    hardware = sorted({share.hardware for share in evidence.audience} - set(rollout.excluded))
+    return {name: default_gate.canaries(name, evidence) for name in hardware}
+
+
+def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:
     per_minute = rollout.plan.limits.per_minute
     allowed = per_minute - evidence.offered_last_minute
     if allowed < min(wanted, -(-per_minute // _PORTIONS)):
         reason = f"Within a minute it was offered to {_devices(evidence.offered_last_minute)}; the limit is {per_minute}."
         return Hold(cause="limit", reason=reason)
-    offers = min(wanted, allowed)
-    reason = f"Offer it to up to {_devices(offers, 'more ')} of {_batch_words(rollout)}."
-    return Advance(cause="offer", reason=reason, offers=offers, stage=rollout.stage, batch=rollout.batch)
+    room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - verdict.at_risk
+    if verdict.most_at_risk is not None and room < min(wanted, -(-verdict.most_at_risk // _PORTIONS)):
+        why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
+        reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
+        return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
+    hardware, most = _next_hardware(rollout, evidence)
+    offers = min(wanted, allowed, room, *([most] if hardware else []))
+    what = f" of hardware {hardware}" if hardware else ""
+    return Advance(
+        cause="offer",
+        reason=f"Offer it to up to {_devices(offers, 'more ')}{what} of {_batch_words(rollout)}.",
+        offers=offers,
+        hardware=hardware,
+        not_hardware=rollout.excluded,
+        not_regions=rollout.held_regions,
+        stage=rollout.stage,
+        batch=rollout.batch,
+    )
+
+
+def _next_hardware(rollout: Rollout, evidence: Evidence) -> tuple[str | None, int]:
+    """Return the hardware that lacks canaries, and how many; nothing when none does, or no device of it is left."""
+    taken: dict[str, int] = {}
+    for tally in evidence.tallies:
+        if tally.stage == rollout.stage:
+            taken[tally.hardware] = taken.get(tally.hardware, 0) + tally.counts.taken
+    for hardware, least in _canaries(rollout, evidence).items():
+        lacking = least - taken.get(hardware, 0)
+        if lacking > 0 and hardware not in evidence.exhausted_hardware:
+            return hardware, lacking
+    return None, 0
 
 
 def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
@@ -185,16 +204,24 @@ def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
     unresolved = min(counts.started - counts.resolved, counts.open)
     opened = rollout.opened
     heard = counts.resolved - opened.resolved
-    # What earlier batches still owe counts for this one too: it only makes the wait longer.
-    enough = min(rollout.plan.gate.simple.min_resolved, counts.taken - opened.resolved)
+    enough = _enough(rollout, counts.taken - opened.resolved)
     if counts.offered and not counts.resolved and not counts.open:
         return _nothing_learnt(rollout, counts)
     if heard < enough:
-        return Hold(cause="evidence", reason=f"{_batch_words(rollout).capitalize()}: {heard} of at least {enough} attempts have ended.")
+        return Hold(cause="evidence", reason=f"{_capital(_batch_words(rollout))}: {heard} of at least {enough} attempts have ended.")
     if unresolved * 10 > counts.started:
-        reason = f"{_batch_words(rollout).capitalize()}: {unresolved} of {counts.started} devices that started have not ended yet."
+        reason = f"{_capital(_batch_words(rollout))}: {unresolved} of {counts.started} devices that started have not ended yet."
         return Hold(cause="unresolved", reason=reason)
     return None
+
+
+def _enough(rollout: Rollout, taken: int) -> int:
+    """Return how many of a batch must have ended; what earlier batches still owe counts too, and only makes the wait longer.
+
+    Under the default gate at least half: a batch whose windows open tomorrow has told nothing today.
+    """
+    least = rollout.plan.simple.min_resolved
+    return min(max(least, -(-taken // 2)) if rollout.plan.has_default_gate else least, taken)
 
 
 def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
@@ -209,33 +236,63 @@ def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
 
 
 def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
-    stage = rollout.open_stage
-    since = parse_utc(rollout.settled_at) if rollout.settled_at else now
-    until = since + timedelta(seconds=stage.soak_s)
+    until = soaked_at(rollout, evidence, now)
     if now < until:
-        reason = f"{_batch_words(rollout).capitalize()} soaks for {stage.soak}, until {utc_text(until)}."
+        soak = rollout.open_stage.soak_of(rollout.batch)
+        reason = f"{_capital(_batch_words(rollout))} soaks until nine of ten good installs have run for {soak}, at {utc_text(until)}."
         return Hold(cause="soak", reason=reason, is_settled=True)
-    return _next(rollout, evidence)
+    return _none_good(rollout, evidence) or _next(rollout, evidence, now)
 
 
-def _next(rollout: Rollout, evidence: Evidence) -> Decision:
+def _none_good(rollout: Rollout, evidence: Evidence) -> Pause | None:
+    """Return the pause of a batch in which nothing went well, however few it tried; nothing once a person has seen that."""
+    counts = evidence.of_stage(rollout.stage)
+    acknowledged = rollout.acknowledged[rollout.stage] if rollout.stage < len(rollout.acknowledged) else Counts()
+    fresh = counts.resolved - max(acknowledged.resolved, rollout.opened.resolved)
+    if fresh <= 0 or counts.running > rollout.opened.running:
+        return None
+    return Pause(cause="none_good", reason=f"Paused: nothing went well in {_batch_words(rollout)}; {_devices(fresh)} ended badly.")
+
+
+def _next(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     stage = rollout.open_stage
     counts = evidence.of_stage(rollout.stage)
     done = f"{counts.succeeded} of {counts.resolved} attempts in stage {stage.name} went well"
     if rollout.batch + 1 < len(stage.batches):
         following = structs.replace(rollout, batch=rollout.batch + 1)
-        return Advance(cause="batch", reason=f"{done}: open {_batch_words(following)}.", stage=rollout.stage, batch=rollout.batch + 1)
-    if rollout.stage + 1 < len(rollout.plan.stages):
+    elif rollout.stage + 1 < len(rollout.plan.stages):
         following = structs.replace(rollout, stage=rollout.stage + 1, batch=0)
-        return Advance(cause="stage", reason=f"{done}: open {_batch_words(following)}.", stage=rollout.stage + 1)
-    return _end(rollout, total(tally.counts for tally in evidence.tallies))
+    else:
+        return _end(rollout, total(tally.counts for tally in evidence.tallies), now)
+    return Advance(
+        cause="batch" if following.stage == rollout.stage else "stage",
+        reason=f"{done}: open {_batch_words(following)}.",
+        stage=following.stage,
+        batch=following.batch,
+        warnings=_unknown(rollout, evidence),
+    )
 
 
-def _end(rollout: Rollout, counts: Counts) -> Decision:
+def _unknown(rollout: Rollout, evidence: Evidence) -> list[str]:
+    """Return what the default gate cannot know yet."""
+    if not rollout.plan.has_default_gate:
+        return []
+    little = default_gate.little_known(rollout.ledger, evidence, rollout.excluded)
+    found = [f"Nothing is known of hardware {name}: {_devices(number)} of it reported so far." for name, number in little]
+    alone = sorted({share.region for share in evidence.audience} - {one.region for one in evidence.control if one.devices + one.settled})
+    return [*found, *(f"In region {name or '(none)'} no device is left to compare with." for name in alone)]
+
+
+def _end(rollout: Rollout, counts: Counts, now: datetime) -> Decision:
     """Return what follows the last batch, from the counts of all stages: an attempt of an early stage may still be open."""
     if counts.open:
         still = "attempt is" if counts.open == 1 else "attempts are"
         return Hold(cause="open_attempts", reason=f"Everybody has been offered it; {counts.open} {still} still open.", is_settled=True)
+    settled = parse_utc(rollout.settled_at) if rollout.settled_at else now
+    until = settled + timedelta(seconds=seconds(rollout.plan.watch))
+    if now < until:
+        reason = f"Everybody has been offered it; the fleet is watched for {rollout.plan.watch}, until {utc_text(until)}."
+        return Hold(cause="watch", reason=reason, is_settled=True)
     silent = f" {counts.silent} went silent." if counts.silent else ""
     unheeded = f" {counts.cancelled} offers were never taken up." if counts.cancelled else ""
     return Advance(
@@ -245,19 +302,6 @@ def _end(rollout: Rollout, counts: Counts) -> Decision:
         batch=rollout.batch,
         is_end=True,
     )
-
-
-def _cases(rollout: Rollout, evidence: Evidence) -> dict[int, Case]:
-    cases: dict[int, Case] = {}
-    for stage in range(rollout.stage + 1):
-        counts = evidence.of_stage(stage)
-        more = 0
-        if stage == rollout.stage and not evidence.is_exhausted:
-            most = ceiling(rollout, evidence.population or 0)
-            more = max(0, (evidence.population or 0 if most is None else most) - counts.taken)
-        acknowledged = rollout.acknowledged[stage] if stage < len(rollout.acknowledged) else Counts()
-        cases[stage] = Case(counts=counts, acknowledged=acknowledged, to_come=max(0, counts.open) + more)
-    return cases
 
 
 def _check(rollout: Rollout, evidence: Evidence) -> None:
@@ -275,9 +319,9 @@ def _batch_words(rollout: Rollout) -> str:
     return f"stage {stage.name}, batch {rollout.batch + 1} of {len(stage.batches)} ({stage.batches[rollout.batch]})"
 
 
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _devices(number: int, which: str = "") -> str:
     return f"{number} {which}{'device' if number == 1 else 'devices'}"
-
-
-def _because(why: str) -> str:
-    return f": {why.strip().rstrip('.')}" if why.strip() else ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions: what a rollout does next, with one sentence for people.
 
-The engine says ``Advance``, ``Hold`` or ``Pause``; ``Pause``, ``Resume`` and ``Halt`` are also said by people, named in ``by``.
+The engine says all of them; ``Pause``, ``Resume`` and ``Halt`` are also said by people, named in ``by``.
 ``cause`` is a stable word for programs, ``reason`` the sentence, ``warnings`` sentences about rates that do not pause yet.
 """
 
@@ -19,6 +19,9 @@ class Advance(Record, frozen=True, kw_only=True, tag_field="decision", tag="adva
 
     Attributes:
         offers: How many more devices may be offered it now; 0 when a batch opens or the rollout ends.
+        hardware: Of which hardware they must be; nothing means any.
+        not_hardware: Of which hardware they must not be: it is excluded.
+        not_regions: In which regions they must not be: nothing starts there.
         stage: Index of the stage that is open afterwards.
         batch: Index of the batch that is open afterwards.
         is_end: Whether the rollout is finished with this.
@@ -27,6 +30,9 @@ class Advance(Record, frozen=True, kw_only=True, tag_field="decision", tag="adva
     cause: str
     reason: str
     offers: _Count = 0
+    hardware: str | None = None
+    not_hardware: list[str] = []
+    not_regions: list[str] = []
     stage: _Count = 0
     batch: _Count = 0
     is_end: bool = False
@@ -34,10 +40,16 @@ class Advance(Record, frozen=True, kw_only=True, tag_field="decision", tag="adva
 
 
 class Hold(Record, frozen=True, kw_only=True, tag_field="decision", tag="hold"):
-    """Offer nothing now; ask again later. ``is_settled``: the open batch has been heard of, and soaks."""
+    """Offer nothing now; ask again later.
+
+    Attributes:
+        regions: Where; empty means everywhere. The rest goes on with the next decision.
+        is_settled: Whether the open batch has been heard of, and soaks.
+    """
 
     cause: str
     reason: str
+    regions: list[str] = []
     is_settled: bool = False
     warnings: list[str] = []
 
@@ -51,22 +63,39 @@ class Pause(Record, frozen=True, kw_only=True, tag_field="decision", tag="pause"
     warnings: list[str] = []
 
 
-class Resume(Record, frozen=True, kw_only=True, tag_field="decision", tag="resume"):
-    """Go on as before; what has been counted so far is not judged again. The first one starts the rollout."""
+class Exclude(Record, frozen=True, kw_only=True, tag_field="decision", tag="exclude"):
+    """Offer nothing to some hardware until a person includes it again, and go on with the rest."""
 
     cause: str
     reason: str
-    by: str
+    hardware: list[str]
+    warnings: list[str] = []
+
+
+class Resume(Record, frozen=True, kw_only=True, tag_field="decision", tag="resume"):
+    """Go on as before; what has been counted so far is not judged again. The first one starts the rollout.
+
+    Attributes:
+        by: Who says so; empty when a region goes on by itself.
+        regions: Which regions go on; empty means the rollout.
+        hardware: Which excluded hardware is included again.
+    """
+
+    cause: str
+    reason: str
+    by: str = ""
+    regions: list[str] = []
+    hardware: list[str] = []
     warnings: list[str] = []
 
 
 class Halt(Record, frozen=True, kw_only=True, tag_field="decision", tag="halt"):
-    """Offer nothing ever again; offers that were not started are withdrawn."""
+    """Offer nothing ever again; offers that were not started are withdrawn. By the gate (``by`` is empty): unless a person overrides it."""
 
     cause: str
     reason: str
-    by: str
+    by: str = ""
     warnings: list[str] = []
 
 
-Decision = Advance | Hold | Pause | Resume | Halt
+Decision = Advance | Hold | Pause | Exclude | Resume | Halt

@@ -13,6 +13,9 @@ from msgspec import Meta, structs
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record
 
+_Count = Annotated[int, Meta(ge=0)]
+_Rate = Annotated[float, Meta(ge=0, le=1)]
+
 
 class Counts(Record, frozen=True, kw_only=True):
     """Attempts, counted.
@@ -23,6 +26,8 @@ class Counts(Record, frozen=True, kw_only=True):
         unhealthy: Those whose release found itself unhealthy on trial.
         late_good: Ended as silent or cancelled, and reported well afterwards.
         late_bad: Ended as silent or cancelled, and reported a failure or rollback afterwards.
+        due: Started, and their deadline has passed since, however they ended; those that are silent are among them.
+        relapsed: Ended well, and harmed later: rolled back, unhealthy, or gone.
 
     The others are attempts by their outcome.
     """
@@ -39,6 +44,8 @@ class Counts(Record, frozen=True, kw_only=True):
     unhealthy: int = 0
     late_good: int = 0
     late_bad: int = 0
+    due: int = 0
+    relapsed: int = 0
 
     @property
     def ended(self) -> int:
@@ -53,7 +60,22 @@ class Counts(Record, frozen=True, kw_only=True):
     @property
     def harmed(self) -> int:
         """Attempts that speak against the release. A withdrawn offer that was carried out all the same, and failed, does too."""
-        return self.failed + self.rolled_back + self.silent + self.late_bad
+        return self.failed + self.rolled_back + self.silent + self.late_bad + self.relapsed
+
+    @property
+    def reported(self) -> int:
+        """Attempts whose device reported an outcome, in time or later."""
+        return self.succeeded + self.went_badly + self.late_good
+
+    @property
+    def went_badly(self) -> int:
+        """Attempts whose device reported a failure or a rollback, in time or later."""
+        return self.failed + self.rolled_back + self.late_bad
+
+    @property
+    def running(self) -> int:
+        """Devices that run the release well."""
+        return self.succeeded + self.late_good - self.relapsed
 
     @property
     def open(self) -> int:
@@ -90,6 +112,8 @@ class Facts(Record, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     is_late_good: bool = False
     is_late_bad: bool = False
+    is_due: bool = False
+    is_relapsed: bool = False
 
 
 class Tally(Record, frozen=True, kw_only=True):
@@ -101,6 +125,47 @@ class Tally(Record, frozen=True, kw_only=True):
     counts: Counts
 
 
+class Share(Record, frozen=True, kw_only=True):
+    """How many devices of one hardware and region the audience has."""
+
+    hardware: str
+    region: str = ""
+    devices: _Count
+
+
+class Control(Record, frozen=True, kw_only=True):
+    """Devices of one region that say how it would go without the release, or a sample of them.
+
+    Attributes:
+        devices: Not yet offered the release, and heard of in the day before.
+        unreachable: Those of them that have not called when they should have.
+        settled: Well on the release for more than a day; they stand in where the others are few.
+        settled_unreachable: Those of them that have not called.
+    """
+
+    region: str = ""
+    devices: _Count
+    unreachable: _Count
+    settled: _Count = 0
+    settled_unreachable: _Count = 0
+
+
+class Baseline(Record, frozen=True, kw_only=True):
+    """What is usual for devices of one hardware and region, from past releases.
+
+    Attributes:
+        failed: Share of updates that fail or are rolled back, 0 to 1.
+        silent: Share of updates of which nothing is heard before their deadline, 0 to 1.
+        late: Failures in a device-hour after a good update.
+    """
+
+    hardware: str
+    region: str = ""
+    failed: _Rate = 0.0
+    silent: _Rate = 0.0
+    late: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Evidence(Record, frozen=True, kw_only=True):
     """All that a decision looks at.
 
@@ -108,13 +173,28 @@ class Evidence(Record, frozen=True, kw_only=True):
         tallies: Counts by stage, hardware and region; every stage so far.
         population: Devices of the open stage when it was counted, those that run the release already included; nothing until then.
         is_exhausted: Whether a whole pass over the open stage found no further device to offer.
+        exhausted_hardware: Hardware of which a whole pass over the open stage found no further device to offer.
         offered_last_minute: Offers of this rollout in the 60 s before now.
+        offered_lately: Offers of this rollout in the two hours before now; nothing when nobody counted them.
+        audience: The devices of all stages, by hardware and region; nothing: the open stage is the whole fleet, of the tallies' kinds.
+        control: By region, devices to compare with; a region that is not named has none.
+        baselines: By hardware and region; what is not named is a fleet without a past.
     """
 
     tallies: list[Tally] = []
-    population: Annotated[int, Meta(ge=0)] | None = None
+    population: _Count | None = None
     is_exhausted: bool = False
-    offered_last_minute: Annotated[int, Meta(ge=0)] = 0
+    exhausted_hardware: list[str] = []
+    offered_last_minute: _Count = 0
+    offered_lately: _Count | None = None
+    audience: list[Share] = []
+    control: list[Control] = []
+    baselines: list[Baseline] = []
+
+    @property
+    def fleet(self) -> int:
+        """How many devices the rollout is for."""
+        return sum(share.devices for share in self.audience) or self.population or 0
 
     def of_stage(self, stage: int) -> Counts:
         """Return the counts of one stage, all segments together."""
@@ -130,6 +210,8 @@ def counts_of(facts: Facts) -> Counts:
         unhealthy=int(facts.is_unhealthy),
         late_good=int(facts.is_late_good),
         late_bad=int(facts.is_late_bad),
+        due=int(facts.is_due),
+        relapsed=int(facts.is_relapsed),
         **outcome,
     )
 

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name, Record
+from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Counts
+from surefoot.rollout.ledger import Ledger
 
 WHOLE = 10_000
 """All of a stage, in hundredths of a percent: the unit of every share, so that thresholds compare whole numbers."""
@@ -39,6 +41,9 @@ ReleaseName = Annotated[
     ),
 ]
 
+DEFAULT_BATCHES = ("1%", "5%", "10%", "25%", "50%", "100%")
+DEFAULT_SOAKS = ("6h", "6h", "4h", "2h", "2h", "0s")
+
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_S = 30 * 86_400
 _SHORTEST_DEADLINE_S = 60
@@ -51,23 +56,22 @@ class Stage(Record, frozen=True, kw_only=True):
         name: What people call it.
         group: Whose members it is for; nothing means the whole audience.
         batches: Growing shares of the stage, the last being all of it.
-        soak: How long a batch is watched once it has been heard of, before the next one opens.
+        soak: How long nine of ten good installs of a batch must have run before the next one opens; one for all, or one for each.
     """
 
     name: Name
     group: Name | None = None
     batches: Annotated[list[Percent], Meta(min_length=1, max_length=50)] = msgspec.field(default_factory=lambda: ["100%"])
-    soak: Duration = "2h"
+    soak: Duration | Annotated[list[Duration], Meta(min_length=1, max_length=50)] = "2h"
 
     @property
     def shares(self) -> list[int]:
         """The batches in hundredths of a percent."""
         return [hundredths(batch) for batch in self.batches]
 
-    @property
-    def soak_s(self) -> int:
-        """The soak in seconds."""
-        return seconds(self.soak)
+    def soak_of(self, batch: int) -> Duration:
+        """Return the soak of one batch; the last that is written stands for those after it."""
+        return self.soak if isinstance(self.soak, str) else self.soak[min(batch, len(self.soak) - 1)]
 
 
 class Bounds(Record, frozen=True, kw_only=True):
@@ -92,9 +96,14 @@ class SimpleGate(Record, frozen=True, kw_only=True):
 
 
 class Gates(Record, frozen=True, kw_only=True):
-    """The gate of a plan, by its kind."""
+    """Plain percentages alone, or, with ``default``, as the backstop of the default gate."""
 
-    simple: SimpleGate
+    simple: SimpleGate = SimpleGate()
+    default: bool = False
+
+
+DEFAULT: Literal["default"] = "default"
+"""The default gate, with the published percentages as its backstop."""
 
 
 class Limits(Record, frozen=True, kw_only=True):
@@ -109,6 +118,8 @@ class Plan(Record, frozen=True, kw_only=True):
     Attributes:
         audience: Which devices, as a filter over their attributes; nothing means every device of the product.
         variant: Which build of the release.
+        gate: ``default``, or plain percentages.
+        watch: How long the whole fleet is watched after the last batch, before the rollout ends.
         deadline: How long an attempt may take from its start; then it counts as silent.
         start_within: How long an offer stands; renewed while the device polls.
     """
@@ -118,9 +129,10 @@ class Plan(Record, frozen=True, kw_only=True):
     audience: Annotated[str, Meta(max_length=4_000)] = ""
     variant: Name = "release"
     stages: Annotated[list[Stage], Meta(min_length=1, max_length=50)] = msgspec.field(
-        default_factory=lambda: [Stage(name="general", batches=["1%", "5%", "10%", "25%", "50%", "100%"])]
+        default_factory=lambda: [Stage(name="general", batches=[*DEFAULT_BATCHES], soak=[*DEFAULT_SOAKS])]
     )
-    gate: Gates = Gates(simple=SimpleGate())
+    gate: Literal["default"] | Gates = DEFAULT
+    watch: Duration = "1d"
     deadline: Duration = "4h"
     start_within: Duration = "1d"
     limits: Limits = Limits()
@@ -134,6 +146,16 @@ class Plan(Record, frozen=True, kw_only=True):
     def version(self) -> str:
         """The version of the release."""
         return self.release.partition(" ")[2]
+
+    @property
+    def simple(self) -> SimpleGate:
+        """The percentages that pause, whatever else does."""
+        return SimpleGate() if isinstance(self.gate, str) else self.gate.simple
+
+    @property
+    def has_default_gate(self) -> bool:
+        """Whether the default gate judges it."""
+        return isinstance(self.gate, str) or self.gate.default
 
     @property
     def deadline_s(self) -> int:
@@ -162,6 +184,13 @@ class Status(StrEnum):
     FINISHED = "finished"
 
 
+class Mark(Record, frozen=True, kw_only=True):
+    """How many installs had gone well at a time, seconds since 1970."""
+
+    at: int
+    good: int
+
+
 class Rollout(Record, frozen=True, kw_only=True):
     """A plan, and where it stands.
 
@@ -170,7 +199,15 @@ class Rollout(Record, frozen=True, kw_only=True):
         batch: Index of the open batch in it.
         settled_at: From when the open batch soaks, RFC 3339 UTC; empty until enough of it has been heard of.
         opened: Counts of the open stage when the open batch was opened: a batch is heard of by what came since.
+        opened_at: When the open batch was opened, seconds since 1970.
+        marks: How many installs of the open stage had gone well, and when; as few as the soak needs.
         acknowledged: Counts, from the first stage on, that a person has seen and resumed after; the gate judges what came since.
+        ledger: What the default gate has entered.
+        regions: What is remembered of each region's control.
+        excluded: Hardware that is offered nothing until a person includes it again.
+        was_paused: Whether it ever was; then it teaches nothing about what is usual.
+        localise_at: When a pause of the default gate looks for its culprit, seconds since 1970; nothing at any other time.
+        is_final: Whether a person halted it: for good.
     """
 
     plan: Plan
@@ -179,7 +216,25 @@ class Rollout(Record, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=0)] = 0
     settled_at: str = ""
     opened: Counts = Counts()
+    opened_at: int = 0
+    marks: list[Mark] = []
     acknowledged: list[Counts] = []
+    ledger: Ledger = Ledger()
+    regions: list[Region] = []
+    excluded: list[str] = []
+    was_paused: bool = False
+    localise_at: int | None = None
+    is_final: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the engine may have something to decide."""
+        return self.status is Status.RUNNING or (self.status is Status.PAUSED and self.localise_at is not None)
+
+    @property
+    def held_regions(self) -> list[str]:
+        """Regions in which nothing starts."""
+        return [region.region for region in self.regions if region.is_held]
 
     @property
     def open_stage(self) -> Stage:
@@ -242,7 +297,10 @@ def _flaws(plan: Plan) -> Iterator[Flaw]:
                 hint="Give every stage a name of its own.",
             )
         yield from _of_stage(stage, f"stages[{index}]")
-    yield from _of_gate(plan.gate.simple)
+    if not isinstance(plan.gate, str):
+        yield from _of_gate(plan.gate.simple)
+    if seconds(plan.watch) > _LONGEST_S:
+        yield Flaw(key="watch", message="it is longer than 30 days", hint="Write for example 1d.")
     for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
         if not _SHORTEST_DEADLINE_S <= value_s <= _LONGEST_S:
             yield Flaw(key=key, message="it is not between a minute and 30 days", hint="Write for example 4h.")
@@ -255,8 +313,11 @@ def _of_stage(stage: Stage, place: str) -> Iterator[Flaw]:
     if shares[-1] != WHOLE:
         hint = "End with 100%: a stage is done when all of it is."
         yield Flaw(key=f"{place}.batches", message=f"they end at {stage.batches[-1]}", hint=hint)
-    if stage.soak_s > _LONGEST_S:
+    if any(seconds(stage.soak_of(batch)) > _LONGEST_S for batch in range(len(shares))):
         yield Flaw(key=f"{place}.soak", message="it is longer than 30 days", hint="Write for example 6h.")
+    if not isinstance(stage.soak, str) and len(stage.soak) > len(shares):
+        hint = "Write one for each batch, or fewer: the last stands for the rest."
+        yield Flaw(key=f"{place}.soak", message=f"there are {len(stage.soak)} for {len(shares)} batches", hint=hint)
 
 
 def _of_gate(gate: SimpleGate) -> Iterator[Flaw]:

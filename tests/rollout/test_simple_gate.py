@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.rollout.evidence import Counts
-from surefoot.rollout.gate import Case, Light, Verdict, contradiction, judge
 from surefoot.rollout.plan import Bounds, SimpleGate, Stage
+from surefoot.rollout.simple_gate import Case, contradiction, judge
+from surefoot.rollout.verdict import Light, Verdict
 from tests.strategies import counts
 
 STAGES = [Stage(name="canary"), Stage(name="general")]

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates: whether what has been reported speaks against a release.
+"""The simple gate: plain percentages over resolved attempts.
 
-A gate is a function of the plan's gate, the counts by stage, and nothing else; it answers with a ``Verdict``. It never says how
-many devices come next. The simple gate:
+It
 
 - judges every stage by itself, so that many good devices of one stage do not hide the bad ones of another;
 - divides by resolved attempts, silent ones included, never by the size of a group;
@@ -13,19 +12,10 @@ many devices come next. The simple gate:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from surefoot.model.record import Record
 from surefoot.rollout.evidence import FIELDS, Counts
 from surefoot.rollout.plan import WHOLE, Bounds, SimpleGate, Stage, hundredths
-
-
-class Light(StrEnum):
-    """What a gate shows."""
-
-    GO = "go"
-    HOLD = "hold"
-    PAUSE = "pause"
+from surefoot.rollout.verdict import Light, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +31,6 @@ class Case:
     counts: Counts
     acknowledged: Counts
     to_come: int
-
-
-class Verdict(Record, frozen=True, kw_only=True):
-    """What a gate says.
-
-    Attributes:
-        light: Whether the rollout may go on.
-        cause: A stable word for why not; empty for go.
-        reason: One sentence for people; empty for go.
-        warnings: Sentences about rates over their warning bound.
-    """
-
-    light: Light
-    cause: str = ""
-    reason: str = ""
-    warnings: list[str] = []
 
 
 def judge(gate: SimpleGate, stages: list[Stage], cases: Mapping[int, Case]) -> Verdict:
@@ -93,6 +67,10 @@ def contradiction(counts: Counts) -> str:
         return f"{counts.ended} attempts have ended of {counts.offered} offered"
     if counts.started > counts.offered:
         return f"{counts.started} attempts have started of {counts.offered} offered"
+    if counts.due > counts.started:
+        return f"the deadline of {counts.due} attempts has passed of {counts.started} started"
+    if counts.running < 0:
+        return f"{counts.relapsed} devices were harmed later of {counts.succeeded + counts.late_good} that went well"
     if counts.unhealthy > counts.offered:
         return f"{counts.unhealthy} attempts were unhealthy of {counts.offered} offered"
     return ""
