@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name, Record
+from surefoot.model.rules import Approval
 from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.ledger import Ledger
@@ -120,6 +121,7 @@ class Plan(Record, frozen=True, kw_only=True):
         variant: Which build of the release.
         gate: ``default``, or plain percentages.
         watch: How long the whole fleet is watched after the last batch, before the rollout ends.
+        approve: Updates that are not allowed by themselves, and are by whoever wrote this plan: ``major``, ``breaking``.
         deadline: How long an attempt may take from its start; then it counts as silent.
         start_within: How long an offer stands; renewed while the device polls.
     """
@@ -133,6 +135,7 @@ class Plan(Record, frozen=True, kw_only=True):
     )
     gate: Literal["default"] | Gates = DEFAULT
     watch: Duration = "1d"
+    approve: Annotated[list[Approval], Meta(max_length=2)] = []
     deadline: Duration = "4h"
     start_within: Duration = "1d"
     limits: Limits = Limits()

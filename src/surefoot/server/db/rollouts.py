@@ -15,7 +15,10 @@ import msgspec
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.field import Traits
+from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, utc_text
+from surefoot.model.rules import Running
+from surefoot.model.version import RevertTo
 from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally
@@ -225,14 +228,17 @@ _LAST = "\U0010ffff"
 """After every device id."""
 
 
-class _Hash(msgspec.Struct):
+class _Said(msgspec.Struct):
     hash: str = ""
     bootloader_version: str = ""
+    release_counter: int = 1
+    data_format: int | None = None
+    revert_to: RevertTo = "patch"
 
 
 def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], Mapping[str, str]]) -> Candidate:
     device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, is_free = row
-    said = _Hash() if report is None else from_json(report, _Hash, what="stored report")
+    said = _Said() if report is None else from_json(report, _Said, what="stored report")
     built_in = {
         "state": state,
         "device_id": device_id,
@@ -248,4 +254,20 @@ def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], 
         enrolled_at=enrolled_at,
         last_seen="" if last_seen is None else utc_text(datetime.fromtimestamp(last_seen, UTC)),
     )
-    return Candidate(device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, traits=traits)
+    running = Running(
+        hardware=hardware,
+        bootloader_version=said.bootloader_version,
+        product=product,
+        version=version,
+        release_counter=said.release_counter,
+        data_format=said.data_format,
+        revert_to=said.revert_to,
+    )
+    return Candidate(
+        device_id=DeviceId(device_id),
+        place=bucket - first,
+        is_free=bool(is_free),
+        hash=said.hash,
+        traits=traits,
+        running=None if report is None else running,
+    )

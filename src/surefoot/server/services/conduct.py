@@ -7,7 +7,7 @@
 - A decision is stored with its evidence, unless it changes nothing and repeats the one before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from surefoot.model.assignment import AssignmentId, Outcome, next_assignment_id
 from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import utc_text
-from surefoot.model.version import is_in_range
+from surefoot.model.rules import Approval, Rule, permits
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.rollout.plan import Status
@@ -130,7 +130,7 @@ def _found(
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
             manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
-            if manifest is not None and _may_take(candidate, manifest):
+            if manifest is not None and _may_take(candidate, manifest, stored.rollout.plan.approve):
                 found.append((candidate, manifest))
             if len(found) == decision.offers:
                 return walk, found
@@ -144,11 +144,12 @@ def _is_meant(decision: Advance, candidate: Candidate) -> bool:
     return hardware not in decision.not_hardware and region not in decision.not_regions
 
 
-def _may_take(candidate: Candidate, manifest: Manifest) -> bool:
-    if not candidate.is_free or candidate.hash == manifest.image.hash:
+def _may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+    if not candidate.is_free or candidate.hash == manifest.image.hash or candidate.running is None:
         return False
-    wanted = None if manifest.requires is None else manifest.requires.from_
-    return wanted is None or is_in_range(candidate.attributes["version"], wanted)
+    verdict = permits(candidate.running, manifest, approvals=frozenset(approvals))
+    # Other bytes of the same version are another variant of it.
+    return verdict.is_permitted or verdict.rule is Rule.SAME_VERSION
 
 
 def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, assignment_id: AssignmentId, now: datetime) -> Attempt:

@@ -13,6 +13,7 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.field import Traits
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import Record
+from surefoot.model.rules import Running
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Control, Counts, Evidence, Share, Tally
 from surefoot.rollout.plan import Rollout
@@ -64,7 +65,7 @@ class StoredRollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A device that a walk comes to; ``place`` as in ``Walk``.
+    """A device that a walk comes to; ``place`` as in ``Walk``, ``running`` what it last told of itself.
 
     ``is_free``: it may call, has no open attempt, and no attempts of this rollout but withdrawn ones, fewer than
     ``MOST_OFFERS``.
@@ -75,6 +76,7 @@ class Candidate:
     is_free: bool
     hash: str
     traits: Traits
+    running: Running | None = None
 
     @property
     def attributes(self) -> Mapping[str, str]:
