@@ -52,7 +52,7 @@ WHERE {mine} AND (:hardware IS NULL OR d.hardware = :hardware) AND ({by}.bucket,
 ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(
-    devices="device d INDEXED BY device_by_hardware", mine="d.product = :product AND d.hardware = :hardware", by="d"
+    devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d"
 )
 _WALK_GROUP = _WALK.format(
     devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"

@@ -48,7 +48,7 @@ device = Table(
     Column("report", LargeBinary),
     CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
     Index("device_by_bucket", "product", "bucket", "device_id"),
-    Index("device_by_hardware", "product", "hardware", "bucket", "device_id"),
+    Index("device_by_kind", "product", "hardware", "bucket", "device_id"),
     Index("device_check_in", "device_id", "state"),
     *(Index(f"device_by_{name}", name, "device_id") for name in ("hardware", "product", "version_key", *INDEXED)),
     sqlite_with_rowid=False,

@@ -53,7 +53,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
-    op.create_index("device_by_hardware", "device", ["product", "hardware", "bucket", "device_id"])
+    op.create_index("device_by_kind", "device", ["product", "hardware", "bucket", "device_id"])
     op.create_index("device_check_in", "device", ["device_id", "state"])
     for name in ("hardware", "product", "version_key", "connectivity", "customer", "region", "site"):
         op.create_index(f"device_by_{name}", "device", [name, "device_id"])
