@@ -57,8 +57,8 @@ TRUST = (
         1,
         '"nothing new" is believed for so long only',
         MACHINE,
-        "    if not state.fresh_until or event.now >= parse_utc(state.fresh_until):\n",
-        "    if False:\n",
+        "    return not state.fresh_until or now >= parse_utc(state.fresh_until)\n",
+        "    return False\n",
         by="d09",
     ),
     _m(

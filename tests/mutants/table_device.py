@@ -284,8 +284,8 @@ DEVICE = (
         14,
         "the highest release counter",
         RUNNER,
-        "release_counter=self.state.release_counter,\n            attributes",
-        "release_counter=installed.release_counter,\n            attributes",
+        "release_counter=self.state.release_counter,\n            data_format",
+        "release_counter=installed.release_counter,\n            data_format",
     ),
     _m(
         14,

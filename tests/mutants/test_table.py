@@ -57,7 +57,7 @@ def test_a_check_that_is_missed_is_killed_by_the_test_that_misses_it() -> None:
     assert found.by.startswith("agent/test_admission.py::test_each_rule_refuses_with_its_code_and_says_what_is_wrong[")
 
 
-@pytest.mark.parametrize("replacement", [f"{COUNTER}  # nothing else", "if not wanted.release_counter >= state.release_counter:"])
+@pytest.mark.parametrize("replacement", [f"{COUNTER}  # nothing else", "if not wanted.release_counter >= running.release_counter:"])
 def test_a_change_that_changes_nothing_survives(replacement: str) -> None:
     assert fate(replacement).fate == "survives"
 

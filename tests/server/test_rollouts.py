@@ -164,7 +164,7 @@ def test_a_filter_may_ask_for_groups_versions_and_how_long_ago_a_device_was_seen
         {DeviceId("t-03"): (int(office.now.timestamp()) - 7_200, 1), DeviceId("t-04"): (int(office.now.timestamp()), 1)}
     )
     audience = "group==pilot and version=range='>=1.0.0 <1.1.0' and (seen_within==1h or device_id==t-05)"
-    campaign.begin(Plan(release="thermostat 1.1.0", audience=audience, stages=[Stage(name="all")]))
+    campaign.begin(structs.replace(PLAIN, audience=audience, stages=[Stage(name="all")]))
     campaign.advance()
     assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-04", "t-05"}
 
