@@ -72,8 +72,8 @@ class _Course:
         self._take(acts.start(self._rollout, _WHO), self._evidence())
         for _ in range(self._setting.ticks):
             self._go_far()
-            self._world.turn()
             self._note()
+            self._world.turn()
             if self._is_over():
                 break
         return Result(
@@ -132,9 +132,8 @@ class _Course:
         return None
 
     def _note(self) -> None:
-        resolved, open_now = self._world.resolved, self._world.open
-        if not resolved:
-            self._blind = max(self._blind, open_now)
+        if not self._world.resolved:
+            self._blind = max(self._blind, self._world.open)
         if self._hours is None and self._world.running * 20 >= self._setting.devices * 19:
             self._hours = self._world.hours
 
