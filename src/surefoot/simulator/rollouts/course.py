@@ -24,6 +24,7 @@ BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 
 _MOST_DECISIONS = 50
 _WHO = "simulation"
+_MOST = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Result:
 
     Attributes:
         harmed: Devices that started the release and carry its fault, seen or not.
-        hours: After how many hours 95 % of the fleet ran the release well; nothing when they never did.
+        hours: After how many hours 95 % of the devices that take updates at all ran the release well; nothing when they never did.
         stopped: Why it was paused the first time, the cause of that decision; empty when it never was.
         stopped_h: After how many hours that was.
         excluded: Hardware that was excluded.
@@ -49,7 +50,14 @@ class Result:
     at_risk_blind: int
 
 
-def run(plan: Plan, setting: Setting, rng: Generator, *, watch: Callable[[datetime, Decision], None] = lambda _now, _decision: None) -> Result:
+def run(
+    plan: Plan,
+    setting: Setting,
+    rng: Generator,
+    *,
+    watch: Callable[[datetime, Decision], None] = lambda _now, _decision: None,
+    is_enough: Callable[[Result], bool] = lambda _so_far: False,
+) -> Result:
     """Roll a release out until nothing more happens, or nobody looks any more.
 
     Args:
@@ -57,8 +65,14 @@ def run(plan: Plan, setting: Setting, rng: Generator, *, watch: Callable[[dateti
         setting: On what.
         rng: Where chance comes from; the same seed gives the same course.
         watch: Told of every decision.
+        is_enough: Asked every tick whether what came out so far is all one wants to know.
     """
-    return _Course(plan, setting, rng, watch).result()
+    course = _Course(plan, setting, rng, watch)
+    for _ in range(setting.ticks):
+        course.turn()
+        if course.is_over or is_enough(course.result()):
+            break
+    return course.result()
 
 
 class _Course:
@@ -66,16 +80,20 @@ class _Course:
         self._setting, self._watch = setting, watch
         self._world = World(setting, rng, stages=len(plan.stages), deadline_s=plan.deadline_s, start_within_s=plan.start_within_s)
         self._rollout = Rollout(plan=plan)
-        self._stopped, self._stopped_h, self._hours, self._blind = "", None, None, 0
+        self._stopped, self._blind = "", 0
+        self._stopped_h: float | None = None
+        self._hours: float | None = None
+
+        self._take(acts.start(self._rollout, _WHO), self._evidence())
+
+    def turn(self) -> None:
+        """Let the rollout go as far as it may, and a tick pass."""
+        self._go_far()
+        self._note()
+        self._world.turn()
 
     def result(self) -> Result:
-        self._take(acts.start(self._rollout, _WHO), self._evidence())
-        for _ in range(self._setting.ticks):
-            self._go_far()
-            self._note()
-            self._world.turn()
-            if self._is_over():
-                break
+        """Return what came out so far."""
         return Result(
             harmed=self._world.harmed,
             hours=self._hours,
@@ -85,6 +103,12 @@ class _Course:
             status=self._rollout.status,
             at_risk_blind=self._blind,
         )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens but by a person."""
+        status = self._rollout.status
+        return status in {Status.HALTED, Status.FINISHED} or (status is Status.PAUSED and self._rollout.localise_at is None)
 
     @property
     def _now(self) -> datetime:
@@ -134,9 +158,5 @@ class _Course:
     def _note(self) -> None:
         if not self._world.resolved:
             self._blind = max(self._blind, self._world.open)
-        if self._hours is None and self._world.running * 20 >= self._setting.devices * 19:
+        if self._hours is None and self._world.running >= _MOST * (1 - self._setting.habits.never) * self._setting.devices:
             self._hours = self._world.hours
-
-    def _is_over(self) -> bool:
-        status = self._rollout.status
-        return status in {Status.HALTED, Status.FINISHED} or (status is Status.PAUSED and self._rollout.localise_at is None)

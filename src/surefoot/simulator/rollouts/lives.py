@@ -93,7 +93,7 @@ def draw(
     takes[silences | (fate >= 1 - habits.lost)] = np.inf
     is_bad = fails | (rng.random(number) < habits.fails)
     if outage is not None:
-        start, takes, is_bad = _cut_off(start, takes, is_bad, now_h, outage, is_in_outage, rng)
+        takes, is_bad = _cut_off(start, takes, is_bad, outage, is_in_outage, rng)
     says = start + takes
     relapse = says + rng.exponential(1 / habits.relapses_h, number) if habits.relapses_h else np.full(number, np.inf)
     relapse[harms_late] = np.minimum(relapse, start + np.maximum(takes, fault.late_after_h))[harms_late]
@@ -101,15 +101,10 @@ def draw(
     return Lives(row, kind, start, says, is_bad, relapse, fails | silences | harms_late)
 
 
-def _cut_off(
-    start: Hours, takes: Hours, is_bad: Flags, now_h: float, outage: Outage, is_in_outage: Flags, rng: Generator
-) -> tuple[Hours, Hours, Flags]:
-    """Return what becomes of it: who cannot be reached starts later; who ends meanwhile reports afterwards, or rolled back."""
-    is_cut = is_in_outage & (rng.random(len(start)) < outage.cut_off)
-    waits = is_cut & (start >= outage.begins_h) & (now_h < outage.ends_h)
-    start = np.where(waits, start + outage.ends_h - max(outage.begins_h, now_h), start)
+def _cut_off(start: Hours, takes: Hours, is_bad: Flags, outage: Outage, is_in_outage: Flags, rng: Generator) -> tuple[Hours, Flags]:
+    """Return what becomes of it: an install that ends meanwhile is heard of afterwards, some having been rolled back."""
     says = start + takes
-    is_held = is_cut & (says >= outage.begins_h) & (start < outage.ends_h) & (says < outage.ends_h)
-    says = np.where(is_held, outage.ends_h + takes * rng.random(len(start)), says)
-    is_bad = is_bad | (is_held & (rng.random(len(start)) < outage.rolled_back))
-    return start, np.where(np.isfinite(start), says - np.where(np.isfinite(start), start, 0.0), np.inf), is_bad
+    is_held = is_in_outage & (rng.random(len(start)) < outage.cut_off) & (says >= outage.begins_h) & (says < outage.ends_h)
+    heard = outage.ends_h + takes * rng.random(len(start))
+    takes[is_held] = (heard - start)[is_held]
+    return takes, is_bad | (is_held & (rng.random(len(start)) < outage.rolled_back))

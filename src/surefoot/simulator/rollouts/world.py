@@ -104,17 +104,21 @@ class World:
     @property
     def running(self) -> int:
         """Devices that run the release well, as far as is known."""
-        return self._counters.sum_of("succeeded") + self._counters.sum_of("late_good") - self._counters.sum_of("relapsed")
+        return self.count("succeeded") + self.count("late_good") - self.count("relapsed")
+
+    def count(self, name: str) -> int:
+        """Return one of the counts of ``Counts`` over the whole fleet, as of now."""
+        return self._counters.sum_of(name)
 
     @property
     def resolved(self) -> int:
         """Attempts that say something about the release."""
-        return sum(map(self._counters.sum_of, ("succeeded", "rolled_back", "silent")))
+        return sum(map(self.count, ("succeeded", "rolled_back", "silent")))
 
     @property
     def open(self) -> int:
         """Attempts without an outcome."""
-        return self._counters.sum_of("offered") - self.resolved - self._counters.sum_of("cancelled")
+        return self.count("offered") - self.resolved - self.count("cancelled")
 
     def turn(self) -> None:
         """Let one tick pass."""
