@@ -24,7 +24,7 @@ class Outage:
     begins_h: float
     lasts_h: float = 4.0
     cut_off: float = 0.8
-    rolled_back: float = 0.3
+    rolled_back: float = 0.5
 
     @property
     def ends_h(self) -> float:

@@ -105,6 +105,6 @@ def _cut_off(start: Hours, takes: Hours, is_bad: Flags, outage: Outage, is_in_ou
     """Return what becomes of it: an install that ends meanwhile is heard of afterwards, some having been rolled back."""
     says = start + takes
     is_held = is_in_outage & (rng.random(len(start)) < outage.cut_off) & (says >= outage.begins_h) & (says < outage.ends_h)
-    heard = outage.ends_h + takes * rng.random(len(start))
-    takes[is_held] = (heard - start)[is_held]
+    takes = takes.copy()
+    takes[is_held] = outage.ends_h + takes[is_held] * rng.random(int(is_held.sum())) - start[is_held]
     return takes, is_bad | (is_held & (rng.random(len(start)) < outage.rolled_back))
