@@ -23,7 +23,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
 
 def test_percentages_need_no_quotes(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path, STAGE + "  gate: { simple: { rollback_rate: { warn: 2%, pause: 5.5% } } }\n"))
-    assert plan.gate.simple == SimpleGate(rollback_rate=Bounds(warn="2%", pause="5.5%"))
+    assert plan.simple == SimpleGate(rollback_rate=Bounds(warn="2%", pause="5.5%"))
 
 
 @pytest.mark.parametrize(

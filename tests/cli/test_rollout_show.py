@@ -11,6 +11,7 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decision import Advance, Decision
 from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 from tests.server.showroom import BEGIN
 

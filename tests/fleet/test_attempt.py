@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from surefoot.fleet.attempt import Attempt, after_events, end, give_up
+from surefoot.fleet.attempt import Attempt, after_deadline, after_events, end
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import DeploymentEvent, EventType
@@ -122,12 +122,12 @@ def test_what_a_device_says_too_late_is_a_fact_beside_the_outcome(outcome: Outco
 def test_an_attempt_is_silent_a_deadline_after_it_was_first_heard_of() -> None:
     started = after_events(ATTEMPT, [event(EventType.DOWNLOAD_STARTED)], OLD, NOW)
     last = parse_utc(NOW) + timedelta(seconds=ATTEMPT.deadline_s)
-    assert give_up(started, last - timedelta(seconds=1)) == started
-    assert give_up(started, last).outcome is Outcome.SILENT
+    assert after_deadline(started, last - timedelta(seconds=1)) == started
+    assert after_deadline(started, last).outcome is Outcome.SILENT
 
 
 def test_an_offer_that_was_not_started_in_time_is_void() -> None:
-    assert give_up(ATTEMPT, parse_utc(ATTEMPT.start_before)).outcome is Outcome.CANCELLED
+    assert after_deadline(ATTEMPT, parse_utc(ATTEMPT.start_before)).outcome is Outcome.CANCELLED
 
 
 @given(st.lists(st.builds(event, st.sampled_from(EventType)), max_size=8), st.sampled_from([NEW, OLD, None]))

@@ -64,7 +64,7 @@ def good(number: int) -> Counts:
         (CANARY, heard(offered=5, rejected=4), "evidence", "Stage canary: 0 of at least 1 attempts have ended."),
         (CANARY, heard(offered=30, succeeded=19, started=19), "evidence", "Stage canary: 19 of at least 20 attempts have ended."),
         (CANARY, heard(offered=50, succeeded=40, started=50), "unresolved", "10 of 50 devices that started have not ended yet."),
-        (CANARY, of(good(50)), "soak", "Stage canary soaks for 1h, until 2026-11-24T13:00:00Z."),
+        (CANARY, of(good(50)), "soak", "Stage canary soaks until nine of ten good installs have run for 1h, at 2026-11-24T13:00:00Z."),
         (GENERAL, of(good(1), 1), "batch", "1 of 1 attempts in stage general went well: open stage general, batch 2 of 3 (50%)."),
     ],
 )
@@ -82,7 +82,7 @@ def test_the_next_stage_opens_when_the_last_batch_has_soaked() -> None:
 
 
 def test_a_batch_soaks_to_the_second() -> None:
-    soaking = structs.replace(CANARY, settled_at="2026-11-24T11:00:01Z", marks=[Mark(at=AT - 3_600, good=50)])
+    soaking = structs.replace(CANARY, settled_at="2026-11-24T11:00:01Z", marks=[Mark(at=AT - 3_599, good=50)])
     assert [decide(soaking, of(good(50)), NOON + timedelta(seconds=later)).cause for later in (0, 1)] == ["soak", "stage"]
 
 
@@ -189,7 +189,7 @@ def test_a_halt_cannot_be_resumed_and_says_what_to_do() -> None:
         (Advance(cause="end", reason="", is_end=True), {"status": Status.FINISHED}),
         (Hold(cause="evidence", reason=""), {}),
         (Hold(cause="soak", reason="", is_settled=True), {}),
-        (Pause(cause="person", reason=""), {"status": Status.PAUSED}),
+        (Pause(cause="person", reason=""), {"status": Status.PAUSED, "was_paused": True}),
         (Resume(cause="person", reason="", by="ada"), {"acknowledged": [Counts(offered=4)]}),
         (Halt(cause="person", reason="", by="ada"), {"status": Status.HALTED, "is_final": True}),
         (Halt(cause="not_localised", reason=""), {"status": Status.HALTED}),

@@ -4,20 +4,21 @@
 import asyncio
 import sqlite3
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, parse_utc
 from surefoot.rollout.decide import decide
-from surefoot.rollout.evidence import Counts, counts_of, total
-from surefoot.rollout.plan import Plan, Stage, Status
-from surefoot.server.db.rollouts import census
-from surefoot.server.services.advance import advance_all
+from surefoot.rollout.evidence import Control, Counts, counts_of, total
+from surefoot.rollout.plan import Gates, Plan, Stage, Status
+from surefoot.server.db.survey import census, watch
+from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.attempts import facts
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.conduct import audience_of
-from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollout_store import Census, StoredRollout
 from surefoot.server.services.rollouts import Verb, create, steer
 from tests.server.office import Office, event
 
@@ -25,6 +26,8 @@ OLD_IMAGE = digest_of(b"old image")
 PLAN = Plan(
     release="thermostat 1.1.0",
     stages=[Stage(name="canary", group="canary", soak="10s"), Stage(name="general", batches=["25%", "100%"], soak="10s")],
+    gate=Gates(),
+    watch="0s",
     deadline="10m",
     start_within="1h",
 )
@@ -52,11 +55,14 @@ class Campaign:
     def advance(self, **duration: float) -> None:
         self.office.pass_time(**duration)
 
-        async def count(stored: StoredRollout) -> int:
-            audience = audience_of(self.office.ledger, stored)
-            return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=self.census_step)
+        assert asyncio.run(advance_all(self.office.do, Lookout(self), self.office.now)) == []
 
-        assert asyncio.run(advance_all(self.office.do, count, self.office.now)) == []
+    async def count(self, stored: StoredRollout) -> Census:
+        audience = audience_of(self.office.ledger, stored)
+        return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=self.census_step)
+
+    async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:
+        return watch(self.connection, stored, now, 900)
 
     def open_attempts(self) -> list[Attempt]:
         rows = self.connection.execute("SELECT body FROM assignment WHERE outcome IS NULL ORDER BY assignment_id")

@@ -19,7 +19,8 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
-from surefoot.rollout.plan import Plan, Rollout, Stage, Status
+from surefoot.rollout.plan import Plan, Rollout, Stage, Status, seconds
+from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
@@ -74,7 +75,7 @@ class Show:
         counts = self.tallies[self.rollout.stage]
         self.is_exhausted = True
         self.report(**{name: getattr(counts, name) for name in ("offered", "started", "succeeded")})
-        self.step(self.rollout.open_stage.soak_s + 1)
+        self.step(seconds(self.rollout.open_stage.soak_of(self.rollout.batch)) + 1)
         self.is_exhausted, self.population = False, population
 
     def note(self, decision: Decision) -> None:

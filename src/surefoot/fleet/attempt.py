@@ -4,7 +4,9 @@
 - An attempt ends once. What comes after its end, or again, changes nothing.
 - It succeeded when the device found itself healthy *and* its own report names the image that was ordered; the two may
   come in different batches.
-- What a device says after its attempt was given up as silent, or withdrawn, is a fact beside that outcome.
+- What a device says after its attempt was given up as silent, or withdrawn, is a fact beside that outcome; so is harm that shows
+  after it had gone well.
+- The deadline of an attempt of a rollout is noted when it passes, however the attempt ended: silence is judged then, never earlier.
 - Only events of the device that the attempt belongs to count; the caller sees to that.
 """
 
@@ -24,6 +26,7 @@ _OUTCOMES: dict[str, Outcome] = {
     EventType.INSTALL_FAILED: Outcome.FAILED,
     EventType.ROLLBACK_COMPLETED: Outcome.ROLLED_BACK,
 }
+_RELAPSES = {EventType.HEALTH_FAILED, EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
 _GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
 _NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED}
 
@@ -49,6 +52,8 @@ class Attempt(Record, frozen=True, kw_only=True):
         is_unhealthy: Whether the device reported a trial that was not healthy.
         is_late_good: Whether it went well after it had been given up or withdrawn.
         is_late_bad: Whether it went badly after that.
+        is_due: Whether its deadline has passed since it started; noted of attempts of rollouts alone.
+        is_relapsed: Whether the release was found unhealthy or rolled back after it had gone well.
         outcome: How it ended; nothing while it is open.
     """
 
@@ -73,6 +78,8 @@ class Attempt(Record, frozen=True, kw_only=True):
     is_unhealthy: bool = False
     is_late_good: bool = False
     is_late_bad: bool = False
+    is_due: bool = False
+    is_relapsed: bool = False
     outcome: Outcome | None = None
     ended_at: str = ""
 
@@ -99,18 +106,25 @@ def end(attempt: Attempt, outcome: Outcome, now: str) -> Attempt:
     return attempt if attempt.outcome is not None else structs.replace(attempt, outcome=outcome, ended_at=now)
 
 
-def due_at(attempt: Attempt) -> datetime:
-    """Return when an open attempt is given up: its deadline once it has started, the end of its offer before that."""
+def due_at(attempt: Attempt) -> datetime | None:
+    """Return when an attempt is to be looked at: at its deadline once it has started, at the end of its offer before that.
+
+    Nothing when there is nothing to look for any more.
+    """
+    if attempt.is_due or (attempt.outcome is not None and (attempt.rollout_id is None or not attempt.is_started)):
+        return None
     if attempt.is_started:
         return parse_utc(attempt.started_at) + timedelta(seconds=attempt.deadline_s)
     return parse_utc(attempt.start_before)
 
 
-def give_up(attempt: Attempt, now: datetime) -> Attempt:
-    """Return an attempt that is due as it ends: silent if it had started, else cancelled, since the offer is void."""
-    if now < due_at(attempt):
+def after_deadline(attempt: Attempt, now: datetime) -> Attempt:
+    """Return an attempt after it was looked at: one that is open ends, as silent if it had started, else its offer is void."""
+    due = due_at(attempt)
+    if due is None or now < due:
         return attempt
-    return end(attempt, Outcome.SILENT if attempt.is_started else Outcome.CANCELLED, utc_text(now))
+    ended = end(attempt, Outcome.SILENT if attempt.is_started else Outcome.CANCELLED, utc_text(now))
+    return structs.replace(ended, is_due=attempt.is_started and attempt.rollout_id is not None)
 
 
 def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now: str) -> Attempt:
@@ -128,6 +142,8 @@ def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now
 
 
 def _afterwards(attempt: Attempt, event: DeploymentEvent, running: Digest | None) -> Attempt:
+    if attempt.outcome is Outcome.SUCCEEDED or attempt.is_late_good:
+        return structs.replace(attempt, is_relapsed=True) if event.type in _RELAPSES else attempt
     if attempt.outcome not in _GIVEN_UP:
         return attempt
     if event.type in _OUTCOMES:

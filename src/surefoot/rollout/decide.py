@@ -9,7 +9,7 @@ In this order; the first that applies is the decision:
 4. A stage that was not counted yet, or that no device fits, holds.
 5. Devices of the open batch that may be offered the release are: as many as batch, risk and limits allow.
 6. A batch that was offered holds until it is heard of: nine of ten that started have resolved, and enough have.
-7. It then soaks: nine of ten good installs must have run that long.
+7. It then soaks: nine of ten of its good installs must have run that long.
 8. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open and it was watched.
 """
 
@@ -21,10 +21,11 @@ from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import default_gate
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
+from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import WHOLE, Rollout, Status, seconds
-from surefoot.rollout.standing import aged, look, turned
+from surefoot.rollout.standing import look, soaked_at, turned
 from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
@@ -35,8 +36,6 @@ _AT_REST = {
 }
 _PORTIONS = 10
 """Into how many portions a minute's offers are dealt out, so that a decision stands for a few seconds and not for one device."""
-
-_NINE_TENTHS = (9, 10)
 
 
 def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
@@ -88,9 +87,9 @@ def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if now.timestamp() < at:
         until = utc_text(datetime.fromtimestamp(at, now.tzinfo))
         return Hold(cause="paused", reason=f"Paused; what is still to be heard is waited for until {until}, to find the culprit.")
-    found = default_gate.culprits(rollout.ledger, evidence, rollout.excluded)
-    loudest = next(iter(default_gate.findings(rollout.ledger, evidence, rollout.excluded)), None)
-    said = f" {_capital(loudest.sentence())}." if loudest else ""
+    reading = Reading(rollout.ledger, evidence, rollout.excluded)
+    found = reading.culprits()
+    said = f" {_capital(reading.loudest.sentence())}." if reading.loudest else ""
     if not found:
         return Halt(cause="not_localised", reason=f"Halted: no small part of the fleet accounts for the harm.{said}")
     names = ", ".join(found)
@@ -164,10 +163,10 @@ def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) 
     if allowed < min(wanted, -(-per_minute // _PORTIONS)):
         reason = f"Within a minute it was offered to {_devices(evidence.offered_last_minute)}; the limit is {per_minute}."
         return Hold(cause="limit", reason=reason)
-    room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - total(tally.counts for tally in evidence.tallies).open
+    room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - verdict.at_risk
     if verdict.most_at_risk is not None and room < min(wanted, -(-verdict.most_at_risk // _PORTIONS)):
         why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
-        reason = f"{_devices(verdict.most_at_risk - room)} are at risk; at most {verdict.most_at_risk} may be {why}."
+        reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
         return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
     hardware, most = _next_hardware(rollout, evidence)
     offers = min(wanted, allowed, room, *([most] if hardware else []))
@@ -237,15 +236,10 @@ def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
 
 
 def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
-    soak = rollout.open_stage.soak_of(rollout.batch)
-    since = parse_utc(rollout.settled_at) if rollout.settled_at else now
-    until = since + timedelta(seconds=seconds(soak))
+    until = soaked_at(rollout, evidence, now)
     if now < until:
-        reason = f"{_capital(_batch_words(rollout))} soaks for {soak}, until {utc_text(until)}."
-        return Hold(cause="soak", reason=reason, is_settled=True)
-    good, old = aged(rollout, evidence, now)
-    if old * _NINE_TENTHS[1] < good * _NINE_TENTHS[0]:
-        reason = f"{_capital(_batch_words(rollout))} soaks: {old} of {good} good installs have run for {soak}; nine of ten must have."
+        soak = rollout.open_stage.soak_of(rollout.batch)
+        reason = f"{_capital(_batch_words(rollout))} soaks until nine of ten good installs have run for {soak}, at {utc_text(until)}."
         return Hold(cause="soak", reason=reason, is_settled=True)
     return _none_good(rollout, evidence) or _next(rollout, evidence, now)
 

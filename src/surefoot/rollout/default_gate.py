@@ -9,13 +9,13 @@
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from surefoot.rollout import likelihood, tolerance
 from surefoot.rollout.bound import upper_bound
-from surefoot.rollout.evidence import Baseline, Evidence
+from surefoot.rollout.evidence import Baseline, Counts, Evidence
 from surefoot.rollout.ledger import Cell, Ledger, Trials
 
 SLOW_AT = 10.0
@@ -29,6 +29,8 @@ _MOST_EXCLUDED = 0.34
 _MOST_BUDGET = 250
 _LEAST_DOUBT = 0.004
 _LITTLE = 3
+_MANY = 1_000
+_STALE_PART = 4
 
 
 class Stream(StrEnum):
@@ -57,7 +59,7 @@ class Segment:
         return " ".join(filter(None, (hardware, region))) or "in the whole fleet"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sum:
     """Log likelihood ratios of one stream, with the counts they come from: harmed, tried (devices, or device-hours), expected."""
 
@@ -66,8 +68,11 @@ class _Sum:
     tried: float = 0.0
     expected: float = 0.0
 
-    def plus(self, other: "_Sum") -> "_Sum":
-        return _Sum(likelihood.add(self.logs, other.logs), self.bad + other.bad, self.tried + other.tried, self.expected + other.expected)
+    def add(self, other: "_Sum") -> None:
+        self.logs = likelihood.add(self.logs, other.logs)
+        self.bad += other.bad
+        self.tried += other.tried
+        self.expected += other.expected
 
 
 _Sums = dict[Stream, _Sum]
@@ -108,33 +113,70 @@ class Finding:
         )
 
 
-def findings(ledger: Ledger, evidence: Evidence, excluded: Collection[str]) -> list[Finding]:
-    """Return what every segment says, the loudest first; hardware that is excluded is left out of all of them."""
-    cells = [cell for cell in ledger.cells if cell.hardware not in excluded]
-    sums = _by_segment(cells, _baselines(evidence))
-    weights = _weights(ledger, evidence)
-    found = [_finding(segment, of_streams, weights[_kind(segment)]) for segment, of_streams in sums.items()]
-    return sorted(found, key=lambda finding: (-finding.log_e, str(finding.segment)))
+class Reading:
+    """What was tried, read once: what every segment says, who the culprit is, and how many may be at risk."""
 
+    def __init__(self, ledger: Ledger, evidence: Evidence, excluded: Collection[str]) -> None:
+        """Read a ledger; hardware that is excluded is left out of everything."""
+        self._ledger = ledger
+        self._evidence = evidence
+        self._excluded = excluded
+        self._sums = _by_segment((cell for cell in ledger.cells if cell.hardware not in excluded), evidence)
+        weights = _weights(ledger, evidence)
+        found = [_finding(segment, sums, weights[_kind(segment)]) for segment, sums in self._sums.items()]
+        self.findings = sorted(found, key=lambda finding: (-finding.log_e, str(finding.segment)))
+        """What every segment says, the loudest first."""
 
-def culprits(ledger: Ledger, evidence: Evidence, excluded: Collection[str]) -> list[str]:
-    """Return the hardware to exclude so that nothing speaks against the rest; empty when there is none, or it is too much of the fleet.
+    @property
+    def loudest(self) -> Finding | None:
+        """What the loudest segment says; nothing while nothing was tried."""
+        return self.findings[0] if self.findings else None
 
-    Flagged is hardware whose own segment has reached ``SLOW_AT``.
-    """
-    flagged = [
-        finding.segment.hardware
-        for finding in findings(ledger, evidence, excluded)
-        if finding.segment.hardware is not None and finding.segment.region is None and finding.odds >= SLOW_AT
-    ]
-    out = [*excluded, *flagged]
-    if not flagged or _share(evidence, ledger, out) > _MOST_EXCLUDED:
-        return []
-    rest = findings(ledger, evidence, out)
-    is_clear = all(
-        finding.odds < SLOW_AT and (finding.segment != Segment() or finding.odds / _FLEET_WEIGHT < _REST_BELOW) for finding in rest
-    )
-    return sorted(flagged) if is_clear else []
+    @property
+    def reported(self) -> int:
+        """Devices that have reported an outcome."""
+        whole = self._sums.get(Segment())
+        return 0 if whole is None else int(whole[Stream.FAILED].tried)
+
+    def culprits(self) -> list[str]:
+        """Return the hardware to exclude so that the rest may go on; empty when there is none.
+
+        Flagged is hardware whose own segment has reached ``SLOW_AT``. It must be a small part of the fleet, and the rest must have
+        shown that it does well: nothing speaks against it, and as many did well there as were tried of the flagged.
+        """
+        flagged = [
+            finding
+            for finding in self.findings
+            if finding.segment.hardware is not None and finding.segment.region is None and finding.odds >= SLOW_AT
+        ]
+        names = [str(finding.segment.hardware) for finding in flagged]
+        out = [*self._excluded, *names]
+        if not flagged or _share(self._evidence, out) > _MOST_EXCLUDED:
+            return []
+        rest = Reading(self._ledger, self._evidence, out)
+        is_clear = all(
+            finding.odds < SLOW_AT and (finding.segment != Segment() or finding.odds / _FLEET_WEIGHT < _REST_BELOW)
+            for finding in rest.findings
+        )
+        return sorted(names) if is_clear and all(rest.outweighs(finding) for finding in flagged) else []
+
+    def outweighs(self, finding: Finding) -> bool:
+        """Say whether as many devices did well here, in the stream that speaks against a segment, as were tried of that segment."""
+        whole = self._sums.get(Segment())
+        return whole is not None and whole[finding.stream].tried - whole[finding.stream].bad >= finding.tried
+
+    def most_at_risk(self, *, is_slow: bool) -> int:
+        """Return how many devices may be at risk at once.
+
+        The budget, divided by how bad the release may still be beyond what is tolerated; while something speaks against it, 0.2 % of
+        the fleet at most.
+        """
+        whole = self._sums.get(Segment())
+        fleet = self._evidence.fleet
+        doubt = 1.0 if whole is None else max(_LEAST_DOUBT, *(_doubt(whole[stream]) for stream in (Stream.FAILED, Stream.SILENT)))
+        # A hair more, so that rounding takes no device away.
+        most = int(budget(fleet) / doubt + 1e-9)
+        return min(most, _clamped(0.002 * fleet, fleet)) if is_slow else most
 
 
 def budget(fleet: int) -> int:
@@ -142,19 +184,15 @@ def budget(fleet: int) -> int:
     return _clamped(0.001 * fleet, fleet)
 
 
-def most_at_risk(ledger: Ledger, evidence: Evidence, excluded: Collection[str], *, is_slow: bool) -> int:
-    """Return how many devices may have an open attempt at once.
+def at_risk(counts: Counts, reported: int) -> int:
+    """Return how many devices are at risk: those that started and have not ended, and those that may start at any moment.
 
-    The budget, divided by how bad the release may still be beyond what is tolerated; while something speaks against it, 0.2 % of the
-    fleet at most.
+    Of a fleet that has sent a thousand reports, an offer that no device has started counts a quarter: most of those are to devices that
+    are switched off, and the budget is large by then.
     """
-    cells = [cell for cell in ledger.cells if cell.hardware not in excluded]
-    whole = _by_segment(cells, _baselines(evidence)).get(Segment())
-    fleet = evidence.fleet
-    doubt = 1.0 if whole is None else max(_LEAST_DOUBT, *(_doubt(whole[stream]) for stream in (Stream.FAILED, Stream.SILENT)))
-    # A hair more, so that rounding takes no device away.
-    most = int(budget(fleet) / doubt + 1e-9)
-    return min(most, _clamped(0.002 * fleet, fleet)) if is_slow else most
+    started = max(0, min(counts.started - counts.resolved, counts.open))
+    waiting = counts.open - started
+    return started + (waiting if reported < _MANY else -(-waiting // _STALE_PART))
 
 
 def canaries(hardware: str, evidence: Evidence) -> int:
@@ -172,29 +210,28 @@ def little_known(ledger: Ledger, evidence: Evidence, excluded: Collection[str]) 
     return sorted((hardware, number) for hardware, number in tried.items() if number < _LITTLE)
 
 
-def _baselines(evidence: Evidence) -> dict[tuple[str, str], Baseline]:
-    return {(baseline.hardware, baseline.region): baseline for baseline in evidence.baselines}
-
-
-def _by_segment(cells: Iterable[Cell], baselines: Mapping[tuple[str, str], Baseline]) -> dict[Segment, _Sums]:
+def _by_segment(cells: Iterable[Cell], evidence: Evidence) -> dict[Segment, _Sums]:
+    baselines = {(baseline.hardware, baseline.region): baseline for baseline in evidence.baselines}
     sums: dict[Segment, _Sums] = {}
     for cell in cells:
         of_cell = _of_cell(cell, baselines.get((cell.hardware, cell.region)))
         for segment in (Segment(), Segment(cell.hardware), Segment(None, cell.region), Segment(cell.hardware, cell.region)):
-            known = sums.get(segment)
-            sums[segment] = of_cell if known is None else {stream: known[stream].plus(of_cell[stream]) for stream in Stream}
+            known = sums.setdefault(segment, _nothing())
+            for stream in Stream:
+                known[stream].add(of_cell[stream])
     return sums
 
 
+def _nothing() -> _Sums:
+    shares, rates = [0.0] * len(likelihood.EXCESSES), [0.0] * len(likelihood.MULTIPLIERS)
+    return {Stream.FAILED: _Sum(shares), Stream.SILENT: _Sum(shares), Stream.LATE: _Sum(rates)}
+
+
 def _of_cell(cell: Cell, baseline: Baseline | None) -> _Sums:
-    sums = {
-        Stream.FAILED: _Sum([0.0] * len(likelihood.EXCESSES)),
-        Stream.SILENT: _Sum([0.0] * len(likelihood.EXCESSES)),
-        Stream.LATE: _Sum([0.0] * len(likelihood.MULTIPLIERS)),
-    }
+    sums = _nothing()
     for entry in cell.entries:
         for stream, one in _of_trials(entry.trials, entry.correction, baseline):
-            sums[stream] = sums[stream].plus(one)
+            sums[stream].add(one)
     return sums
 
 
@@ -243,12 +280,10 @@ def _weights(ledger: Ledger, evidence: Evidence) -> dict[tuple[bool, bool], floa
     }
 
 
-def _share(evidence: Evidence, ledger: Ledger, hardware: Collection[str]) -> float:
-    """Return which part of the fleet has this hardware; all of it when nobody counted the fleet and it is all there is."""
-    if not evidence.audience:
-        return 1.0 if {cell.hardware for cell in ledger.cells} <= set(hardware) else 0.0
+def _share(evidence: Evidence, hardware: Collection[str]) -> float:
+    """Return which part of the fleet has this hardware; all of it when nobody counted the fleet."""
     devices = sum(share.devices for share in evidence.audience if share.hardware in hardware)
-    return devices / max(1, sum(share.devices for share in evidence.audience))
+    return devices / evidence.fleet if evidence.audience else 1.0
 
 
 def _doubt(tried: _Sum) -> float:

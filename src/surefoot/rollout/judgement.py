@@ -6,7 +6,8 @@ beyond what control speaks for.
 """
 
 from surefoot.rollout import default_gate, simple_gate
-from surefoot.rollout.evidence import Counts, Evidence
+from surefoot.rollout.default_gate import Reading
+from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.ledger import Entry, contradiction
 from surefoot.rollout.plan import WHOLE, Bounds, Rollout, hundredths
 from surefoot.rollout.simple_gate import Case
@@ -40,21 +41,25 @@ def _doubt(rollout: Rollout, evidence: Evidence) -> str:
 
 
 def _by_default(rollout: Rollout, evidence: Evidence) -> Verdict:
-    found = default_gate.findings(rollout.ledger, evidence, rollout.excluded)
+    reading = Reading(rollout.ledger, evidence, rollout.excluded)
     backstop = _backstop(rollout, evidence)
+    loudest = reading.loudest
+    # First, since only a pause of the default gate looks for the culprit.
+    if loudest is not None and loudest.odds >= default_gate.PAUSE_AT:
+        cause = f"evidence_{loudest.stream}"
+        return Verdict(light=Light.PAUSE, cause=cause, reason=f"{loudest.sentence()}.", warnings=backstop.warnings)
     if backstop.light is Light.PAUSE:
         return backstop
-    is_slow = False
-    if found:
-        loudest = found[0]
-        if loudest.odds >= default_gate.PAUSE_AT:
-            return Verdict(
-                light=Light.PAUSE, cause=f"evidence_{loudest.stream}", reason=f"{loudest.sentence()}.", warnings=backstop.warnings
-            )
-        is_slow = loudest.odds >= default_gate.SLOW_AT
-    warnings = [*backstop.warnings, *([f"Slowed down: {found[0].sentence()}."] if is_slow else [])]
-    most = default_gate.most_at_risk(rollout.ledger, evidence, rollout.excluded, is_slow=is_slow)
-    return Verdict(light=Light.GO, warnings=warnings, most_at_risk=most, is_slow=is_slow)
+    is_slow = loudest is not None and loudest.odds >= default_gate.SLOW_AT
+    warnings = [*backstop.warnings, *([f"Slowed down: {loudest.sentence()}."] if loudest is not None and is_slow else [])]
+    counts = total(tally.counts for tally in evidence.tallies)
+    return Verdict(
+        light=Light.GO,
+        warnings=warnings,
+        most_at_risk=reading.most_at_risk(is_slow=is_slow),
+        at_risk=default_gate.at_risk(counts, reading.reported),
+        is_slow=is_slow,
+    )
 
 
 def _backstop(rollout: Rollout, evidence: Evidence) -> Verdict:

@@ -205,6 +205,7 @@ class Rollout(Record, frozen=True, kw_only=True):
         ledger: What the default gate has entered.
         regions: What is remembered of each region's control.
         excluded: Hardware that is offered nothing until a person includes it again.
+        was_paused: Whether it ever was; then it teaches nothing about what is usual.
         localise_at: When a pause of the default gate looks for its culprit, seconds since 1970; nothing at any other time.
         is_final: Whether a person halted it: for good.
     """
@@ -221,8 +222,14 @@ class Rollout(Record, frozen=True, kw_only=True):
     ledger: Ledger = Ledger()
     regions: list[Region] = []
     excluded: list[str] = []
+    was_paused: bool = False
     localise_at: int | None = None
     is_final: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the engine may have something to decide."""
+        return self.status is Status.RUNNING or (self.status is Status.PAUSED and self.localise_at is not None)
 
     @property
     def held_regions(self) -> list[str]:

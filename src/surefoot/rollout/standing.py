@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a rollout stands: after a look at the evidence, and after a decision."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import assert_never
 
 from msgspec import structs
 
-from surefoot.model.record import utc_text
+from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import control, ledger
 from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
@@ -53,13 +53,18 @@ def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetim
     return _decided(_kept(rollout, look(rollout, evidence, now), evidence, now), decision, evidence, now)
 
 
-def aged(rollout: Rollout, evidence: Evidence, now: datetime) -> tuple[int, int]:
-    """Return how many installs of the open batch have gone well, and how many of them have run for its soak."""
-    soak_s = seconds(rollout.open_stage.soak_of(rollout.batch))
-    old = [mark.good for mark in rollout.marks if mark.at <= now.timestamp() - soak_s]
-    good = evidence.of_stage(rollout.stage).running
-    before = rollout.opened.running
-    return good - before, (good if soak_s == 0 else max(old, default=before)) - before
+def soaked_at(rollout: Rollout, evidence: Evidence, now: datetime) -> datetime:
+    """Return when nine of ten good installs of the open batch will have run for its soak, as far as it is known now.
+
+    A batch without a good install soaks from when it was heard of.
+    """
+    soak = timedelta(seconds=seconds(rollout.open_stage.soak_of(rollout.batch)))
+    before, good = rollout.opened.running, evidence.of_stage(rollout.stage).running
+    if good <= before:
+        return (parse_utc(rollout.settled_at) if rollout.settled_at else now) + soak
+    marks = [*rollout.marks, Mark(at=int(now.timestamp()), good=good)]
+    at = next(mark.at for mark in marks if (mark.good - before) * 10 >= (good - before) * 9)
+    return datetime.fromtimestamp(at, UTC) + soak
 
 
 def _kept(before: Rollout, looked: Rollout, evidence: Evidence, now: datetime) -> Rollout:
@@ -109,7 +114,7 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             return rollout
         case Pause(cause=cause):
             localise_at = at + LOCALISE_AFTER_S if cause.startswith("evidence_") else None
-            return structs.replace(rollout, status=Status.PAUSED, localise_at=localise_at)
+            return structs.replace(rollout, status=Status.PAUSED, was_paused=True, localise_at=localise_at)
         case Exclude(hardware=hardware):
             excluded = sorted({*rollout.excluded, *hardware})
             return structs.replace(rollout, status=Status.RUNNING, excluded=excluded, localise_at=None)

@@ -45,7 +45,7 @@ def usual(bad: float, trials: float, fleet_rate: float) -> float:
     return (bad + _PRIOR * fleet_rate) / (trials + _PRIOR)
 
 
-def taught(bad: float, trials: float, fresh_bad: int, fresh_trials: int, tolerated: float) -> tuple[float, float]:
+def taught(bad: float, trials: float, fresh_bad: float, fresh_trials: float, tolerated: float) -> tuple[float, float]:
     """Return what is remembered of a segment, bad ones and trials, after a release that was never paused.
 
     A release adds at most 2,000 trials, and no more bad ones among them than were tolerated; 20,000 trials are remembered.

@@ -22,7 +22,8 @@ class Verdict(Record, frozen=True, kw_only=True):
         cause: A stable word for why not; empty for go.
         reason: One sentence for people; empty for go.
         warnings: Sentences about what does not pause yet.
-        most_at_risk: How many devices may have an open attempt at once; nothing when the gate sets no bound.
+        most_at_risk: How many devices may be at risk at once; nothing when the gate sets no bound.
+        at_risk: How many are.
         is_slow: Whether that is few because something speaks against the release.
     """
 
@@ -31,4 +32,5 @@ class Verdict(Record, frozen=True, kw_only=True):
     reason: str = ""
     warnings: list[str] = []
     most_at_risk: int | None = None
+    at_risk: int = 0
     is_slow: bool = False

@@ -31,6 +31,7 @@ from tuf.api.metadata import Root
 from surefoot.fleet.enroll import token_hash
 from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, StoreError
 from surefoot.model.record import Record, to_pretty_json
+from surefoot.rollout.evidence import Control
 from surefoot.server.api.device import DeviceApi, Presence
 from surefoot.server.api.enrol import EnrolmentApi
 from surefoot.server.api.metadata import MetadataApi
@@ -39,18 +40,18 @@ from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.recount import counters_off, versions_off
-from surefoot.server.db.rollouts import census
 from surefoot.server.db.seed import read_folder, take_in, write_folder
 from surefoot.server.db.sqlite import connect, migrate
+from surefoot.server.db.survey import census, watch
 from surefoot.server.durable import write_durably
-from surefoot.server.services.advance import Census, advance_all
+from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
-from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rollout_store import Census, StoredRollout
 from surefoot.server.services.rollouts import Verb, steer
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
@@ -69,6 +70,7 @@ _TICK_S = 30
 _ADVANCE_S = 1
 _RECOUNT_S = 3_600
 _KEEP_ALIVE_S = 75
+_UNREACHABLE_AFTER_S = 900
 _GRACE_S = 5
 
 
@@ -116,7 +118,7 @@ class _Parts:
     shelf: Shelf
     online: Online
     console: Console
-    census: Census
+    lookout: Lookout
     counters_off: CountersOff
     versions_off: VersionsOff
     servers: tuple[tuple[uvicorn.Server, socket.socket], ...]
@@ -227,7 +229,7 @@ def _assemble(
         shelf=shelf,
         online=online,
         console=console,
-        census=_census(database, reads),
+        lookout=Lookout(_Survey(database, reads, max(_UNREACHABLE_AFTER_S, 3 * settings.poll_interval_s))),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
         versions_off=lambda: _apart(database, versions_off),
         servers=servers,
@@ -243,16 +245,25 @@ def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer
     return by_hand
 
 
-def _census(database: Path, reads: SqliteLedger) -> Census:
-    """Return what counts a stage's devices."""
+class _Survey:
+    """A ``Survey`` of the devices in a database, in threads of its own."""
 
-    async def count(stored: StoredRollout) -> int:
-        audience = audience_of(reads, stored)
+    def __init__(self, database: Path, reads: SqliteLedger, unreachable_after_s: int) -> None:
+        """Survey ``database``; releases are read by ``reads``."""
+        self._database = database
+        self._reads = reads
+        self._unreachable_after_s = unreachable_after_s
+
+    async def count(self, stored: StoredRollout) -> Census:
+        """Count a rollout's devices."""
+        audience = audience_of(self._reads, stored)
         return await _apart(
-            database, lambda connection: census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
+            self._database, lambda connection: census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
         )
 
-    return count
+    async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:
+        """Look at a sample of the devices in each region that the rollout has not come to."""
+        return await _apart(self._database, lambda connection: watch(connection, stored, now, self._unreachable_after_s))
 
 
 async def _apart(database: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -315,7 +326,7 @@ async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
     """Let rollouts go on, once a second; a failure is told and tried again."""
     while not await _is_set_within(stop, _ADVANCE_S):
         try:
-            for failure in await advance_all(parts.writer, parts.census, clock()):
+            for failure in await advance_all(parts.writer, parts.lookout, clock()):
                 _LOG.error("a rollout holds: %s", failure)
         except Error as error:
             _LOG.error("rollouts hold: %s", error)

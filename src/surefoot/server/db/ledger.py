@@ -218,7 +218,8 @@ class SqliteLedger:
     def put_attempt(self, attempt: Attempt) -> None:
         """Store an attempt."""
         keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
-        self._connection.execute(_PUT_ATTEMPT, (*keys, attempt.is_started, _seconds(due_at(attempt)), to_json(attempt)))
+        due = due_at(attempt)
+        self._connection.execute(_PUT_ATTEMPT, (*keys, attempt.is_started, None if due is None else _seconds(due), to_json(attempt)))
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""

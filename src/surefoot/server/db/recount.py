@@ -17,9 +17,11 @@ from surefoot.server.services.recount import Segment
 
 _KINDS = """
 SELECT coalesce(body ->> '$.stage', 0), body ->> '$.hardware', coalesce(body ->> '$.region', ''), outcome, is_started,
-  coalesce(body ->> '$.is_unhealthy', 0), coalesce(body ->> '$.is_late_good', 0), coalesce(body ->> '$.is_late_bad', 0), count(*)
+  coalesce(body ->> '$.is_unhealthy', 0), coalesce(body ->> '$.is_late_good', 0), coalesce(body ->> '$.is_late_bad', 0),
+  coalesce(body ->> '$.is_due', 0), coalesce(body ->> '$.is_relapsed', 0), count(*)
 FROM (SELECT CAST(body AS TEXT) AS body, outcome, is_started FROM assignment WHERE rollout_id = ?)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""
+_MARKS = ("is_started", "is_unhealthy", "is_late_good", "is_late_bad", "is_due", "is_relapsed")
 _VERSIONS = """
 SELECT product, version, sum(devices) FROM (
   SELECT product, version, count(*) AS devices FROM device GROUP BY product, version
@@ -36,16 +38,9 @@ def counters_off(connection: sqlite3.Connection, rollout_id: int) -> dict[Segmen
     """
     off: defaultdict[Segment, Counts] = defaultdict(Counts)
     with _snapshot(connection):
-        for stage, hardware, region, outcome, is_started, is_unhealthy, is_late_good, is_late_bad, number in connection.execute(
-            _KINDS, (rollout_id,)
-        ):
-            facts = Facts(
-                is_started=bool(is_started),
-                is_unhealthy=bool(is_unhealthy),
-                outcome=None if outcome is None else Outcome(outcome),
-                is_late_good=bool(is_late_good),
-                is_late_bad=bool(is_late_bad),
-            )
+        for stage, hardware, region, outcome, *marks, number in connection.execute(_KINDS, (rollout_id,)):
+            said = {name: bool(mark) for name, mark in zip(_MARKS, marks, strict=True)}
+            facts = Facts(outcome=None if outcome is None else Outcome(outcome), **said)
             segment = (stage, hardware, region)
             off[segment] = off[segment].plus(counts_of(facts).times(number))
         for tally in SqliteRollouts(connection).tallies(rollout_id):

@@ -5,7 +5,7 @@ A walk reads devices in the order of their places on the ring, from the rollout'
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,17 +17,17 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally
+from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally
 from surefoot.rollout.plan import Rollout
 from surefoot.server.services.catalogue import StoredDecision
-from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, StoredRollout, Walk
+from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known, StoredRollout, Walk
 
 _ROLLOUT = """
-SELECT rollout_id, fence, created_at, created_by, salt, population, walk_place, walk_device, walk_is_over, walk_again_at, body
+SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
-UPDATE rollout SET fence = fence + 1, status = ?, population = ?, walk_place = ?, walk_device = ?, walk_is_over = ?, walk_again_at = ?,
-  body = ?
+UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
+  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
 INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
@@ -41,9 +41,12 @@ SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attri
     SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome <> 'cancelled'
   ) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id) < :offers
 FROM {devices}
-WHERE {mine} AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
+WHERE {mine} AND (:hardware IS NULL OR d.hardware = :hardware) AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
 ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
+_WALK_HARDWARE = _WALK.format(
+    devices="device d INDEXED BY device_by_hardware", mine="d.product = :product AND d.hardware = :hardware", by="d"
+)
 _WALK_GROUP = _WALK.format(
     devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
 )
@@ -59,9 +62,10 @@ class SqliteRollouts:
     def create(self, rollout: Rollout, by: str, salt: str, now: datetime) -> int:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
-            "INSERT INTO rollout (fence, status, created_at, created_by, salt, walk_place, walk_device, walk_is_over, walk_again_at, body)"
-            " VALUES (0, ?, ?, ?, ?, -1, '', 0, 0, ?)",
-            (rollout.status, int(now.timestamp()), by, salt, to_json(rollout)),
+            "INSERT INTO rollout (fence, status, is_live, created_at, created_by, salt, audience,"
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', ?)",
+            (rollout.status, rollout.is_live, int(now.timestamp()), by, salt, to_json(rollout)),
         )
         return int(cursor.lastrowid or 0)
 
@@ -70,7 +74,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        _, fence, created_at, created_by, salt, population, place, device, is_over, again_at, body = row
+        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -78,13 +82,14 @@ class SqliteRollouts:
             created_at=datetime.fromtimestamp(created_at, UTC),
             created_by=created_by,
             salt=salt,
-            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at),
+            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at, no_more=tuple(no_more.split())),
             population=population,
+            audience=from_json(audience, tuple[Share, ...], what="stored audience"),
         )
 
-    def running(self) -> list[int]:
-        """Return the ids of the rollouts that run, oldest first."""
-        return [number for (number,) in self._connection.execute("SELECT rollout_id FROM rollout WHERE status = 'running' ORDER BY 1")]
+    def live(self) -> list[int]:
+        """Return the ids of the rollouts that the engine decides for, oldest first."""
+        return [number for (number,) in self._connection.execute("SELECT rollout_id FROM rollout WHERE is_live = 1 ORDER BY 1")]
 
     def unfinished(self) -> list[int]:
         """Return the ids of the rollouts that run or are paused, oldest first."""
@@ -96,11 +101,14 @@ class SqliteRollouts:
         walk = stored.walk
         values = (
             stored.rollout.status,
+            stored.rollout.is_live,
             stored.population,
+            to_json(stored.audience),
             walk.place,
             walk.device_id,
             walk.is_over,
             walk.again_at,
+            " ".join(walk.no_more),
             to_json(stored.rollout),
         )
         return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1
@@ -147,16 +155,17 @@ class SqliteRollouts:
         ).fetchone()
         return None if row is None else from_json(row[0], StoredDecision, what="stored decision").decision
 
-    def walk(self, stored: StoredRollout, limit: int) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the end of the ring."""
+    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
         start = origin(stored.salt)
         walk = stored.walk
         found: list[Candidate] = []
         if walk.place < RING - start:
-            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit)
+            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit, hardware)
             walk = replace(walk, place=RING - start - 1, device_id=_LAST)
         if len(found) < limit:
-            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), limit - len(found))
+            rest = limit - len(found)
+            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, hardware)
         return found
 
     def unstarted(self, rollout_id: int) -> list[Attempt]:
@@ -164,10 +173,24 @@ class SqliteRollouts:
         return self._attempts("rollout_id = ? AND outcome IS NULL AND is_started = 0 ORDER BY assignment_id", rollout_id)
 
     def overdue(self, now: datetime, limit: int) -> list[Attempt]:
-        """Return open attempts past their due time, the longest overdue first."""
-        return self._attempts("outcome IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?", int(now.timestamp()), limit)
+        """Return attempts that are to be looked at, the longest overdue first."""
+        return self._attempts("due_at <= ? ORDER BY due_at LIMIT ?", int(now.timestamp()), limit)
 
-    def _stretch(self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int) -> list[Candidate]:
+    def baselines(self, product: str) -> list[Known]:
+        """Return what past releases taught about a product's devices."""
+        rows = self._connection.execute("SELECT body FROM baseline WHERE product = ? ORDER BY hardware, region", (product,))
+        return [from_json(body, Known, what="stored baseline") for (body,) in rows]
+
+    def put_baseline(self, product: str, known: Known) -> None:
+        """Store what is known of one hardware and region."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO baseline (product, hardware, region, body) VALUES (?, ?, ?, ?)",
+            (product, known.hardware, known.region, to_json(known)),
+        )
+
+    def _stretch(
+        self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int, hardware: str | None
+    ) -> list[Candidate]:
         """Read a stretch of the ring; ``arc`` is the place where walked places begin to count from, and the stretch's end."""
         first, end = arc
         group = stored.rollout.open_stage.group
@@ -175,13 +198,16 @@ class SqliteRollouts:
             "rollout": stored.rollout_id,
             "product": stored.rollout.plan.product,
             "group": group,
+            "hardware": hardware,
             "bucket": after[0],
             "device": after[1],
             "end": end,
             "limit": limit,
             "offers": MOST_OFFERS,
         }
-        rows = self._connection.execute(_WALK_ALL if group is None else _WALK_GROUP, values)
+        # SQLite plans a statement before it knows what is asked for, so each kind of walk has its own, and its own index.
+        whole = _WALK_ALL if hardware is None else _WALK_HARDWARE
+        rows = self._connection.execute(whole if group is None else _WALK_GROUP, values)
         return [_candidate(row, first) for row in rows]
 
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
@@ -213,14 +239,3 @@ def _candidate(row: tuple[Any, ...], first: int) -> Candidate:
     return Candidate(
         device_id=DeviceId(device_id), place=bucket - first, is_free=bool(is_free), hash=said.hash, attributes=effective | built_in
     )
-
-
-def census(connection: sqlite3.Connection, stored: StoredRollout, is_in: Callable[[Candidate], bool], *, step: int = 5_000) -> int:
-    """Return how many devices of a rollout's open stage are in its audience: one walk round the ring, a piece at a time."""
-    rollouts, walk, counted = SqliteRollouts(connection), Walk(), 0
-    while True:
-        piece = rollouts.walk(replace(stored, walk=walk), step)
-        counted += sum(is_in(candidate) for candidate in piece)
-        if len(piece) < step:
-            return counted
-        walk = Walk(place=piece[-1].place, device_id=piece[-1].device_id)

@@ -41,6 +41,7 @@ device = Table(
     Column("report", LargeBinary),
     CheckConstraint("state IN ('active', 'revoked')", name="device_state"),
     Index("device_by_bucket", "product", "bucket", "device_id"),
+    Index("device_by_hardware", "product", "hardware", "bucket", "device_id"),
     Index("device_check_in", "device_id", "state"),
     sqlite_with_rowid=False,
 )
@@ -120,13 +121,26 @@ rollout = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("salt", Text, nullable=False),
+    Column("is_live", Integer, nullable=False),
     Column("population", Integer),
+    Column("audience", LargeBinary, nullable=False),
     Column("walk_place", BigInteger, nullable=False),
     Column("walk_device", Text, nullable=False),
     Column("walk_is_over", Integer, nullable=False),
     Column("walk_again_at", BigInteger, nullable=False),
+    Column("walk_no_more", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("rollout_running", "rollout_id", sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'")),
+    Index("rollout_live", "rollout_id", sqlite_where=text("is_live = 1"), postgresql_where=text("is_live = 1")),
+)
+
+baseline = Table(
+    "baseline",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("hardware", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 counter = Table(
@@ -160,12 +174,12 @@ assignment = Table(
     Column("outcome", Text),
     Column("rollout_id", Integer, ForeignKey("rollout.rollout_id")),
     Column("is_started", Integer, nullable=False),
-    Column("due_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
     Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
-    Index("assignment_due", "due_at", sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
+    Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
 )
 

@@ -4,29 +4,46 @@
 Doubt holds: evidence that cannot be read is a ``Hold`` that says so.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from surefoot.fleet.attempt import give_up
+from surefoot.fleet.attempt import after_deadline
 from surefoot.model.errors import Error, StoreError
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Hold
-from surefoot.rollout.evidence import Evidence
-from surefoot.rollout.plan import Status
+from surefoot.rollout.evidence import Control, Evidence
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Ledger, Write
-from surefoot.server.services.rollout_store import StoredRollout, Walk
+from surefoot.server.services.rollout_store import StoredRollout, Survey, Walk
 
 _MOST_OVERDUE = 500
 _MOST_DECISIONS = 50
 
-Census = Callable[[StoredRollout], Awaitable[int]]
-"""Counts the devices of a rollout's open stage, those that run the release already included; may take its time."""
+_LOOK_AGAIN_S = 60
 
 
-async def advance_all(write: Write, census: Census, now: datetime) -> list[Error]:
+class Lookout:
+    """What a survey last saw of each rollout's control: looked at once a minute, and again after a restart."""
+
+    def __init__(self, survey: Survey) -> None:
+        """Look through ``survey``."""
+        self.survey = survey
+        self._seen: dict[int, tuple[datetime, list[Control]]] = {}
+
+    async def control(self, stored: StoredRollout, now: datetime) -> list[Control]:
+        """Return what is to be compared with; ``StoreError`` when the database cannot be read."""
+        if not stored.rollout.plan.has_default_gate:
+            return []
+        at, controls = self._seen.get(stored.rollout_id, (None, []))
+        if at is None or (now - at).total_seconds() >= _LOOK_AGAIN_S:
+            controls = await self.survey.watch(stored, now)
+            self._seen[stored.rollout_id] = (now, controls)
+        return controls
+
+
+async def advance_all(write: Write, lookout: Lookout, now: datetime) -> list[Error]:
     """Give up what is overdue, then let every running rollout go as far as it may.
 
     Returns:
@@ -35,12 +52,12 @@ async def advance_all(write: Write, census: Census, now: datetime) -> list[Error
     Raises:
         StoreError: The database cannot be used.
     """
-    while await write(lambda ledger: _give_up(ledger, now)) == _MOST_OVERDUE:
+    while await write(lambda ledger: _look_at_due(ledger, now)) == _MOST_OVERDUE:
         pass
     failures: list[Error] = []
-    for rollout_id in await write(lambda ledger: ledger.rollouts.running()):
+    for rollout_id in await write(lambda ledger: ledger.rollouts.live()):
         try:
-            await _go_far(rollout_id, write, census, now)
+            await _go_far(rollout_id, write, lookout, now)
         except StoreError:
             raise
         except Error as error:
@@ -48,14 +65,14 @@ async def advance_all(write: Write, census: Census, now: datetime) -> list[Error
     return failures
 
 
-async def advance(rollout_id: int, write: Write, now: datetime) -> Decision:
+async def advance(rollout_id: int, write: Write, control: Sequence[Control], now: datetime) -> Decision:
     """Decide for one rollout, do it, and store it, in one transaction.
 
     Raises:
         StoreError: The database cannot be used; nothing was done.
     """
     try:
-        return await write(lambda ledger: _advance(ledger, rollout_id, now))
+        return await write(lambda ledger: _advance(ledger, rollout_id, control, now))
     except StoreError:
         raise
     except Error as error:
@@ -63,22 +80,24 @@ async def advance(rollout_id: int, write: Write, now: datetime) -> Decision:
         return await write(lambda ledger: _hold(ledger, rollout_id, doubt, now))
 
 
-async def _go_far(rollout_id: int, write: Write, census: Census, now: datetime) -> None:
+async def _go_far(rollout_id: int, write: Write, lookout: Lookout, now: datetime) -> None:
+    stored = await write(lambda ledger: ledger.rollouts.rollout(rollout_id))
+    control = [] if stored is None else await lookout.control(stored, now)
     for _ in range(_MOST_DECISIONS):
-        decision = await advance(rollout_id, write, now)
+        decision = await advance(rollout_id, write, control, now)
         if isinstance(decision, Hold) and decision.cause == "counting":
-            await _count(rollout_id, write, census)
+            await _count(rollout_id, write, lookout.survey)
         elif not isinstance(decision, Advance):
             return
 
 
-def _advance(ledger: Ledger, rollout_id: int, now: datetime) -> Decision:
+def _advance(ledger: Ledger, rollout_id: int, control: Sequence[Control], now: datetime) -> Decision:
     stored = ledger.rollouts.rollout(rollout_id)
-    if stored is None or stored.rollout.status is not Status.RUNNING:
+    if stored is None or not stored.rollout.is_live:
         return Hold(cause="at_rest", reason="The rollout does not run.")
     if stored.walk.is_over and now.timestamp() >= stored.walk.again_at:
         stored = replace(stored, walk=Walk())
-    evidence = evidence_of(ledger, stored, now)
+    evidence = evidence_of(ledger, stored, now, control)
     decision = decide(stored.rollout, evidence, now)
     carry_out(ledger, stored, evidence, decision, now)
     return decision
@@ -91,17 +110,19 @@ def _hold(ledger: Ledger, rollout_id: int, doubt: Hold, now: datetime) -> Hold:
     return doubt
 
 
-async def _count(rollout_id: int, write: Write, census: Census) -> None:
+async def _count(rollout_id: int, write: Write, survey: Survey) -> None:
     stored = await write(lambda ledger: ledger.rollouts.rollout(rollout_id))
     if stored is not None:
-        counted = replace(stored, population=await census(stored))
+        census = await survey.count(stored)
+        counted = replace(stored, population=census.population, audience=census.audience)
         # Dropped when the rollout has moved on meanwhile; it is then counted again.
         await write(lambda ledger: ledger.rollouts.put(counted))
 
 
-def _give_up(ledger: Ledger, now: datetime) -> int:
+def _look_at_due(ledger: Ledger, now: datetime) -> int:
     overdue = ledger.rollouts.overdue(now, _MOST_OVERDUE)
     for attempt in overdue:
-        keep(ledger, attempt, give_up(attempt, now))
-        ledger.call_again(attempt.device_id)
+        keep(ledger, attempt, after_deadline(attempt, now))
+        if attempt.outcome is None:
+            ledger.call_again(attempt.device_id)
     return len(overdue)

@@ -27,4 +27,6 @@ def facts(attempt: Attempt) -> Facts:
         outcome=attempt.outcome,
         is_late_good=attempt.is_late_good,
         is_late_bad=attempt.is_late_bad,
+        is_due=attempt.is_due,
+        is_relapsed=attempt.is_relapsed,
     )

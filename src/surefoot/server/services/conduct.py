@@ -7,6 +7,7 @@
 - A decision is stored with its evidence, unless it changes nothing and repeats the one before it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,11 +19,13 @@ from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import utc_text
 from surefoot.model.version import is_in_range
 from surefoot.rollout.decision import Advance, Decision, Hold
-from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.evidence import Control, Evidence
+from surefoot.rollout.plan import Status
 from surefoot.rollout.standing import after
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
+from surefoot.server.services.usual import baselines, learn
 
 _STRIDE = 1_000
 _MOST_STEPS = 5
@@ -59,13 +62,17 @@ def audience_of(reads: Reads, stored: StoredRollout) -> Audience:
     return Audience(filter=parse(plan.audience), manifests=of_variant)
 
 
-def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime) -> Evidence:
-    """Return all that is known of a rollout."""
+def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: Sequence[Control] = ()) -> Evidence:
+    """Return all that is known of a rollout; ``control`` is what a survey last saw."""
     return Evidence(
         tallies=ledger.rollouts.tallies(stored.rollout_id),
         population=stored.population,
         is_exhausted=stored.walk.is_over,
+        exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
+        audience=list(stored.audience),
+        control=list(control),
+        baselines=baselines(ledger, stored.rollout.plan.product) if stored.rollout.plan.has_default_gate else [],
     )
 
 
@@ -78,12 +85,14 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
     moved = after(stored.rollout, decision, evidence, now)
     walk, population, offered = stored.walk, stored.population, 0
     if isinstance(decision, Advance) and decision.offers:
-        walk, offered = _offer(ledger, stored, decision.offers, now)
+        walk, offered = _offer(ledger, stored, decision, now)
     if moved.stage != stored.rollout.stage:
         walk, population = Walk(), None
     if moved.status is not stored.rollout.status:
         walk = Walk()
         _withdraw(ledger, stored.rollout_id, now)
+    if moved.status is Status.FINISHED and moved.plan.has_default_gate:
+        learn(ledger, moved)
     if not _is_repetition(ledger, stored, decision, offered):
         ledger.rollouts.add_decision(stored, evidence, decision, offered, now)
     changed = (moved, walk, population) != (stored.rollout, stored.walk, stored.population)
@@ -91,9 +100,14 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         raise ConflictError(f"Rollout {stored.rollout_id} was changed at the same moment.", hint="Look at it again.")
 
 
-def _offer(ledger: Ledger, stored: StoredRollout, offers: int, now: datetime) -> tuple[Walk, int]:
-    walk, found = _found(ledger, stored, offers)
-    if walk.is_over:
+def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, now: datetime) -> tuple[Walk, int]:
+    if decision.hardware is None:
+        walk, found = _found(ledger, stored, stored.walk, decision)
+    else:
+        # A walk of its own, so that the walk past all hardware misses nobody.
+        own, found = _found(ledger, stored, Walk(), decision)
+        walk = replace(stored.walk, no_more=(*stored.walk.no_more, decision.hardware)) if own.is_over else stored.walk
+    if walk.is_over and decision.hardware is None:
         walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
     last = ledger.last_assignment_id()
     for candidate, manifest in found:
@@ -103,22 +117,26 @@ def _offer(ledger: Ledger, stored: StoredRollout, offers: int, now: datetime) ->
     return walk, len(found)
 
 
-def _found(ledger: Ledger, stored: StoredRollout, most: int) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
+def _found(ledger: Ledger, stored: StoredRollout, walk: Walk, decision: Advance) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
     audience = audience_of(ledger, stored)
-    walk = stored.walk
     found: list[tuple[Candidate, Manifest]] = []
     for _ in range(_MOST_STEPS):
-        piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE)
+        piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
-            manifest = audience.image_for(candidate)
+            manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
             if manifest is not None and _may_take(candidate, manifest):
                 found.append((candidate, manifest))
-            if len(found) == most:
+            if len(found) == decision.offers:
                 return walk, found
         if len(piece) < _STRIDE:
             return replace(walk, is_over=True), found
     return walk, found
+
+
+def _is_meant(decision: Advance, candidate: Candidate) -> bool:
+    hardware, region = candidate.attributes["hardware"], candidate.attributes.get("region", "")
+    return hardware not in decision.not_hardware and region not in decision.not_regions
 
 
 def _may_take(candidate: Candidate, manifest: Manifest) -> bool:
@@ -161,7 +179,7 @@ def _is_repetition(ledger: Ledger, stored: StoredRollout, decision: Decision, of
     match decision:
         case Advance(cause="offer"):
             return not offered
-        case Hold(cause=cause, warnings=warnings):
+        case Hold(cause=cause, warnings=warnings, regions=[]):
             last = ledger.rollouts.last_decision(stored.rollout_id)
             return isinstance(last, Hold) and (last.cause, last.warnings) == (cause, warnings)
         case _:

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId
+from surefoot.model.record import Record
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.evidence import Counts, Evidence, Tally
+from surefoot.rollout.evidence import Control, Counts, Evidence, Share, Tally
 from surefoot.rollout.plan import Rollout
 
 MOST_OFFERS = 5
@@ -28,12 +29,14 @@ class Walk:
         device_id: That device; devices of one place go by their ids.
         is_over: Whether the pass is complete.
         again_at: When the next pass may begin, seconds since 1970: devices come to fit behind a walker's back.
+        no_more: Hardware of which a walk of its own found no further device.
     """
 
     place: int = -1
     device_id: str = ""
     is_over: bool = False
     again_at: int = 0
+    no_more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class StoredRollout:
         fence: Grows with every change; a change made from an older one is refused.
         salt: From which its origin on the ring is drawn.
         population: Devices of the open stage; nothing until they are counted.
+        audience: The devices of all stages, as counted at the same time.
     """
 
     rollout_id: int
@@ -54,6 +58,7 @@ class StoredRollout:
     salt: str
     walk: Walk = Walk()
     population: int | None = None
+    audience: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,39 @@ class Candidate:
     attributes: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """The devices of the open stage, and of all stages by hardware and region; both count those that run the release already."""
+
+    population: int
+    audience: tuple[Share, ...] = ()
+
+
+class Survey(Protocol):
+    """Looks at many devices, apart from the writer; may take its time."""
+
+    async def count(self, stored: StoredRollout) -> Census:
+        """Count a rollout's devices."""
+        ...
+
+    async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:
+        """Look at a sample of the devices in each region that the rollout has not come to."""
+        ...
+
+
+class Known(Record, frozen=True, kw_only=True):
+    """What past releases taught about devices of one hardware and region: trials as remembered, so no whole numbers."""
+
+    hardware: str
+    region: str = ""
+    reported: float = 0.0
+    failed: float = 0.0
+    due: float = 0.0
+    silent: float = 0.0
+    hours: float = 0.0
+    relapsed: float = 0.0
+
+
 class RolloutStore(Protocol):
     """Rollouts, inside the writer's transaction."""
 
@@ -82,8 +120,8 @@ class RolloutStore(Protocol):
         """Return a rollout."""
         ...
 
-    def running(self) -> list[int]:
-        """Return the ids of the rollouts that run, oldest first."""
+    def live(self) -> list[int]:
+        """Return the ids of the rollouts that the engine decides for, oldest first."""
         ...
 
     def unfinished(self) -> list[int]:
@@ -114,8 +152,8 @@ class RolloutStore(Protocol):
         """Return the newest decision."""
         ...
 
-    def walk(self, stored: StoredRollout, limit: int) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the end of the ring."""
+    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
         ...
 
     def unstarted(self, rollout_id: int) -> list[Attempt]:
@@ -123,5 +161,13 @@ class RolloutStore(Protocol):
         ...
 
     def overdue(self, now: datetime, limit: int) -> list[Attempt]:
-        """Return open attempts past their due time, the longest overdue first."""
+        """Return attempts that are to be looked at, the longest overdue first."""
+        ...
+
+    def baselines(self, product: str) -> list[Known]:
+        """Return what past releases taught about a product's devices."""
+        ...
+
+    def put_baseline(self, product: str, known: Known) -> None:
+        """Store what is known of one hardware and region."""
         ...

@@ -11,7 +11,7 @@ from typing import Any
 from surefoot.model.assignment import Outcome
 from surefoot.model.event import EventType
 from surefoot.model.record import Record
-from surefoot.rollout.decision import Advance, Decision, Halt, Hold, Pause, Resume
+from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.plan import Status
 
 _MOST_LETTERS = 300
@@ -104,6 +104,8 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Hold", tone="plain")
         case Pause():
             return Phrase(words="Pause", tone="warn")
+        case Exclude():
+            return Phrase(words="Exclude", tone="warn")
         case Resume(cause="started"):
             return Phrase(words="Start", tone="good")
         case Resume():

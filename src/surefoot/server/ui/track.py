@@ -80,7 +80,7 @@ def _step(rollout: Rollout, evidence: Evidence, index: int, stage: Stage) -> Sta
     return StageStep(
         name=stage.name,
         group=stage.group or "",
-        soak=stage.soak,
+        soak=stage.soak if isinstance(stage.soak, str) else ", ".join(stage.soak),
         standing=standing,
         counts=counts,
         population=population,

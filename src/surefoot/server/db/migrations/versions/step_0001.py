@@ -46,6 +46,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("device_by_bucket", "device", ["product", "bucket", "device_id"])
+    op.create_index("device_by_hardware", "device", ["product", "hardware", "bucket", "device_id"])
     op.create_index("device_check_in", "device", ["device_id", "state"])
     op.create_table(
         "manifest",
@@ -96,21 +97,33 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("salt", sa.Text(), nullable=False),
+        sa.Column("is_live", sa.Integer(), nullable=False),
         sa.Column("population", sa.Integer(), nullable=True),
+        sa.Column("audience", sa.LargeBinary(), nullable=False),
         sa.Column("walk_place", sa.BigInteger(), nullable=False),
         sa.Column("walk_device", sa.Text(), nullable=False),
         sa.Column("walk_is_over", sa.Integer(), nullable=False),
         sa.Column("walk_again_at", sa.BigInteger(), nullable=False),
+        sa.Column("walk_no_more", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
     )
     op.create_index(
-        "rollout_running",
+        "rollout_live",
         "rollout",
         ["rollout_id"],
         unique=False,
-        sqlite_where=sa.text("status = 'running'"),
-        postgresql_where=sa.text("status = 'running'"),
+        sqlite_where=sa.text("is_live = 1"),
+        postgresql_where=sa.text("is_live = 1"),
+    )
+    op.create_table(
+        "baseline",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "hardware", "region"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "counter",
@@ -130,6 +143,8 @@ def upgrade() -> None:
         sa.Column("unhealthy", sa.Integer(), nullable=False),
         sa.Column("late_good", sa.Integer(), nullable=False),
         sa.Column("late_bad", sa.Integer(), nullable=False),
+        sa.Column("due", sa.Integer(), nullable=False),
+        sa.Column("relapsed", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
         sa.PrimaryKeyConstraint("rollout_id", "stage", "hardware", "region"),
         sqlite_with_rowid=False,
@@ -153,7 +168,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("rollout_id", sa.Integer(), nullable=True),
         sa.Column("is_started", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["device_id"],
@@ -168,8 +183,8 @@ def upgrade() -> None:
         "assignment",
         ["due_at"],
         unique=False,
-        sqlite_where=sa.text("outcome IS NULL"),
-        postgresql_where=sa.text("outcome IS NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         "offer_of_rollout",

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is usual for devices of each hardware and region: learned from finished rollouts, and told to those that run."""
+
+from surefoot.rollout import tolerance
+from surefoot.rollout.evidence import Baseline
+from surefoot.rollout.ledger import Cell, Trials
+from surefoot.rollout.plan import Rollout
+from surefoot.server.services.ports import Ledger
+from surefoot.server.services.rollout_store import Known
+
+
+def baselines(ledger: Ledger, product: str) -> list[Baseline]:
+    """Return what is usual, each segment drawn towards the fleet's rates while little is known of it."""
+    known = ledger.rollouts.baselines(product)
+    failed = _rate(sum(one.failed for one in known), sum(one.reported for one in known))
+    silent = _rate(sum(one.silent for one in known), sum(one.due for one in known))
+    late = _rate(sum(one.relapsed for one in known), sum(one.hours for one in known))
+    return [
+        Baseline(
+            hardware=one.hardware,
+            region=one.region,
+            failed=min(1.0, tolerance.usual(one.failed, one.reported, failed)),
+            silent=min(1.0, tolerance.usual(one.silent, one.due, silent)),
+            late=tolerance.usual(one.relapsed, one.hours, late),
+        )
+        for one in known
+    ]
+
+
+def learn(ledger: Ledger, rollout: Rollout) -> None:
+    """Remember what a finished rollout showed, unless it was ever paused."""
+    if rollout.was_paused:
+        return
+    before = {(one.hardware, one.region): one for one in ledger.rollouts.baselines(rollout.plan.product)}
+    usual = {(one.hardware, one.region): one for one in baselines(ledger, rollout.plan.product)}
+    for cell in rollout.ledger.cells:
+        if cell.hardware not in rollout.excluded:
+            known = before.get((cell.hardware, cell.region), Known(hardware=cell.hardware, region=cell.region))
+            ledger.rollouts.put_baseline(rollout.plan.product, _taught(known, cell, usual.get((cell.hardware, cell.region))))
+
+
+def _taught(known: Known, cell: Cell, usual: Baseline | None) -> Known:
+    trials = Trials()
+    for entry in cell.entries:
+        # What control accounted for teaches nothing about the devices.
+        if not entry.correction:
+            trials = trials.plus(entry.trials)
+    failed, reported = tolerance.taught(known.failed, known.reported, trials.failed, trials.reported, tolerance.failed(usual))
+    silent, due = tolerance.taught(known.silent, known.due, trials.silent, trials.due, tolerance.silent(usual))
+    late, hours = tolerance.taught(known.relapsed, known.hours, trials.relapsed, trials.hours, tolerance.late(usual))
+    return Known(
+        hardware=known.hardware, region=known.region, reported=reported, failed=failed, due=due, silent=silent, hours=hours, relapsed=late
+    )
+
+
+def _rate(bad: float, trials: float) -> float:
+    return bad / trials if trials else 0.0
