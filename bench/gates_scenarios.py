@@ -9,7 +9,7 @@ from numpy.random import Generator
 from surefoot.rollout.evidence import Baseline
 from surefoot.rollout.plan import DEFAULT_BATCHES, DEFAULT_SOAKS, Limits, Plan, Stage
 from surefoot.simulator.rollouts.fault import parse_fault
-from surefoot.simulator.rollouts.habits import Habits, Outage
+from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.mix import REGIONS, published
 from surefoot.simulator.rollouts.world import Setting
 
@@ -35,7 +35,7 @@ class Scenario:
     """
 
     fault: str = "good"
-    habits: Habits = Habits()
+    habits: Habits = USUAL
     has_outage: bool = False
     published: Mapping[str, float]
     hours: Mapping[str, float] | None = None

@@ -61,7 +61,7 @@ class Counters:
     def running_in(self, places: Numbers) -> list[int]:
         """Return how many devices run the release well in each place; ``places`` names that of every row."""
         running = self._counts[_COLUMN["succeeded"]] + self._counts[_COLUMN["late_good"]] - self._counts[_COLUMN["relapsed"]]
-        return np.bincount(places, weights=running).astype(np.int64).tolist()
+        return [int(number) for number in np.bincount(places, weights=running)]
 
     @property
     def harmed(self) -> int:
@@ -86,10 +86,10 @@ class Counters:
             ("due", due, starts),
             ("relapsed", lives.relapse, starts & np.isfinite(lives.says) & ~lives.is_bad),
         ):
-            self._add(_COLUMN[name], at, lives, who, tick, sign)
-        self._add(_CARRIED, lives.start, lives, starts & lives.carries, tick, sign)
+            self._add(_COLUMN[name], at, lives, who, tick=tick, sign=sign)
+        self._add(_CARRIED, lives.start, lives, starts & lives.carries, tick=tick, sign=sign)
 
-    def _add(self, column: int, at: Hours, lives: Lives, who: Flags, tick: int, sign: int) -> None:
+    def _add(self, column: int, at: Hours, lives: Lives, who: Flags, *, tick: int, sign: int) -> None:
         when = np.ceil(at[who] / self._tick_h)
         is_seen = when <= self._ticks
         # What happens within the tick that stands is seen at the next one.
@@ -97,4 +97,3 @@ class Counters:
         found = np.bincount(ticks * self._rows + lives.row[who][is_seen])
         coming = self._coming[column].reshape(-1)
         coming[: len(found)] += sign * found
-

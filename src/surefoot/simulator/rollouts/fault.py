@@ -37,6 +37,10 @@ class Fault:
         return not (self.fails or self.silences or self.harms_late)
 
 
+GOOD = Fault()
+"""A release with nothing wrong in it."""
+
+
 def parse_fault(text: str) -> Fault:
     """Return the fault that a text names: ``good``, ``brick``, ``bad:5%``, ``silent:5%``, ``hardware:NAME``, ``late:10%@12h``.
 
@@ -44,7 +48,11 @@ def parse_fault(text: str) -> Fault:
         InvalidInput: It names none.
     """
     found = _TEXT.match(text)
-    if found is None or (found["kind"] in {"good", "brick"}) is not (found["value"] is None) or (found["hours"] and found["kind"] != "late"):
+    if (
+        found is None
+        or (found["kind"] in {"good", "brick"}) is not (found["value"] is None)
+        or (found["hours"] and found["kind"] != "late")
+    ):
         raise _unknown(text)
     if found["kind"] in _TAKES_SHARE and not _PERCENT.match(found["value"]):
         raise _unknown(text)

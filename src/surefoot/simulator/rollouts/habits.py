@@ -66,3 +66,7 @@ class Habits:
     def silent(self) -> float:
         """Share of started updates of which nothing is heard before their deadline."""
         return self.lag + self.lost
+
+
+USUAL = Habits()
+"""A fleet as the default gate was designed on."""

@@ -93,7 +93,7 @@ def draw(
     takes[silences | (fate >= 1 - habits.lost)] = np.inf
     is_bad = fails | (rng.random(number) < habits.fails)
     if outage is not None:
-        takes, is_bad = _cut_off(start, takes, is_bad, outage, is_in_outage, rng)
+        takes, is_bad = _cut_off(start, takes, is_bad, outage, is_in_outage, rng=rng)
     says = start + takes
     relapse = says + rng.exponential(1 / habits.relapses_h, number) if habits.relapses_h else np.full(number, np.inf)
     relapse[harms_late] = np.minimum(relapse, start + np.maximum(takes, fault.late_after_h))[harms_late]
@@ -101,7 +101,7 @@ def draw(
     return Lives(row, kind, start, says, is_bad, relapse, fails | silences | harms_late)
 
 
-def _cut_off(start: Hours, takes: Hours, is_bad: Flags, outage: Outage, is_in_outage: Flags, rng: Generator) -> tuple[Hours, Flags]:
+def _cut_off(start: Hours, takes: Hours, is_bad: Flags, outage: Outage, is_in_outage: Flags, *, rng: Generator) -> tuple[Hours, Flags]:
     """Return what becomes of it: an install that ends meanwhile is heard of afterwards, some having been rolled back."""
     says = start + takes
     is_held = is_in_outage & (rng.random(len(start)) < outage.cut_off) & (says >= outage.begins_h) & (says < outage.ends_h)

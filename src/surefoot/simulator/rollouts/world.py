@@ -13,8 +13,8 @@ from numpy.random import Generator
 
 from surefoot.rollout.evidence import Baseline, Control, Evidence, Share, Tally
 from surefoot.simulator.rollouts.counters import Counters
-from surefoot.simulator.rollouts.fault import Fault
-from surefoot.simulator.rollouts.habits import Habits, Outage
+from surefoot.simulator.rollouts.fault import GOOD, Fault
+from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.lives import Flags, Lives, Numbers, draw
 
 _SETTLED_H = 24.0
@@ -37,8 +37,8 @@ class Setting:
     """
 
     audience: list[Share]
-    habits: Habits = Habits()
-    fault: Fault = Fault()
+    habits: Habits = USUAL
+    fault: Fault = GOOD
     outage: Outage | None = None
     baselines: list[Baseline] | None = None
     tick_s: int = 600
