@@ -18,7 +18,7 @@ from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.lives import Flags, Lives, Numbers, draw
 
 _SETTLED_H = 24.0
-_SAMPLE = 2_000
+_SAMPLE = 300
 """So many devices of a region at most are control."""
 
 
