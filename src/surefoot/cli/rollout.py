@@ -3,7 +3,7 @@
 
 import argparse
 
-from surefoot.cli import rollout_decide, rollout_manage, rollout_show
+from surefoot.cli import rollout_decide, rollout_manage, rollout_show, rollout_simulate
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,3 +12,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rollout_manage.add_verbs(verbs.add_parser)
     rollout_show.add_verbs(verbs.add_parser)
     rollout_decide.add_verbs(verbs.add_parser)
+    rollout_simulate.add_verbs(verbs.add_parser)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
 from numpy.random import Generator
 
 from surefoot.rollout import acts
@@ -15,7 +16,7 @@ from surefoot.rollout.control import CALM_BELOW, unreachable
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Evidence
-from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.plan import Limits, Plan, Rollout, Status
 from surefoot.rollout.standing import after
 from surefoot.simulator.rollouts.world import Setting, World
 
@@ -25,6 +26,7 @@ BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 _MOST_DECISIONS = 50
 _WHO = "simulation"
 _MOST = 0.95
+_MOST_A_MINUTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Result:
         stopped_h: After how many hours that was.
         excluded: Hardware that was excluded.
         status: How it ended.
+        is_offered: Whether everybody has been offered it.
         at_risk_blind: Most devices with an open attempt before anything was heard of any.
     """
 
@@ -47,6 +50,7 @@ class Result:
     stopped_h: float | None
     excluded: tuple[str, ...]
     status: Status
+    is_offered: bool
     at_risk_blind: int
 
 
@@ -61,7 +65,7 @@ def run(
     """Roll a release out until nothing more happens, or nobody looks any more.
 
     Args:
-        plan: What is rolled out; its stages are the whole audience each.
+        plan: What is rolled out.
         setting: On what.
         rng: Where chance comes from; the same seed gives the same course.
         watch: Told of every decision.
@@ -75,11 +79,18 @@ def run(
     return course.result()
 
 
+def _by_tick(plan: Plan, tick_s: int) -> Plan:
+    """Return a plan whose limit counts offers of a tick, since that is how often offers are made."""
+    return structs.replace(plan, limits=Limits(per_minute=min(_MOST_A_MINUTE, max(1, plan.limits.per_minute * tick_s // 60))))
+
+
 class _Course:
+    """One rollout, as it goes."""
+
     def __init__(self, plan: Plan, setting: Setting, rng: Generator, watch: Callable[[datetime, Decision], None]) -> None:
         self._setting, self._watch = setting, watch
         self._world = World(setting, rng, stages=len(plan.stages), deadline_s=plan.deadline_s, start_within_s=plan.start_within_s)
-        self._rollout = Rollout(plan=plan)
+        self._rollout = Rollout(plan=_by_tick(plan, setting.tick_s))
         self._stopped, self._blind = "", 0
         self._stopped_h: float | None = None
         self._hours: float | None = None
@@ -101,6 +112,7 @@ class _Course:
             stopped_h=self._stopped_h,
             excluded=tuple(self._rollout.excluded),
             status=self._rollout.status,
+            is_offered=self._world.is_offered,
             at_risk_blind=self._blind,
         )
 
@@ -142,9 +154,7 @@ class _Course:
         self._watch(self._now, decision)
 
     def _evidence(self) -> Evidence:
-        return self._world.evidence(
-            population=self._setting.devices, not_hardware=self._rollout.excluded, not_regions=self._rollout.held_regions
-        )
+        return self._world.evidence(stage=self._rollout.stage, not_hardware=self._rollout.excluded, not_regions=self._rollout.held_regions)
 
     def _of_person(self, evidence: Evidence) -> Decision | None:
         """Return what a person does: let a region go on that is held until a person does, once it is calm."""

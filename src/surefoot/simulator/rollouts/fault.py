@@ -20,7 +20,8 @@ class Fault:
         fails: Fail or roll back, and report it.
         silences: Are never heard of again.
         harms_late: Go well at first, and are harmed afterwards.
-        late_after_h: How long after the install that shows, hours.
+        late_after_h: How long after the install that shows on half of them, hours.
+        late_spread: By how much that differs: the deviation of its logarithm.
         hardware: The only hardware that has the fault; nothing means all.
     """
 
@@ -29,6 +30,7 @@ class Fault:
     silences: float = 0.0
     harms_late: float = 0.0
     late_after_h: float = 12.0
+    late_spread: float = 0.1
     hardware: str | None = None
 
     @property

@@ -5,7 +5,11 @@ The numbers are those that the default gate was designed on: most devices start 
 half a day, a few practically never; reports come within two hours; a few come late, and very few never.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from surefoot.rollout.evidence import Baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +74,23 @@ class Habits:
 
 USUAL = Habits()
 """A fleet as the default gate was designed on."""
+
+
+def of_fleet(baselines: Sequence[Baseline], *, never: float) -> Habits:
+    """Return the habits of a fleet that a server knows.
+
+    Args:
+        baselines: What past releases taught; nothing: what is usual anywhere.
+        never: Share of devices that are out of touch, and so practically never start, 0 to 1.
+    """
+    if not baselines:
+        return replace(USUAL, never=never)
+    silent = fmean(baseline.silent for baseline in baselines)
+    return replace(
+        USUAL,
+        never=never,
+        fails=fmean(baseline.failed for baseline in baselines),
+        lag=max(0.0, silent - USUAL.lost),
+        lost=min(silent, USUAL.lost),
+        relapses_h=fmean(baseline.late for baseline in baselines),
+    )

@@ -21,7 +21,7 @@ class Lives:
 
     Attributes:
         row: In which row of the counters each is counted.
-        kind: Of which hardware and region each is.
+        place: Where each was free before.
         start: When it starts the update.
         says: When it reports how that went.
         is_bad: Whether it reports a failure.
@@ -30,7 +30,7 @@ class Lives:
     """
 
     row: Numbers
-    kind: Numbers
+    place: Numbers
     start: Hours
     says: Hours
     is_bad: Flags
@@ -41,7 +41,7 @@ class Lives:
         """Return those that are chosen."""
         return Lives(
             self.row[chosen],
-            self.kind[chosen],
+            self.place[chosen],
             self.start[chosen],
             self.says[chosen],
             self.is_bad[chosen],
@@ -52,7 +52,7 @@ class Lives:
 
 def draw(
     row: Numbers,
-    kind: Numbers,
+    place: Numbers,
     *,
     now_h: float,
     deadline_h: float,
@@ -67,7 +67,7 @@ def draw(
 
     Args:
         row: In which row of the counters each is counted.
-        kind: Of which hardware and region each is.
+        place: Where each was free.
         now_h: When they are offered it.
         deadline_h: After which time from the start a device counts as silent.
         habits: How they behave with a good release.
@@ -96,9 +96,10 @@ def draw(
         takes, is_bad = _cut_off(start, takes, is_bad, outage, is_in_outage, rng=rng)
     says = start + takes
     relapse = says + rng.exponential(1 / habits.relapses_h, number) if habits.relapses_h else np.full(number, np.inf)
-    relapse[harms_late] = np.minimum(relapse, start + np.maximum(takes, fault.late_after_h))[harms_late]
+    shows = fault.late_after_h * np.exp(fault.late_spread * rng.standard_normal(number))
+    relapse[harms_late] = np.minimum(relapse, start + np.maximum(takes, shows))[harms_late]
     relapse[is_bad] = np.inf
-    return Lives(row, kind, start, says, is_bad, relapse, fails | silences | harms_late)
+    return Lives(row, place, start, says, is_bad, relapse, fails | silences | harms_late)
 
 
 def _cut_off(start: Hours, takes: Hours, is_bad: Flags, outage: Outage, is_in_outage: Flags, *, rng: Generator) -> tuple[Hours, Flags]:

@@ -5,8 +5,8 @@ Devices are offered the release in an order that nobody chose, so who comes next
 evidence is built as a server would build it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator
@@ -28,6 +28,7 @@ class Setting:
 
     Attributes:
         audience: The fleet, by hardware and region.
+        groups: By index of the stage, the devices of its group; what is not named is for the whole audience.
         habits: How its devices behave.
         fault: What is wrong with the release.
         outage: What befalls a region; nothing in most.
@@ -41,6 +42,7 @@ class Setting:
     fault: Fault = GOOD
     outage: Outage | None = None
     baselines: list[Baseline] | None = None
+    groups: Mapping[int, list[Share]] = field(default_factory=dict)
     tick_s: int = 600
     horizon_h: int = 120
 
@@ -48,6 +50,10 @@ class Setting:
     def devices(self) -> int:
         """How many devices the fleet has."""
         return sum(share.devices for share in self.audience)
+
+    def population(self, stage: int) -> int:
+        """Return how many devices a stage has."""
+        return sum(share.devices for share in self.groups[stage]) if stage in self.groups else self.devices
 
     @property
     def ticks(self) -> int:
@@ -71,7 +77,9 @@ class World:
         self._setting, self._rng = setting, rng
         self._kinds = [(share.hardware, share.region) for share in setting.audience]
         self._regions = sorted({region for _, region in self._kinds})
-        self._free: Numbers = np.array([share.devices for share in setting.audience], dtype=np.int64)
+        self._pools = [*sorted(setting.groups), None]
+        """Stages whose group is offered the release before the others; and the others."""
+        self._free = self._all_free()
         self._stages, self._deadline_h, self._tick_h = stages, deadline_s / 3_600, setting.tick_s / 3_600
         self._start_within_h = start_within_s / 3_600
         self._counters = Counters(
@@ -120,6 +128,11 @@ class World:
         """Attempts without an outcome."""
         return self.count("offered") - self.resolved - self.count("cancelled")
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether no device is left that was not offered the release."""
+        return not self._free.any()
+
     def turn(self) -> None:
         """Let one tick pass."""
         self.tick += 1
@@ -130,13 +143,12 @@ class World:
 
     def offer(self, most: int, *, stage: int, hardware: str | None, not_hardware: Sequence[str], not_regions: Sequence[str]) -> int:
         """Offer the release to so many devices at most that may have it, and return to how many."""
-        free = np.where(self._allowed(hardware, not_hardware, not_regions), self._free, 0)
+        free = np.where(self._allowed(stage, hardware, not_hardware, not_regions), self._free, 0).ravel()
         number = min(most, int(free.sum()))
         taken = free if number == free.sum() else self._rng.multivariate_hypergeometric(free, number, method="marginals")
-        self._free = self._free - taken
+        self._free = self._free - taken.reshape(self._free.shape)
         if number:
-            kind = np.repeat(np.arange(len(self._kinds)), taken)
-            lives = self._drawn(kind, stage)
+            lives = self._drawn(np.repeat(np.arange(len(free)), taken), stage)
             self._counters.offer(lives, self.tick)
             self._offered.append((self.tick, lives))
         self._offered_now += number
@@ -150,16 +162,16 @@ class World:
             if is_open.any():
                 withdrawn = lives.only(is_open)
                 self._counters.withdraw(withdrawn, tick)
-                self._free = self._free + np.bincount(withdrawn.kind, minlength=len(self._kinds))
+                self._free = self._free + np.bincount(withdrawn.place, minlength=self._free.size).reshape(self._free.shape)
                 left.append((tick, lives.only(~is_open)))
             else:
                 left.append((tick, lives))
         self._offered = left
 
-    def evidence(self, *, population: int | None, not_hardware: Sequence[str], not_regions: Sequence[str]) -> Evidence:
+    def evidence(self, *, stage: int, not_hardware: Sequence[str], not_regions: Sequence[str]) -> Evidence:
         """Return what is known at this tick."""
-        allowed = self._allowed(None, not_hardware, not_regions)
-        left = {self._kinds[place][0] for place in np.flatnonzero(allowed & (self._free > 0))}
+        free = np.where(self._allowed(stage, None, not_hardware, not_regions), self._free, 0).sum(axis=0)
+        left = {self._kinds[kind][0] for kind in np.flatnonzero(free)}
         return Evidence(
             tallies=[
                 Tally(stage=row // len(self._kinds), hardware=hardware, region=region, counts=counts)
@@ -167,7 +179,7 @@ class World:
                 for hardware, region in [self._kinds[row % len(self._kinds)]]
                 if counts.offered
             ],
-            population=population,
+            population=self._setting.population(stage),
             is_exhausted=not left,
             exhausted_hardware=sorted({hardware for hardware, _ in self._kinds} - left),
             offered_last_minute=self._offered_now,
@@ -176,10 +188,21 @@ class World:
             baselines=self._setting.baselines or [],
         )
 
-    def _drawn(self, kind: Numbers, stage: int) -> Lives:
+    def _all_free(self) -> Numbers:
+        """Return how many devices of each pool and kind there are; who is in a group is not counted twice."""
+        groups = [self._by_kind(self._setting.groups[stage]) for stage in self._pools if stage is not None]
+        everywhere = self._by_kind(self._setting.audience)
+        return np.array([*groups, np.maximum(0, everywhere - sum(groups, np.zeros_like(everywhere)))])
+
+    def _by_kind(self, shares: Sequence[Share]) -> Numbers:
+        devices = {(share.hardware, share.region): share.devices for share in shares}
+        return np.array([devices.get(kind, 0) for kind in self._kinds], dtype=np.int64)
+
+    def _drawn(self, place: Numbers, stage: int) -> Lives:
+        kind = place % len(self._kinds)
         return draw(
             kind + stage * len(self._kinds),
-            kind,
+            place,
             now_h=self.hours,
             deadline_h=self._deadline_h,
             habits=self._setting.habits,
@@ -190,8 +213,10 @@ class World:
             rng=self._rng,
         )
 
-    def _allowed(self, hardware: str | None, not_hardware: Sequence[str], not_regions: Sequence[str]) -> Flags:
-        return np.array([hardware in {None, own} and own not in not_hardware and region not in not_regions for own, region in self._kinds])
+    def _allowed(self, stage: int, hardware: str | None, not_hardware: Sequence[str], not_regions: Sequence[str]) -> Flags:
+        pools = [stage not in self._setting.groups or pool == stage for pool in self._pools]
+        kinds = [hardware in {None, own} and own not in not_hardware and region not in not_regions for own, region in self._kinds]
+        return np.logical_and.outer(pools, kinds)
 
     def _stands(self, tick: int) -> bool:
         return tick * self._tick_h + self._start_within_h > self.hours
@@ -203,7 +228,7 @@ class World:
 
     def _control_now(self) -> list[Control]:
         free = dict.fromkeys(self._regions, 0)
-        for (_, region), number in zip(self._kinds, self._free.tolist(), strict=True):
+        for (_, region), number in zip(self._kinds, self._free.sum(axis=0).tolist(), strict=True):
             free[region] += number
         return [
             self._control_of(region, min(_SAMPLE, free[region]), min(_SAMPLE, settled))
