@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import ConflictError, FilterError, InvalidInput, UnknownError
 from surefoot.model.event import EventType
 from surefoot.rollout.evidence import Counts
-from surefoot.rollout.plan import Limits, Plan, Stage, Status
+from surefoot.rollout.plan import Gates, Limits, Plan, Stage, Status
 from surefoot.server.db.groups import add
 from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.services.recount import RECOUNT, Segment, recount_all
@@ -22,6 +23,10 @@ from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import open_office, statement
 
 IMAGE = b"new image"
+
+
+PLAIN = Plan(release="thermostat 1.1.0", gate=Gates(), watch="0s")
+"""Under plain percentages; ends as soon as everybody has."""
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_a_good_release_reaches_everybody_stage_by_stage(campaign: Campaign) -> 
 
 
 def test_harm_pauses_and_withdraws_what_nobody_started(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all", soak="10s")]))
     campaign.advance()
     first, second, *others = campaign.open_attempts()
     campaign.fail(first)
@@ -78,7 +83,7 @@ def test_a_withdrawn_order_is_gone_at_the_next_poll(campaign: Campaign) -> None:
 
 
 def test_who_resumes_has_seen_the_harm_and_withdrawn_devices_are_offered_again(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all", soak="10s")]))
     campaign.advance()
     for attempt in campaign.open_attempts()[:2]:
         campaign.fail(attempt)
@@ -101,7 +106,7 @@ def test_a_halt_holds(campaign: Campaign) -> None:
 
 
 def test_a_silent_device_is_counted_when_its_deadline_passes_and_named(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", deadline="10m", stages=[Stage(name="all", soak="10s")]))
+    campaign.begin(structs.replace(PLAIN, deadline="10m", stages=[Stage(name="all", soak="10s")]))
     campaign.advance()
     silent, *others = campaign.open_attempts()
     for attempt in others:
@@ -114,11 +119,11 @@ def test_a_silent_device_is_counted_when_its_deadline_passes_and_named(campaign:
     campaign.advance(seconds=11)
     assert campaign.status is Status.FINISHED
     campaign.tell(silent, EventType.HEALTH_OK, running=silent.hash)
-    assert campaign.counts() == Counts(offered=20, started=20, succeeded=19, silent=1, late_good=1) == campaign.recounted()
+    assert campaign.counts() == Counts(offered=20, started=20, succeeded=19, silent=1, late_good=1, due=20) == campaign.recounted()
 
 
 def test_no_more_devices_are_offered_it_in_a_minute_than_the_limit(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")], limits=Limits(per_minute=6)))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all")], limits=Limits(per_minute=6)))
     campaign.advance()
     assert len(campaign.open_attempts()) == 6
     campaign.advance(seconds=59)
@@ -146,13 +151,13 @@ def test_counters_that_contradict_each_other_hold_the_rollout(campaign: Campaign
 
 
 def test_a_filter_and_groups_say_whom_a_rollout_is_for(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", audience="device_id=in=(t-03,t-04)", stages=[Stage(name="all")]))
+    campaign.begin(structs.replace(PLAIN, audience="device_id=in=(t-03,t-04)", stages=[Stage(name="all")]))
     campaign.advance()
     assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-03", "t-04"}
 
 
 def test_a_device_that_comes_later_is_found_by_a_later_pass(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all")]))
     campaign.advance()
     late = campaign.office.add_device(DeviceId("t-99"))
     campaign.office.ledger.put_report(late, statement(OLD_IMAGE))
@@ -162,7 +167,7 @@ def test_a_device_that_comes_later_is_found_by_a_later_pass(campaign: Campaign) 
 
 def test_devices_that_run_it_already_are_left_alone(campaign: Campaign) -> None:
     campaign.office.ledger.put_report(DeviceId("t-05"), statement(digest_of(IMAGE)))
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all")]))
     campaign.advance()
     assert len(campaign.open_attempts()) == 19
 
@@ -171,11 +176,11 @@ def test_devices_that_run_it_already_are_left_alone(campaign: Campaign) -> None:
     ("plan", "error"),
     [
         (Plan(release="thermostat 9.9.9"), UnknownError),
-        (Plan(release="thermostat 1.1.0", variant="debug"), InvalidInput),
-        (Plan(release="thermostat 1.1.0", audience="colour==red"), FilterError),
-        (Plan(release="thermostat 1.1.0", audience="hardware=="), FilterError),
-        (Plan(release="thermostat 1.1.0", stages=[Stage(name="a", group="nobody")]), UnknownError),
-        (Plan(release="thermostat 1.1.0", stages=[Stage(name="a", batches=["50%", "10%"])]), InvalidInput),
+        (structs.replace(PLAIN, variant="debug"), InvalidInput),
+        (structs.replace(PLAIN, audience="colour==red"), FilterError),
+        (structs.replace(PLAIN, audience="hardware=="), FilterError),
+        (structs.replace(PLAIN, stages=[Stage(name="a", group="nobody")]), UnknownError),
+        (structs.replace(PLAIN, stages=[Stage(name="a", batches=["50%", "10%"])]), InvalidInput),
     ],
 )
 def test_a_plan_that_cannot_end_well_is_refused_whole(campaign: Campaign, plan: Plan, error: type[Exception]) -> None:
@@ -185,7 +190,7 @@ def test_a_plan_that_cannot_end_well_is_refused_whole(campaign: Campaign, plan: 
 
 
 def test_the_walk_goes_along_an_index(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all")]))
     queries: list[str] = []
     campaign.connection.set_trace_callback(queries.append)
     campaign.office.ledger.rollouts.walk(campaign.stored, 10)
@@ -215,7 +220,7 @@ def recount(campaign: Campaign) -> list[str]:
 
 
 def test_a_recount_of_counters_that_are_right_changes_nothing(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all", soak="10s")]))
     campaign.advance()
     first, second, third, *_ = campaign.open_attempts()
     campaign.succeed(first)
@@ -228,7 +233,7 @@ def test_a_recount_of_counters_that_are_right_changes_nothing(campaign: Campaign
 
 
 def test_counters_that_somebody_changed_are_put_right_and_pause_the_rollout(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")]))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all", soak="10s")]))
     campaign.advance()
     campaign.succeed(campaign.open_attempts()[0])
     campaign.connection.execute("UPDATE counter SET succeeded = 19, offered = offered + 2")
@@ -251,7 +256,7 @@ def test_a_paused_rollout_that_was_put_right_says_so_and_stays_paused(campaign: 
 
 
 def test_a_device_that_never_starts_is_offered_a_few_times_and_does_not_hold_the_rollout_for_ever(campaign: Campaign) -> None:
-    campaign.begin(Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="10s")], start_within="1h"))
+    campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all", soak="10s")], start_within="1h"))
     for _ in range(16):
         campaign.advance(minutes=30)
         for attempt in campaign.open_attempts():

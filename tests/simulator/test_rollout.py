@@ -22,7 +22,7 @@ from surefoot.model.digest import digest_of
 from surefoot.rollout.decide import ceiling
 from surefoot.rollout.decision import Pause
 from surefoot.rollout.evidence import Counts
-from surefoot.rollout.plan import Plan, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.groups import add
 from surefoot.server.services.catalogue import StoredDecision
@@ -48,6 +48,8 @@ PLAN = Plan(
         Stage(name="pilot", group="pilot", soak="10m"),
         Stage(name="general", batches=["1%", "5%", "25%", "100%"], soak="10m"),
     ],
+    gate=Gates(),
+    watch="0s",
     deadline="1h",
 )
 

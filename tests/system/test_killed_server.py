@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import from_json, from_plain, to_json
 from surefoot.model.wire import EnrolmentOffer
-from surefoot.rollout.plan import Plan, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.app import Addresses
 from surefoot.server.services.catalogue import RolloutStory
 from surefoot.simulator.story import Ending
@@ -37,7 +37,7 @@ from tests.trust.repositories import PRODUCT, Repositories, listing, manifest
 
 BOARDS = 20
 VERSION = "1.1.0"
-PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["20%", "60%", "100%"], soak="1s")])
+PLAN = Plan(release=f"{PRODUCT} {VERSION}", stages=[Stage(name="all", batches=["20%", "60%", "100%"], soak="1s")], gate=Gates(), watch="0s")
 
 Place = tuple[str, int]
 
