@@ -24,6 +24,7 @@ from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
+    FleetMix,
     GroupList,
     ReleaseList,
     RolloutDevice,
@@ -127,6 +128,9 @@ class Showroom:
             raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
         empty = DeviceStory(device=self.fleet[device_id], attributes={"region": "north"}, groups=["pilot"], assignments=[], events=[])
         return structs.replace(self.stories.get(device_id, empty), device=self.fleet[device_id])
+
+    def mix(self, product: str, wanted: Filter, group: str, since: int) -> FleetMix:  # noqa: ARG002  # no page shows it
+        return FleetMix(shares=[], in_touch=0, baselines=[])
 
     def groups(self) -> GroupList:
         return GroupList(groups=[])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine
 
 from surefoot.fleet.device import Device, attributes
+from surefoot.fleet.filter import EVERYTHING, parse
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.digest import digest_of
@@ -122,3 +123,19 @@ def test_what_the_fleet_runs_is_listed_with_most_devices_first(office: Office, c
         office.ledger.put_report(DeviceId(f"t-{number}"), statement(digest_of(b"image")))
     lines = [(line.product, line.version, line.devices) for line in catalogue.versions().versions]
     assert lines == [("thermostat", "1.0.0", 3), ("", "", 2)]
+
+
+def test_a_mix_counts_active_devices_by_kind_as_a_plan_would_mean_them(office: Office, catalogue: SqlCatalogue) -> None:
+    for number in range(2, 6):
+        office.add_device(DeviceId(f"t-{number}"))
+    for number in range(2, 4):
+        device = office.ledger.device(DeviceId(f"t-{number}"))
+        assert device is not None
+        office.ledger.put_device(msgspec.structs.replace(device, given={"region": "eu"}))
+    whole = catalogue.mix("thermostat", EVERYTHING, "", 0)
+    assert {(share.region, share.devices) for share in whole.shares} == {("", 3), ("eu", 2)}
+    assert (whole.in_touch, whole.baselines) == (0, [])
+    eu = catalogue.mix("thermostat", parse("region=eu"), "", 0)
+    assert [(share.region, share.devices) for share in eu.shares] == [("eu", 2)]
+    assert catalogue.mix("thermostat", EVERYTHING, "nobody", 0).shares == []
+    assert catalogue.mix("kettle", EVERYTHING, "", 0).shares == []

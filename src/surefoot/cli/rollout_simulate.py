@@ -2,12 +2,12 @@
 """``surefoot rollout simulate``: what a plan would do to a fleet when its release is good, and when it is not."""
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,12 +66,12 @@ def _number(most: int) -> Callable[[str], int]:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("numpy") is None:
+    if find_spec("numpy") is None:
         raise InvalidInput("'surefoot rollout simulate' needs packages that are not installed.", hint="Install surefoot[simulate].")
     from surefoot.simulator.rollouts.chart import svg  # noqa: PLC0415  # numpy is an extra of its own
 
     plan = read_plan(arguments.plan)
-    setting = _made_up(plan, arguments.fleet) if arguments.fleet else _twin(plan, arguments)
+    setting = _made_up(plan, arguments.fleet) if arguments.fleet else twin(plan, arguments)
     settings = _settings(setting, arguments.fault or _FAULTS)
     outlooks = list(_outlooks(plan, settings, arguments.runs, arguments.seed))
     if arguments.chart:
@@ -111,7 +111,7 @@ def _made_up(plan: Plan, devices: int) -> "Setting":
     return Setting(audience=published(devices), horizon_h=horizon_h(plan, devices))
 
 
-def _twin(plan: Plan, arguments: argparse.Namespace) -> "Setting":
+def twin(plan: Plan, arguments: argparse.Namespace) -> "Setting":
     """Return the fleet that the server knows: its kinds, groups, what is usual for them, and how many are out of touch."""
     from surefoot.simulator.rollouts.habits import of_fleet  # noqa: PLC0415  # numpy is an extra of its own
     from surefoot.simulator.rollouts.study import horizon_h  # noqa: PLC0415  # numpy is an extra of its own

@@ -25,8 +25,8 @@ PLAN = Plan(
 FLEET = Setting(audience=published(2_000), horizon_h=60)
 
 
-def of(fault: str, seed: int = 1, **changes: object) -> Result:
-    return run(PLAN, replace(FLEET, fault=parse_fault(fault), **changes), np.random.default_rng(seed))
+def of(fault: str, seed: int = 1, outage: Outage | None = None) -> Result:
+    return run(PLAN, replace(FLEET, fault=parse_fault(fault), outage=outage), np.random.default_rng(seed))
 
 
 def test_a_good_release_reaches_the_fleet() -> None:

@@ -22,7 +22,9 @@ def test_a_fault_is_what_its_text_says(text: str, fault: Fault) -> None:
     assert fault.is_harmless is (text == "good")
 
 
-@pytest.mark.parametrize("text", ["", "bad", "bad:5", "bad:101%", "brick:5%", "good@3h", "bad:5%@3h", "late:x%@3h", "hardware:", "worse:5%"])
+@pytest.mark.parametrize(
+    "text", ["", "bad", "bad:5", "bad:101%", "brick:5%", "good@3h", "bad:5%@3h", "late:x%@3h", "hardware:", "worse:5%"]
+)
 def test_what_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="names no fault"):
         parse_fault(text)
