@@ -40,7 +40,7 @@ def test_percentages_need_no_quotes(tmp_path: Path) -> None:
         (STAGE + "      batches: [50, 100%]\n", 5, "'rollout.stages[0].batches[0]' must be a"),
         (STAGE + "      soak: 1 hour\n", 5, "'rollout.stages[0].soak' must be a whole number of seconds, minutes, hours or days"),
         (STAGE + "  deadline: 10s\n", 5, "'rollout.deadline': it is not between a minute and 30 days"),
-        (STAGE + "  gate: default\n", 5, "'rollout.gate' must be a mapping"),
+        (STAGE + "  gate: defualt\n", 5, "'rollout.gate'"),
         (STAGE + "  gate:\n    simple:\n      rollback_rate: { warn: 9%, pause: 5% }\n", 7, "it warns at 9%, after it pauses at 5%"),
         ("rollout:\n  release: thermostat\n", 2, "'rollout.release' must be a product and a version"),
         ("rollout:\n  name: all\n", 1, "the key 'release' is missing in 'rollout'"),

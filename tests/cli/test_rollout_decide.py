@@ -10,9 +10,10 @@ import pytest
 
 from surefoot.cli.rollout_decide import decisions
 from surefoot.model.errors import FormatError
-from surefoot.rollout.plan import Plan, Stage
+from surefoot.rollout.plan import Gates, Plan, Stage
 
-PLAN = Plan(release="thermostat 1.2.3", stages=[Stage(name="canary", soak="1h"), Stage(name="general", batches=["10%", "100%"], soak="0s")])
+STAGES = [Stage(name="canary", soak="1h"), Stage(name="general", batches=["10%", "100%"], soak="0s")]
+PLAN = Plan(release="thermostat 1.2.3", stages=STAGES, gate=Gates(), watch="0s")
 PROGRAM = [sys.executable, "-m", "surefoot", "rollout", "decide"]
 
 

@@ -19,7 +19,7 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
-from surefoot.rollout.plan import Plan, Rollout, Stage, Status, seconds
+from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status, seconds
 from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,
@@ -265,7 +265,7 @@ def _plan(version: str, name: str) -> Plan:
         Stage(name="pilot", group="pilot", batches=["50%", "100%"], soak="1h"),
         Stage(name="general", batches=["10%", "25%", "50%", "100%"], soak="2h"),
     ]
-    return Plan(release=f"thermostat {version}", name=name, stages=stages, audience="hardware = thermostat-v1")
+    return Plan(release=f"thermostat {version}", name=name, stages=stages, audience="hardware = thermostat-v1", gate=Gates(), watch="0s")
 
 
 def _running() -> Show:

@@ -189,7 +189,7 @@ def test_what_a_person_searches_for_is_text_too(console: Desk) -> None:
 
 def test_every_decision_is_shown_with_its_reason(console: Desk) -> None:
     page = console.get(f"/rollouts/{PAUSED}", console.log_in()).data.decode().replace("&#39;", "'")
-    reasons = [stored.decision.reason.partition(", until")[0] for stored in console.showroom.shows[PAUSED].decisions]
+    reasons = [stored.decision.reason.partition(", at ")[0] for stored in console.showroom.shows[PAUSED].decisions]
     assert [reason for reason in reasons if reason not in page] == []
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from msgspec import structs
+
 from surefoot.cli.plan_file import read_plan
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import Record, from_json, parse_utc, to_json
@@ -41,12 +43,20 @@ def decisions(plan: Plan, lines: Iterable[bytes]) -> Iterator[Decision]:
     for number, line in enumerate(lines, start=1):
         try:
             moment = from_json(line, Moment, what="This is not evidence")
-            now = parse_utc(moment.at)
-            decision = decide(rollout, moment.evidence, now)
+            evidence, now = with_deadlines(moment.evidence), parse_utc(moment.at)
+            decision = decide(rollout, evidence, now)
         except InvalidInput as error:
             raise FormatError(f"Line {number}: {error.message}", hint=error.hint) from error
-        rollout = after(rollout, decision, moment.evidence, now)
+        rollout = after(rollout, decision, evidence, now)
         yield decision
+
+
+def with_deadlines(evidence: Evidence) -> Evidence:
+    """Return evidence in which nobody counted passed deadlines as if that of every attempt that has resolved had passed."""
+    if any(tally.counts.due for tally in evidence.tallies):
+        return evidence
+    tallies = [structs.replace(one, counts=structs.replace(one.counts, due=one.counts.resolved)) for one in evidence.tallies]
+    return structs.replace(evidence, tallies=tallies)
 
 
 def _decide(arguments: argparse.Namespace) -> int:

@@ -30,7 +30,6 @@ _MOST_BUDGET = 250
 _LEAST_DOUBT = 0.004
 _LITTLE = 3
 _MANY = 1_000
-_STALE_PART = 4
 
 
 class Stream(StrEnum):
@@ -184,15 +183,15 @@ def budget(fleet: int) -> int:
     return _clamped(0.001 * fleet, fleet)
 
 
-def at_risk(counts: Counts, reported: int) -> int:
+def at_risk(counts: Counts, reported: int, offered_lately: int | None) -> int:
     """Return how many devices are at risk: those that started and have not ended, and those that may start at any moment.
 
-    Of a fleet that has sent a thousand reports, an offer that no device has started counts a quarter: most of those are to devices that
-    are switched off, and the budget is large by then.
+    Once a thousand devices have reported, offers that stand for more than two hours no longer count: they are to devices that are
+    switched off or wait for their window, and would otherwise hold the place of others for a day.
     """
     started = max(0, min(counts.started - counts.resolved, counts.open))
     waiting = counts.open - started
-    return started + (waiting if reported < _MANY else -(-waiting // _STALE_PART))
+    return started + (waiting if offered_lately is None or reported < _MANY else min(waiting, offered_lately))
 
 
 def canaries(hardware: str, evidence: Evidence) -> int:

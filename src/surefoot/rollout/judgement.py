@@ -2,14 +2,14 @@
 """Judgement: what the gates of a plan say of a rollout, from its ledger and the evidence.
 
 With the default gate the plain percentages are a backstop: judged over the whole rollout, from a fair number of attempts on, and only
-beyond what control speaks for.
+beyond what is tolerated and what control speaks for.
 """
 
-from surefoot.rollout import default_gate, simple_gate
+from surefoot.rollout import default_gate, simple_gate, tolerance
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
-from surefoot.rollout.ledger import Entry, contradiction
-from surefoot.rollout.plan import WHOLE, Bounds, Rollout, hundredths
+from surefoot.rollout.ledger import Cell, Entry, contradiction
+from surefoot.rollout.plan import WHOLE, Rollout, hundredths
 from surefoot.rollout.simple_gate import Case
 from surefoot.rollout.verdict import Light, Verdict
 
@@ -57,44 +57,62 @@ def _by_default(rollout: Rollout, evidence: Evidence) -> Verdict:
         light=Light.GO,
         warnings=warnings,
         most_at_risk=reading.most_at_risk(is_slow=is_slow),
-        at_risk=default_gate.at_risk(counts, reading.reported),
+        at_risk=default_gate.at_risk(counts, reading.reported, evidence.offered_lately),
         is_slow=is_slow,
     )
 
 
 def _backstop(rollout: Rollout, evidence: Evidence) -> Verdict:
-    entries = [entry for cell in rollout.ledger.cells if cell.hardware not in rollout.excluded for entry in cell.entries]
+    cells = [cell for cell in rollout.ledger.cells if cell.hardware not in rollout.excluded]
+    entries = [entry for cell in cells for entry in cell.entries]
     ended = sum(entry.trials.reported + entry.trials.silent for entry in entries)
-    harmed, unhealthy = sum(map(_net_harmed, entries)), sum(map(_net_unhealthy, entries))
     fair = max(1, min(_FAIR, evidence.fleet // _FAIR_PART))
     gate, warnings = rollout.plan.simple, list[str]()
-    for cause, bounds, bad, words in (
-        ("rollback_rate", gate.rollback_rate, harmed, "failed, rolled back or went silent"),
-        ("health_failure_rate", gate.health_failure_rate, unhealthy, "found the release unhealthy"),
+    for cause, bounds, bad, normal, words in (
+        ("rollback_rate", gate.rollback_rate, sum(map(_harmed, entries)), _normal(cells, evidence), "failed, rolled back or went silent"),
+        (
+            "health_failure_rate",
+            gate.health_failure_rate,
+            sum(entry.trials.unhealthy for entry in entries),
+            sum(min(entry.trials.unhealthy, entry.trials.reported * entry.correction / 100) for entry in entries),
+            "found the release unhealthy",
+        ),
     ):
-        sentence = f"{bad} of {ended} devices {words}, beyond what devices without the release account for"
-        if ended >= fair and _exceeds(bad, ended, bounds.pause):
-            return Verdict(light=Light.PAUSE, cause=cause, reason=f"{sentence}; the limit is {bounds.pause}.", warnings=warnings)
-        if bad and (cause == "rollback_rate" or _exceeds(bad, ended, bounds.warn)):
-            warnings.append(f"{sentence}{_over(bounds, bad, ended)}.")
+        sentence = f"{bad} of {ended} devices {words}; up to {normal:.1f} would be normal for them right now"
+        if ended >= fair and _exceeds(bad - normal, ended, bounds.pause):
+            reason = f"{sentence}, and the limit is {bounds.pause} beyond that."
+            return Verdict(light=Light.PAUSE, cause=cause, reason=reason, warnings=warnings)
+        if _exceeds(bad - normal, ended, bounds.warn):
+            warnings.append(f"{sentence}, and people are warned above {bounds.warn} beyond that.")
+        elif bad and cause == "rollback_rate":
+            warnings.append(f"{sentence}.")
     return Verdict(light=Light.GO, warnings=warnings)
 
 
-def _net_harmed(entry: Entry) -> int:
-    ended = entry.trials.reported + entry.trials.silent
-    return max(0, entry.trials.failed + entry.trials.silent - ended * entry.correction // 100)
+def _harmed(entry: Entry) -> int:
+    return entry.trials.failed + entry.trials.silent
 
 
-def _net_unhealthy(entry: Entry) -> int:
-    return max(0, entry.trials.unhealthy - entry.trials.reported * entry.correction // 100)
+def _normal(cells: list[Cell], evidence: Evidence) -> float:
+    """Return how many may be harmed without the release being to blame: what control speaks for, and what is tolerated.
+
+    Plain percentages know no chance; those of a fleet at its tolerated rate would cross the limit in one of sixty good rollouts.
+    """
+    baselines = {(baseline.hardware, baseline.region): baseline for baseline in evidence.baselines}
+    normal = 0.0
+    for cell in cells:
+        baseline = baselines.get((cell.hardware, cell.region))
+        for entry in cell.entries:
+            trials = entry.trials
+            tolerated = trials.reported * tolerance.failed(baseline) + trials.due * tolerance.silent(baseline)
+            # Control speaks for no more harm than there was: an outage over here hides nothing over there.
+            spoken_for = min(_harmed(entry), (trials.reported + trials.silent) * entry.correction / 100)
+            normal += spoken_for + tolerated * (1 - entry.correction / 100)
+    return normal
 
 
-def _exceeds(bad: int, whole: int, bound: str) -> bool:
+def _exceeds(bad: float, whole: int, bound: str) -> bool:
     return bad * WHOLE > hundredths(bound) * whole
-
-
-def _over(bounds: Bounds, bad: int, ended: int) -> str:
-    return f"; people are warned above {bounds.warn}" if _exceeds(bad, ended, bounds.warn) else ""
 
 
 def _cases(rollout: Rollout, evidence: Evidence, to_come: int) -> dict[int, Case]:

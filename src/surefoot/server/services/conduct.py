@@ -31,6 +31,7 @@ _STRIDE = 1_000
 _MOST_STEPS = 5
 _PASS_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
+_LATELY = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         is_exhausted=stored.walk.is_over,
         exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
+        offered_lately=ledger.rollouts.offered_since(stored.rollout_id, now - _LATELY),
         audience=list(stored.audience),
         control=list(control),
         baselines=baselines(ledger, stored.rollout.plan.product) if stored.rollout.plan.has_default_gate else [],
