@@ -132,6 +132,8 @@ def test_a_mix_counts_active_devices_by_kind_as_a_plan_would_mean_them(office: O
         device = office.ledger.device(DeviceId(f"t-{number}"))
         assert device is not None
         office.ledger.put_device(msgspec.structs.replace(device, given={"region": "eu"}))
+    for number in range(1, 6):
+        office.ledger.put_report(DeviceId(f"t-{number}"), statement(digest_of(b"image")))
     whole = catalogue.mix("thermostat", EVERYTHING, "", 0)
     assert {(share.region, share.devices) for share in whole.shares} == {("", 3), ("eu", 2)}
     assert (whole.in_touch, whole.baselines) == (0, [])
