@@ -75,7 +75,7 @@ class Server:
         self.devices = devices
 
     def get(self, path: str, kind: type[FleetMix], **query: str) -> FleetMix:
-        assert (path, kind, query["product"], query["filter"]) == ("mix", FleetMix, "thermostat", "region=eu")
+        assert (path, kind, query["product"], query["filter"]) == ("mix", FleetMix, "thermostat", "region==eu")
         devices = self.devices // 4 if query["group"] else self.devices
         baselines = [Baseline(hardware="rev-c", region="eu", failed=0.02, silent=0.01)]
         return FleetMix(shares=[Share(hardware="rev-c", region="eu", devices=devices)], in_touch=devices * 3 // 4, baselines=baselines)
@@ -83,7 +83,7 @@ class Server:
 
 def test_a_twin_is_made_after_the_servers_fleet(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_simulate, "client", lambda _arguments: Server())
-    text = PLAN.replace("  stages:\n", "  audience: region=eu\n  stages:\n    - name: pilot\n      group: pilot\n      batches: [100%]\n")
+    text = PLAN.replace("  stages:\n", "  audience: region==eu\n  stages:\n    - name: pilot\n      group: pilot\n      batches: [100%]\n")
     plan.write_text(text)
     setting = rollout_simulate.twin(read_plan(plan), Namespace())
     assert (setting.devices, setting.population(0), setting.population(1)) == (40, 10, 40)
@@ -92,7 +92,7 @@ def test_a_twin_is_made_after_the_servers_fleet(plan: Path, monkeypatch: pytest.
 
 def test_a_fleet_without_devices_is_no_twin(plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(rollout_simulate, "client", lambda _arguments: Server(0))
-    plan.write_text(PLAN.replace("  stages:\n", "  audience: region=eu\n  stages:\n"))
+    plan.write_text(PLAN.replace("  stages:\n", "  audience: region==eu\n  stages:\n"))
     assert main(["rollout", "simulate", str(plan)]) == 2
     assert "has no device" in capsys.readouterr().err
 

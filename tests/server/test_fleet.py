@@ -137,7 +137,7 @@ def test_a_mix_counts_active_devices_by_kind_as_a_plan_would_mean_them(office: O
     whole = catalogue.mix("thermostat", EVERYTHING, "", 0)
     assert {(share.region, share.devices) for share in whole.shares} == {("", 3), ("eu", 2)}
     assert (whole.in_touch, whole.baselines) == (0, [])
-    eu = catalogue.mix("thermostat", parse("region=eu"), "", 0)
+    eu = catalogue.mix("thermostat", parse("region==eu"), "", 0)
     assert [(share.region, share.devices) for share in eu.shares] == [("eu", 2)]
     assert catalogue.mix("thermostat", EVERYTHING, "nobody", 0).shares == []
     assert catalogue.mix("kettle", EVERYTHING, "", 0).shares == []
