@@ -28,7 +28,7 @@ from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
 from surefoot.release.provenance import Predicate, read_predicate, require_predicate
 from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
-from surefoot.rollout.plan import Limits, Plan, SimpleGate, Stage
+from surefoot.rollout.plan import Gates, Limits, Plan, SimpleGate, Stage
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
@@ -59,7 +59,7 @@ KINDS: dict[str, type] = {
 }
 
 
-PLAN_KINDS = (Plan, Stage, SimpleGate, Limits)
+PLAN_KINDS = (Plan, Stage, Gates, SimpleGate, Limits)
 
 
 @pytest.mark.parametrize("name", KINDS)
