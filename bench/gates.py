@@ -61,9 +61,11 @@ class Cell:
 def measure(run: str, *, replicas: int = REPLICAS) -> list[Row]:
     """Print the table and return the figures of our gate against their ceilings."""
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as processes:
-        cells = _cells(processes.map(replica, _tasks(replicas), chunksize=4))
-        for line in _table(cells):
-            print(line, flush=True)
+        cells: dict[tuple[str, int, str], Cell] = {}
+        print("\n".join(_head()), flush=True)
+        for name in SCENARIOS:
+            cells |= _cells(processes.map(replica, _tasks(name, replicas), chunksize=4))
+            print("\n".join(_lines(name, cells)), flush=True)
         extra = [*small_fleets(), *calibration(processes)]
     found = [*_figures(cells), *extra]
     for name, value, ceiling in found:
@@ -94,11 +96,10 @@ def _is_told(scenario: Scenario, so_far: Result) -> bool:
     return so_far.hours is not None if is_good else "hw-3" in so_far.excluded and scenario.fault == "hardware:hw-3"
 
 
-def _tasks(replicas: int) -> list[Task]:
+def _tasks(name: str, replicas: int) -> list[Task]:
     return [
         Task(name, devices, column, seed)
-        for name, scenario in SCENARIOS.items()
-        for devices in scenario.fleets
+        for devices in SCENARIOS[name].fleets
         for column in COLUMNS
         for seed in range(replicas if column in _OURS else min(replicas, _RIVAL_REPLICAS))
     ]
@@ -120,14 +121,18 @@ def _cell(found: list[Replica]) -> Cell:
     )
 
 
-def _table(cells: Mapping[tuple[str, int, str], Cell]) -> list[str]:
-    lines = ["Mean devices harmed; of a good release false pauses in % / median hours; in brackets the published figure.", ""]
-    lines.append("".join(f"{word:>22}" for word in ("", *COLUMNS)))
-    for name, scenario in SCENARIOS.items():
-        for devices in scenario.fleets:
-            written = [_written(scenario, devices, column, cells[name, devices, column]) for column in COLUMNS]
-            lines.append(f"{name + f' {devices:,}':<22}" + "".join(f"{one:>22}" for one in written))
-    return [*lines, ""]
+def _head() -> list[str]:
+    said = "Mean devices harmed; of a good release false pauses in % / median hours; in brackets the published figure."
+    return [said, "".join(f"{word:>22}" for word in ("", *COLUMNS))]
+
+
+def _lines(name: str, cells: Mapping[tuple[str, int, str], Cell]) -> list[str]:
+    scenario = SCENARIOS[name]
+    lines = []
+    for devices in scenario.fleets:
+        written = [_written(scenario, devices, column, cells[name, devices, column]) for column in COLUMNS]
+        lines.append(f"{name + f' {devices:,}':<22}" + "".join(f"{one:>22}" for one in written))
+    return lines
 
 
 def _written(scenario: Scenario, devices: int, column: str, cell: Cell) -> str:

@@ -13,7 +13,7 @@ from surefoot.simulator.rollouts.course import BEGIN, Result, run
 from surefoot.simulator.rollouts.fault import parse_fault
 from surefoot.simulator.rollouts.habits import Outage
 from surefoot.simulator.rollouts.mix import published
-from surefoot.simulator.rollouts.world import Setting
+from surefoot.simulator.rollouts.world import Setting, World
 
 PLAN = Plan(
     release="thermostat 1.1.0",
@@ -65,6 +65,19 @@ def test_nothing_is_offered_after_a_pause_and_an_outage_holds_its_region() -> No
     assert not any(isinstance(decision, Advance) for _, decision in told[first:])
     outage = of("good", outage=Outage(region="region-30", begins_h=1.0, lasts_h=3.0))
     assert (outage.stopped, outage.is_offered) == ("", True)
+
+
+def test_a_pause_withdraws_what_was_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    withdrawn: list[float] = []
+    withdraw = World.withdraw
+
+    def noted(world: World) -> None:
+        withdrawn.append(world.hours)
+        withdraw(world)
+
+    monkeypatch.setattr(World, "withdraw", noted)
+    result = of("bad:50%")
+    assert result.stopped_h in withdrawn
 
 
 def test_no_more_are_offered_than_the_limit_allows() -> None:
