@@ -15,6 +15,7 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decide import ceiling, decide
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.evidence import Counts, Evidence, Tally
+from surefoot.rollout.ledger import Cell, Ledger
 from surefoot.rollout.plan import Gates, Limits, Mark, Plan, Rollout, Stage, Status
 from surefoot.rollout.standing import after
 from tests.strategies import NOON, standings
@@ -190,7 +191,10 @@ def test_a_halt_cannot_be_resumed_and_says_what_to_do() -> None:
         (Hold(cause="evidence", reason=""), {}),
         (Hold(cause="soak", reason="", is_settled=True), {}),
         (Pause(cause="person", reason=""), {"status": Status.PAUSED, "was_paused": True}),
-        (Resume(cause="person", reason="", by="ada"), {"acknowledged": [Counts(offered=4)]}),
+        (
+            Resume(cause="person", reason="", by="ada"),
+            {"acknowledged": [Counts(offered=4)], "ledger": Ledger(at=AT, cells=[Cell(hardware="v1")])},
+        ),
         (Halt(cause="person", reason="", by="ada"), {"status": Status.HALTED, "is_final": True}),
         (Halt(cause="not_localised", reason=""), {"status": Status.HALTED}),
         (Exclude(cause="localised", reason="", hardware=["v1"]), {"excluded": ["v1"]}),

@@ -19,7 +19,7 @@ from surefoot.server.services.attempts import facts
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.rollout_store import Census, StoredRollout
-from surefoot.server.services.rollouts import Verb, create, steer
+from surefoot.server.services.rollouts import SteerRequest, Verb, create, steer
 from tests.server.office import Office, event
 
 OLD_IMAGE = digest_of(b"old image")
@@ -49,8 +49,8 @@ class Campaign:
         self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
         self.steer(Verb.START)
 
-    def steer(self, verb: Verb, why: str = "") -> None:
-        asyncio.run(steer(self.rollout_id, verb, why, by="ann", write=self.office.do, now=self.office.now))
+    def steer(self, verb: Verb, why: str = "", of: str = "") -> None:
+        asyncio.run(steer(self.rollout_id, verb, SteerRequest(why=why, of=of), by="ann", write=self.office.do, now=self.office.now))
 
     def advance(self, **duration: float) -> None:
         self.office.pass_time(**duration)

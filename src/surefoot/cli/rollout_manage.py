@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot rollout create|list|devices|start|pause|resume|halt``: rollouts on a server."""
+"""``surefoot rollout create|list|devices|start|pause|resume|halt|include|release``: rollouts on a server."""
 
 import argparse
 from collections.abc import Callable
@@ -21,7 +21,12 @@ _STEER = {
     "halt": "end a rollout for good",
 }
 
-_RUNS_AFTER = ("start", "resume")
+_OVERRIDE = {
+    "include": ("HARDWARE", "include hardware that the gate excluded; nothing that was counted against it is judged again"),
+    "release": ("REGION", "end the hold of a region; it may be held again"),
+}
+
+_RUNS_AFTER = ("start", "resume", "include", "release")
 
 
 def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -42,7 +47,13 @@ def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
         steering = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         add_name(steering)
         steering.add_argument("--why", default="", help="one sentence for those who read the decisions later")
-        steering.set_defaults(run=_steer, verb=verb)
+        steering.set_defaults(run=_steer, verb=verb, of="")
+    for verb, (what, summary) in _OVERRIDE.items():
+        overriding = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
+        add_name(overriding)
+        overriding.add_argument("of", metavar=what, help="as 'surefoot rollout show' says it")
+        overriding.add_argument("--why", required=True, help="one sentence for those who read the decisions later")
+        overriding.set_defaults(run=_steer, verb=verb)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -90,7 +101,8 @@ def _steer(arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             "A halt is for good, and no reason is given.", hint="Say why, for those who read it later: --why 'one sentence'."
         )
-    decision = client(arguments).post(f"rollouts/{arguments.rollout_id}/{arguments.verb}", {"why": arguments.why}, dict[str, Any])
+    said = {"why": arguments.why, "of": arguments.of}
+    decision = client(arguments).post(f"rollouts/{arguments.rollout_id}/{arguments.verb}", said, dict[str, Any])
     print(decision["reason"])
     print(f"See: surefoot rollout show {arguments.rollout_id}{' --follow' if arguments.verb in _RUNS_AFTER else ''}")
     return 0

@@ -9,11 +9,13 @@ from typing import Any
 
 from surefoot.cli.operator import add_options, client
 from surefoot.rollout.evidence import Counts, total
+from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Status
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 
 _SHOWN_DECISIONS = 15
 _LOOK_S = 1
+_END_OF_HOLD = {False: "it goes on by itself once it is calm", True: "a person ends it: surefoot rollout release"}
 _HARM = ("rolled_back", "failed", "silent", "cancelled", "rejected", "superseded")
 
 
@@ -83,8 +85,22 @@ def _say_standing(story: RolloutStory) -> None:
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
         print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
     print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
+    _say_gate(story)
     if rollout.status is Status.DRAFT:
         print(f"Next: surefoot rollout start {story.rollout_id}")
+
+
+def _say_gate(story: RolloutStory) -> None:
+    rollout = story.rollout
+    if rollout.excluded:
+        print(f"excluded   hardware {', '.join(rollout.excluded)}; a person includes it: surefoot rollout include")
+    for region in rollout.regions:
+        if region.is_held:
+            print(f"held       region {region.region or '(none)'}; {_END_OF_HOLD[region.needs_person]}")
+    verdict = judge(rollout, story.evidence, 0)
+    if rollout.status is Status.RUNNING and verdict.most_at_risk is not None:
+        slow = ", while something speaks against it" if verdict.is_slow else ""
+        print(f"at risk    {verdict.at_risk} devices, of at most {verdict.most_at_risk}{slow}")
 
 
 def _say(stored: StoredDecision) -> None:

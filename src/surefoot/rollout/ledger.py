@@ -117,9 +117,14 @@ def is_worth_keeping(before: Ledger, after: Ledger) -> bool:
     return [(cell.seen, cell.running) for cell in before.cells] != [(cell.seen, cell.running) for cell in after.cells]
 
 
-def acknowledged(ledger: Ledger) -> Ledger:
-    """Return the ledger of which a person has seen everything: nothing in it is judged again."""
-    return structs.replace(ledger, cells=[structs.replace(cell, entries=[]) for cell in ledger.cells])
+def acknowledged(tallies: list[Tally], now: int) -> Ledger:
+    """Return the ledger of which a person has seen everything: only what is counted from now on is judged.
+
+    Counts that went back, as a recount may put them right, are seen as they are.
+    """
+    seen = sorted(_by_cell(tallies).items())
+    cells = [Cell(hardware=hardware, region=region, seen=_seen(counts), running=counts.running) for (hardware, region), counts in seen]
+    return Ledger(at=now, cells=cells)
 
 
 def _entered(cell: Cell, counts: Counts, hours: float, correction: int) -> Cell:

@@ -133,7 +133,7 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
                 rollout,
                 status=Status.RUNNING,
                 acknowledged=seen,
-                ledger=ledger.acknowledged(rollout.ledger),
+                ledger=ledger.acknowledged(evidence.tallies, at),
                 localise_at=None,
                 opened_at=opened_at,
             )

@@ -52,7 +52,7 @@ from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import Census, StoredRollout
-from surefoot.server.services.rollouts import Verb, steer
+from surefoot.server.services.rollouts import SteerRequest, Verb, steer
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
@@ -240,7 +240,7 @@ def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer
     """Return what the console's buttons do: the same verb as the operator API's."""
 
     async def by_hand(rollout_id: int, verb: str, by: str, why: str) -> None:
-        await steer(rollout_id, Verb(verb), why, by=by, write=writer, now=clock())
+        await steer(rollout_id, Verb(verb), SteerRequest(why=why), by=by, write=writer, now=clock())
 
     return by_hand
 

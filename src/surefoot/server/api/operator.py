@@ -334,8 +334,8 @@ async def post_steer(
     data: JSONBody[SteerRequest],
     parts: NamedDependency[OperatorParts],
 ) -> Decision:
-    """Start, pause, resume or halt a rollout; a halt is for good."""
-    return await steer(rollout_id, verb, data.why, by=_by(request), write=parts.write, now=parts.clock())
+    """Start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
+    return await steer(rollout_id, verb, data, by=_by(request), write=parts.write, now=parts.clock())
 
 
 @put("/devices/{device_id:str}/attributes")

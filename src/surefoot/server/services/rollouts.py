@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rollouts: created from a plan, then started, paused, resumed and halted by people.
+"""Rollouts: created from a plan, then steered by people: started, paused, resumed, halted, and the gate overridden.
 
 - A rollout that cannot end well is refused when it is created: its plan, release, groups and filter are looked at first.
 - Every act is a decision with the person's name, stored with the evidence of that moment.
@@ -15,7 +15,7 @@ from msgspec import Meta
 from surefoot.fleet.filter import check_names, parse
 from surefoot.model.errors import InvalidInput, UnknownError
 from surefoot.model.record import Record
-from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.acts import halt, include, pause, release, resume, start
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.plan import Plan, Rollout, check_plan
 from surefoot.server.services.conduct import carry_out, evidence_of
@@ -36,19 +36,29 @@ class Verb(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     HALT = "halt"
+    INCLUDE = "include"
+    RELEASE = "release"
 
 
 class SteerRequest(Record, frozen=True, kw_only=True):
-    """Why, in a person's words; may be empty."""
+    """What a person says with a verb.
+
+    Attributes:
+        why: In the person's words; may be empty unless the gate is overridden.
+        of: Which hardware is included again, or which region is released; other verbs are about the whole rollout.
+    """
 
     why: Annotated[str, Meta(max_length=500)] = ""
+    of: Annotated[str, Meta(max_length=200)] = ""
 
 
-_SAYS: dict[Verb, Callable[[Rollout, str, str], Decision]] = {
-    Verb.START: lambda rollout, by, _why: start(rollout, by),
-    Verb.PAUSE: pause,
-    Verb.RESUME: resume,
-    Verb.HALT: halt,
+_SAYS: dict[Verb, Callable[[Rollout, str, SteerRequest], Decision]] = {
+    Verb.START: lambda rollout, by, _said: start(rollout, by),
+    Verb.PAUSE: lambda rollout, by, said: pause(rollout, by, said.why),
+    Verb.RESUME: lambda rollout, by, said: resume(rollout, by, said.why),
+    Verb.HALT: lambda rollout, by, said: halt(rollout, by, said.why),
+    Verb.INCLUDE: lambda rollout, by, said: include(rollout, said.of, by, said.why),
+    Verb.RELEASE: lambda rollout, by, said: release(rollout, said.of, by, said.why),
 }
 
 
@@ -71,21 +81,22 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime)
     return await write(job)
 
 
-async def steer(rollout_id: int, verb: Verb, why: str, *, by: str, write: Write, now: datetime) -> Decision:
-    """Start, pause, resume or halt a rollout.
+async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, write: Write, now: datetime) -> Decision:
+    """Carry out what a person says to a rollout.
 
     Raises:
         UnknownError: There is no such rollout.
         ConflictError: It is in a state that the verb does not apply to.
+        InvalidInput: The gate is overridden without a reason.
     """
 
     def job(ledger: Ledger) -> Decision:
         stored = ledger.rollouts.rollout(rollout_id)
         if stored is None:
             raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
-        decision = _SAYS[verb](stored.rollout, by, why)
+        decision = _SAYS[verb](stored.rollout, by, said)
         carry_out(ledger, stored, evidence_of(ledger, stored, now), decision, now)
-        ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=str(rollout_id)))
+        ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=f"{rollout_id} {said.of}".rstrip()))
         return decision
 
     return await write(job)

@@ -18,6 +18,7 @@ from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.lives import Flags, Lives, Numbers, draw
 
 _SETTLED_H = 24.0
+_LATELY_H = 2.0
 _SAMPLE = 300
 """So many devices of a region at most are control."""
 
@@ -183,6 +184,7 @@ class World:
             is_exhausted=not left,
             exhausted_hardware=sorted({hardware for hardware, _ in self._kinds} - left),
             offered_last_minute=self._offered_now,
+            offered_lately=sum(len(lives.row) for tick, lives in self._offered if tick > self.tick - round(_LATELY_H / self._tick_h)),
             audience=self._setting.audience,
             control=self._control,
             baselines=self._setting.baselines or [],
