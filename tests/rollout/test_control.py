@@ -31,9 +31,9 @@ class Watch:
 
     def hold_and_calm(self) -> Region:
         self.look(50)
-        for _ in range(CALM_S // 300 + 1):
-            region = self.look(0)
-        return region
+        for _ in range(CALM_S // 300):
+            self.look(0)
+        return self.look(0)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ FLEET = Evidence(
 STREAM_WEIGHTS = {Stream.FAILED: 0.5, Stream.SILENT: 0.3, Stream.LATE: 0.2}
 
 
-def cell(hardware: str, region: str, correction: int = 0, **trials: float) -> Cell:
-    return Cell(hardware=hardware, region=region, entries=[Entry(correction=correction, trials=Trials(**trials))])  # type: ignore[arg-type]
+def cell(hardware: str, region: str, correction: int = 0, hours: float = 0.0, **trials: int) -> Cell:
+    return Cell(hardware=hardware, region=region, entries=[Entry(correction=correction, trials=Trials(hours=hours, **trials))])
 
 
 def everywhere(reported: int, failed: int = 0, *, but: str = "", bad: int = 0) -> Ledger:
@@ -63,15 +63,15 @@ def test_streams_are_weighed_as_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "says"),
+    ("tried", "says"),
     [
-        ({"reported": 40, "failed": 9}, "9 of 40 updated devices failed or rolled back; at most 0.2 "),
-        ({"due": 40, "silent": 9}, "9 of 40 updated devices went silent past their deadline; at most 0.4 "),
-        ({"hours": 2_000.0, "relapsed": 9}, "9 updated devices were harmed later, in 2,000 device-hours; at most 0.2 "),
+        (cell("v1", "", reported=40, failed=9), "9 of 40 updated devices failed or rolled back; at most 0.2 "),
+        (cell("v1", "", due=40, silent=9), "9 of 40 updated devices went silent past their deadline; at most 0.4 "),
+        (cell("v1", "", hours=2_000.0, relapsed=9), "9 updated devices were harmed later, in 2,000 device-hours; at most 0.2 "),
     ],
 )
-def test_each_stream_speaks_in_its_own_words(trials: dict[str, float], says: str) -> None:
-    loudest = Reading(Ledger(cells=[cell("v1", "", **trials)]), FLEET, []).loudest
+def test_each_stream_speaks_in_its_own_words(tried: Cell, says: str) -> None:
+    loudest = Reading(Ledger(cells=[tried]), FLEET, []).loudest
     assert loudest is not None
     assert loudest.odds >= PAUSE_AT
     assert f"in the whole fleet, {says}" in loudest.sentence()

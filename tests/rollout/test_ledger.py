@@ -40,12 +40,12 @@ def test_what_is_entered_adds_up_to_what_was_counted_and_each_part_has_the_corre
         assert enter(ledger, tallies(counts), {region: correction}, now) == ledger
     entered = {(cell.hardware, cell.region, entry.correction): entry.trials for cell in ledger.cells for entry in cell.entries}
     assert {key: trials.reported for key, trials in entered.items() if trials.reported} == {key: n for key, n in reported.items() if n}
-    for cell in ledger.cells:
-        counted = total(one for key, one in counts.items() if key[1:] == (cell.hardware, cell.region))
-        assert sum(entry.trials.failed for entry in cell.entries) == counted.failed + counted.rolled_back + counted.late_bad
-        assert sum(entry.trials.relapsed for entry in cell.entries) == counted.relapsed
-        assert sum(entry.trials.due for entry in cell.entries) == counted.due
-        assert sum(entry.trials.hours for entry in cell.entries) == pytest.approx(hours[cell.hardware, cell.region] / 3_600)
+    for known in ledger.cells:
+        counted = total(one for key, one in counts.items() if key[1:] == (known.hardware, known.region))
+        assert sum(entry.trials.failed for entry in known.entries) == counted.failed + counted.rolled_back + counted.late_bad
+        assert sum(entry.trials.relapsed for entry in known.entries) == counted.relapsed
+        assert sum(entry.trials.due for entry in known.entries) == counted.due
+        assert sum(entry.trials.hours for entry in known.entries) == pytest.approx(hours[known.hardware, known.region] / 3_600)
 
 
 def one(**counts: int) -> list[Tally]:

@@ -37,6 +37,8 @@ class Attempt:
     outcome: Outcome | None = None
     is_unhealthy: bool = False
     late: bool | None = None
+    is_due: bool = False
+    is_relapsed: bool = False
 
     @property
     def facts(self) -> Facts:
@@ -46,6 +48,8 @@ class Attempt:
             outcome=self.outcome,
             is_late_good=self.late is True,
             is_late_bad=self.late is False,
+            is_due=self.is_due,
+            is_relapsed=self.is_relapsed,
         )
 
 
@@ -55,6 +59,7 @@ class Device:
 
     stage: int
     hardware: str
+    region: str = ""
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
@@ -123,6 +128,8 @@ class Fleet(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 9_000))
     def pass_time(self, seconds: int) -> None:
         self.seconds += seconds
+        for attempt in (attempt for device in self.devices for attempt in device.attempts):
+            attempt.is_due = attempt.started_at is not None and self.seconds - attempt.started_at >= DEADLINE_S
         for attempt in self.live():
             if attempt.started_at is None and self.seconds - attempt.at >= START_WITHIN_S:
                 attempt.outcome = Outcome.CANCELLED
@@ -207,11 +214,14 @@ class Fleet(RuleBasedStateMachine):
         self.rollout = after(self.rollout, decision, evidence, now)
         self.note_what_is_open()
         if isinstance(decision, Advance):
-            for device in self.waiting()[: decision.offers]:
-                device.attempts.append(Attempt(self.seconds))
+            self.offer(decision)
         if isinstance(decision, Pause | Halt):
             for attempt in self.live():
                 attempt.outcome = Outcome.CANCELLED if attempt.started_at is None else None
+
+    def offer(self, decision: Advance) -> None:
+        for device in self.waiting()[: decision.offers]:
+            device.attempts.append(Attempt(self.seconds))
 
     def note_what_is_open(self) -> None:
         stage = self.rollout.stage
