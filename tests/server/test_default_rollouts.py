@@ -16,9 +16,10 @@ from surefoot.model.event import EventType
 from surefoot.model.record import utc_text
 from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Baseline, Control, Counts, Share
-from surefoot.rollout.plan import Plan, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.survey import census, watch
+from surefoot.server.services.conduct import evidence_of
 from surefoot.server.services.rollout_store import Walk
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.usual import baselines
@@ -27,6 +28,7 @@ from tests.server.office import Office, open_office, statement
 
 IMAGE = b"new image"
 PLAN = Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="0s")], watch="0s", deadline="10m", start_within="1h")
+PLAIN = structs.replace(PLAN, gate=Gates())
 V1, V2 = "thermostat-v1", "thermostat-v2"
 
 
@@ -105,6 +107,25 @@ def test_a_pause_of_the_gate_is_looked_at_two_hours_later_and_halts_when_nobody_
         campaign.steer(Verb.RESUME)
     campaign.steer(Verb.RESUME, "they are lab devices")
     assert campaign.status is Status.RUNNING
+
+
+def test_offers_of_the_last_two_hours_that_nobody_started_are_known(campaign: Campaign) -> None:
+    campaign.begin(structs.replace(PLAIN, start_within="1d"))
+    campaign.advance()
+    campaign.succeed(campaign.open_attempts()[0])
+    campaign.tell(campaign.open_attempts()[0], EventType.DOWNLOAD_STARTED)
+    known = []
+    for minutes in (0, 60, 59, 2):
+        campaign.office.pass_time(minutes=minutes)
+        known.append(evidence_of(campaign.office.ledger, campaign.stored, campaign.office.now).offered_lately)
+    assert known == [18, 18, 18, 0]
+    instant = campaign.office.now
+    queries: list[str] = []
+    campaign.connection.set_trace_callback(queries.append)
+    campaign.office.ledger.rollouts.unstarted_until(campaign.rollout_id, instant)
+    campaign.connection.set_trace_callback(None)
+    (plan,) = plans_of(campaign.connection, queries)
+    assert "USING COVERING INDEX offer_of_rollout (rollout_id=? AND due_at>?)" in plan
 
 
 def test_the_audience_is_counted_by_hardware_and_region(campaign: Campaign) -> None:
