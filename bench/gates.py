@@ -69,7 +69,7 @@ def measure(run: str, *, replicas: int = REPLICAS) -> list[Row]:
         extra = [*small_fleets(), *calibration(processes)]
     found = [*_figures(cells), *extra]
     for name, value, ceiling in found:
-        print(f"{name} {value:,.4g} (≤ {ceiling:,.4g}){'' if value <= ceiling else '  EXCEEDED'}", flush=True)
+        print(f"{name} {value:,.6g} (≤ {ceiling:,.6g}){'' if value <= ceiling else '  EXCEEDED'}", flush=True)
     return [compared(f"gates/{name}", value, "", against="ceiling", figure=ceiling, run=run) for name, value, ceiling in found]
 
 
