@@ -159,7 +159,7 @@ class World:
         """Withdraw every offer that was not started; those devices may be offered the release again."""
         left: list[tuple[int, Lives]] = []
         for tick, lives in self._offered:
-            is_open = (np.maximum(np.ceil(lives.start / self._tick_h), tick + 1) > self.tick) & self._stands(tick)
+            is_open = self._waits(tick, lives) & self._stands(tick)
             if is_open.any():
                 withdrawn = lives.only(is_open)
                 self._counters.withdraw(withdrawn, tick)
@@ -184,7 +184,7 @@ class World:
             is_exhausted=not left,
             exhausted_hardware=sorted({hardware for hardware, _ in self._kinds} - left),
             offered_last_minute=self._offered_now,
-            offered_lately=sum(len(lives.row) for tick, lives in self._offered if tick > self.tick - round(_LATELY_H / self._tick_h)),
+            offered_lately=self._offered_lately(),
             audience=self._setting.audience,
             control=self._control,
             baselines=self._setting.baselines or [],
@@ -219,6 +219,15 @@ class World:
         pools = [stage not in self._setting.groups or pool == stage for pool in self._pools]
         kinds = [hardware in {None, own} and own not in not_hardware and region not in not_regions for own, region in self._kinds]
         return np.logical_and.outer(pools, kinds)
+
+    def _offered_lately(self) -> int:
+        """Return how many offers of the last hours no device has started."""
+        since = self.tick - round(_LATELY_H / self._tick_h)
+        return sum(int(self._waits(tick, lives).sum()) for tick, lives in self._offered if tick > since)
+
+    def _waits(self, tick: int, lives: Lives) -> Flags:
+        """Return who of those that were offered it at a tick has not been seen to start."""
+        return np.asarray(np.maximum(np.ceil(lives.start / self._tick_h), tick + 1) > self.tick)
 
     def _stands(self, tick: int) -> bool:
         return tick * self._tick_h + self._start_within_h > self.hours
