@@ -51,6 +51,11 @@ def table_line(row: Row) -> str:
     return _line((row.name, _number(row.value), row.unit, f"{row.ratio:.3g}", row.against))
 
 
+def is_above_ceiling(row: Row) -> bool:
+    """Say whether a row is held to a ceiling, and is above it."""
+    return row.against.startswith("ceiling") and row.ratio > 1
+
+
 def merged(before: Iterable[Row], part: str, found: Sequence[Row]) -> list[Row]:
     """Return ``before`` with the rows of ``part`` replaced by ``found``; those of other parts stay as they were, in their order."""
     return [row for row in before if part_of(row) != part] + list(found)

@@ -61,6 +61,13 @@ def test_a_part_that_fails_loses_nothing_of_those_before_it(results: Path, capsy
     assert "No server answers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("value", "status"), [(5, 0), (6, 1)])
+def test_what_is_above_its_ceiling_fails_and_is_kept(results: Path, value: float, status: int) -> None:
+    found = compared("one/it", value, "ms", against="ceiling", figure=5, run="now")
+    assert main([], parts={"one": lambda _run: [found]}, results=results) == status
+    assert values(results) == {"one/it": value}
+
+
 def test_a_row_says_when_and_where_it_was_measured(results: Path) -> None:
     main([], parts={"one": part("one", 1)}, results=results)
     (row,) = read_rows(results)

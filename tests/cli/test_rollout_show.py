@@ -4,12 +4,14 @@
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
-from surefoot.cli.rollout_show import follow
+from surefoot.cli.rollout_show import follow, say_standing
 from surefoot.model.record import utc_text
 from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Advance, Decision
-from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import Plan, Rollout, Status
 from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
@@ -23,6 +25,7 @@ class Past:
 
     def __init__(self) -> None:
         self.rollout = Rollout(plan=Plan(release="lamp 1.0.0"))
+        self.evidence = Evidence()
         self.decisions: list[StoredDecision] = []
         self.to_come: list[Decision] = []
 
@@ -32,7 +35,7 @@ class Past:
             created_at=utc_text(BEGIN),
             created_by="ada",
             rollout=self.rollout,
-            evidence=Evidence(),
+            evidence=self.evidence,
             decisions=self.decisions,
         )
 
@@ -76,3 +79,24 @@ def test_a_pause_ends_it_and_so_does_a_halt(past: Past) -> None:
 
 def test_what_was_not_started_is_not_waited_for() -> None:
     assert follow(Past().look, pytest.fail).rollout.status is Status.DRAFT
+
+
+def test_it_says_what_is_excluded_and_held_and_how_many_are_at_risk(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    regions = [Region(region="eu", is_held=True), Region(region="", is_held=True, needs_person=True), Region(region="us")]
+    past.rollout = structs.replace(past.rollout, excluded=["rev-C"], regions=regions)
+    past.evidence = Evidence(population=10_000, tallies=[Tally(stage=0, hardware="rev-B", counts=Counts(offered=7, started=2))])
+    say_standing(past.look())
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "> general      7 offered, 0 succeeded, 7 open",
+        "  in all       7 offered, 0 succeeded, 7 open",
+        "excluded   hardware rev-C; a person includes it: surefoot rollout include",
+        "held       region eu; it goes on by itself once it is calm",
+        "held       region (none); a person ends it: surefoot rollout release",
+        "at risk    7 devices, of at most 10",
+    ]
+
+
+def test_a_rollout_whose_counts_cannot_be_is_shown_without_a_budget(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    past.evidence = Evidence(population=10_000, tallies=[Tally(stage=0, hardware="rev-B", counts=Counts(started=2))])
+    say_standing(past.look())
+    assert "at risk" not in capsys.readouterr().out

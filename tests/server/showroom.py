@@ -26,6 +26,7 @@ from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
+    FleetMix,
     GroupList,
     KindList,
     ReleaseList,
@@ -138,6 +139,9 @@ class Showroom:
 
     def live_manifests(self, product: str, variant: str) -> list[Manifest]:  # noqa: ARG002  # as above
         return []
+
+    def mix(self, product: str, wanted: Filter, group: str, now: datetime, since: int) -> FleetMix:  # noqa: ARG002  # no page shows it
+        return FleetMix(shares=[], in_touch=0, baselines=[])
 
     def groups(self) -> GroupList:
         return GroupList(groups=[])

@@ -203,3 +203,21 @@ def test_only_live_manifests_of_one_product_and_variant_may_be_ordered(office: O
     office.add_release("1.3.0")
     office.ledger.set_retired("thermostat", "1.3.0", True)  # noqa: FBT003  # the fact that is stored
     assert catalogue.live_manifests("thermostat", "release") == [live]
+
+
+def test_a_mix_counts_active_devices_by_kind_as_a_plan_would_mean_them(office: Office, catalogue: SqlCatalogue) -> None:
+    for number in range(2, 6):
+        office.add_device(DeviceId(f"t-{number}"))
+    for number in range(2, 4):
+        device = office.ledger.device(DeviceId(f"t-{number}"))
+        assert device is not None
+        office.ledger.put_device(msgspec.structs.replace(device, given={"region": "eu"}))
+    for number in range(1, 6):
+        office.ledger.put_report(DeviceId(f"t-{number}"), statement(digest_of(b"image")))
+    whole = catalogue.mix("thermostat", EVERYTHING, "", office.now, 0)
+    assert {(share.region, share.devices) for share in whole.shares} == {("", 3), ("eu", 2)}
+    assert (whole.in_touch, whole.baselines) == (0, [])
+    eu = catalogue.mix("thermostat", parse("region==eu"), "", office.now, 0)
+    assert [(share.region, share.devices) for share in eu.shares] == [("eu", 2)]
+    assert catalogue.mix("thermostat", EVERYTHING, "nobody", office.now, 0).shares == []
+    assert catalogue.mix("kettle", EVERYTHING, "", office.now, 0).shares == []

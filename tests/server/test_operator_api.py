@@ -423,3 +423,9 @@ def test_a_retired_release_is_ordered_no_more_and_an_open_order_still_verifies(t
         assert b64decode(image[f"4.{ROLE}"]) == roles[ROLE]
         assert early.poll(answer.headers["ETag"]).status == 304
         assert old.image.hash in answer.data.decode()
+
+
+def test_the_fleet_a_plan_would_be_for_is_counted_and_a_filter_that_means_nothing_is_refused(server: Running) -> None:
+    assert server.call("GET", "mix?product=kettle").json() == {"shares": [], "in_touch": 0, "baselines": []}
+    assert server.call("GET", "mix").status == 400
+    assert server.call("GET", "mix?product=kettle&filter=region").status == 400

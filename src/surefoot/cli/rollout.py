@@ -3,7 +3,7 @@
 
 import argparse
 
-from surefoot.cli import paths, rollout_decide, rollout_manage, rollout_show
+from surefoot.cli import paths, rollout_decide, rollout_manage, rollout_show, rollout_simulate
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -13,3 +13,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rollout_show.add_verbs(verbs.add_parser)
     rollout_decide.add_verbs(verbs.add_parser)
     paths.add_rollout_verb(verbs.add_parser)
+    rollout_simulate.add_verbs(verbs.add_parser)

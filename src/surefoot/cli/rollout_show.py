@@ -56,6 +56,20 @@ def follow(look: Callable[[], RolloutStory], wait: Callable[[], None]) -> Rollou
         wait()
 
 
+def say_standing(story: RolloutStory) -> None:
+    """Print where a rollout stands: its stages, and what its gate keeps out."""
+    plan, rollout = story.rollout.plan, story.rollout
+    print(f"Rollout {story.rollout_id}  {plan.release}  {rollout.status}  {plan.name}".rstrip())
+    print(f"audience   {plan.audience or f'every {plan.product}'}")
+    for index, stage in enumerate(plan.stages):
+        mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
+        print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
+    print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
+    _say_gate(story)
+    if rollout.status is Status.DRAFT:
+        print(f"Next: surefoot rollout start {story.rollout_id}")
+
+
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a rollout; 'surefoot rollout list' shows it")
@@ -68,26 +82,13 @@ def _show(arguments: argparse.Namespace) -> int:
         print(json.dumps(calls.get(path, dict[str, Any]), indent=1, sort_keys=True))
         return 0
     if arguments.follow:
-        _say_standing(follow(lambda: calls.get(path, RolloutStory), lambda: time.sleep(_LOOK_S)))
+        say_standing(follow(lambda: calls.get(path, RolloutStory), lambda: time.sleep(_LOOK_S)))
         return 0
     story = calls.get(path, RolloutStory)
-    _say_standing(story)
+    say_standing(story)
     for stored in reversed(story.decisions[:_SHOWN_DECISIONS]):
         _say(stored)
     return 0
-
-
-def _say_standing(story: RolloutStory) -> None:
-    plan, rollout = story.rollout.plan, story.rollout
-    print(f"Rollout {story.rollout_id}  {plan.release}  {rollout.status}  {plan.name}".rstrip())
-    print(f"audience   {plan.audience or f'every {plan.product}'}")
-    for index, stage in enumerate(plan.stages):
-        mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
-        print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
-    print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
-    _say_gate(story)
-    if rollout.status is Status.DRAFT:
-        print(f"Next: surefoot rollout start {story.rollout_id}")
 
 
 def _say_gate(story: RolloutStory) -> None:

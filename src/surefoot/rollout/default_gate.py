@@ -186,8 +186,8 @@ def budget(fleet: int) -> int:
 def at_risk(counts: Counts, reported: int, offered_lately: int | None) -> int:
     """Return how many devices are at risk: those that started and have not ended, and those that may start at any moment.
 
-    Once a thousand devices have reported, offers that stand for more than two hours no longer count: they are to devices that are
-    switched off or wait for their window, and would otherwise hold the place of others for a day.
+    Once a thousand devices have reported, offers that stand for more than two hours no longer count (``offered_lately`` are the
+    others): they are to devices that are switched off or wait for their window, and would hold the place of others for a day.
     """
     started = max(0, min(counts.started - counts.resolved, counts.open))
     waiting = counts.open - started

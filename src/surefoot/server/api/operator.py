@@ -52,6 +52,7 @@ from surefoot.server.services.catalogue import (
     Catalogue,
     DevicePage,
     DeviceStory,
+    FleetMix,
     GroupList,
     ReleaseList,
     ReleaseStory,
@@ -283,6 +284,19 @@ async def list_devices(
     return await asyncio.to_thread(parts.catalogue.devices, after, limit, parse(wanted), parts.clock())
 
 
+@get("/mix")
+async def show_mix(
+    parts: NamedDependency[OperatorParts],
+    product: FromQuery[str],
+    wanted: Annotated[str, QueryParameter(name="filter")] = "",
+    group: FromQuery[str] = "",
+) -> FleetMix:
+    """Count the devices that a plan would be for, by hardware and region, and say what is usual for them."""
+    now = parts.clock()
+    # A filter may read the whole fleet; devices are not to wait for that.
+    return await asyncio.to_thread(parts.catalogue.mix, product, parse(wanted), group, now, int(now.timestamp()) - 86_400)
+
+
 @get("/versions")
 async def list_versions(parts: NamedDependency[OperatorParts]) -> VersionList:
     """Say how many devices run which version."""
@@ -453,6 +467,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_users,
         delete_user,
         list_devices,
+        show_mix,
         list_versions,
         show_device,
         post_order,

@@ -20,7 +20,7 @@ from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, utc_text
 from surefoot.model.rules import Running
 from surefoot.rollout.cohort import place
-from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Tally, total
+from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db.filter import condition
@@ -28,6 +28,7 @@ from surefoot.server.db.schema import (
     api_token,
     assignment,
     attribute_name,
+    baseline,
     counter,
     decision,
     device,
@@ -44,6 +45,7 @@ from surefoot.server.db.schema import (
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
+    FleetMix,
     GroupLine,
     GroupList,
     Kind,
@@ -64,6 +66,8 @@ from surefoot.server.services.catalogue import (
     WindowLine,
     WindowList,
 )
+from surefoot.server.services.rollout_store import Known
+from surefoot.server.services.usual import usual
 
 _MOST_ATTEMPTS = 20
 _MOST_EVENTS = 100
@@ -105,6 +109,28 @@ class SqlCatalogue:
         rows = self._rows(query.order_by(manifest.c.version, manifest.c.position))
         found = (from_json(row.body, Manifest, what="stored manifest") for row in rows)
         return [each for each in found if each.variant == variant]
+
+    def mix(self, product: str, wanted: Filter, group: str, now: datetime, since: int) -> FleetMix:
+        """Return the devices that a plan with this filter and group would be for, by kind."""
+        check_names(wanted, self.attribute_names())
+        region = func.coalesce(func.json_extract(device.c.attributes, "$.region"), "")
+        in_touch = func.count().filter(presence.c.last_seen > since)
+        query = (
+            select(device.c.hardware, region.label("region"), func.count().label("devices"), in_touch.label("in_touch"))
+            .outerjoin(presence, presence.c.device_id == device.c.device_id)
+            .where(device.c.product == product, device.c.state == DeviceState.ACTIVE, condition(wanted, now))
+            .group_by(device.c.hardware, region)
+            .order_by(device.c.hardware, region)
+        )
+        if group:
+            query = query.where(device.c.device_id.in_(select(member.c.device_id).where(member.c.group_name == group)))
+        rows = self._rows(query)
+        known = self._rows(select(baseline.c.body).where(baseline.c.product == product))
+        return FleetMix(
+            shares=[Share(hardware=row.hardware, region=row.region, devices=row.devices) for row in rows],
+            in_touch=sum(row.in_touch for row in rows),
+            baselines=usual([from_json(row.body, Known, what="stored baseline") for row in known]),
+        )
 
     def groups(self) -> GroupList:
         """Return every group, by name."""

@@ -51,9 +51,7 @@ FROM {devices}
 WHERE {mine} AND (:hardware IS NULL OR d.hardware = :hardware) AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
 ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
-_WALK_HARDWARE = _WALK.format(
-    devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d"
-)
+_WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
 _WALK_GROUP = _WALK.format(
     devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
 )
@@ -139,6 +137,14 @@ class SqliteRollouts:
         """Return how many devices were offered the release after this instant."""
         (number,) = self._connection.execute(
             "SELECT coalesce(sum(offered), 0) FROM decision WHERE rollout_id = ? AND at > ?", (rollout_id, int(instant.timestamp()))
+        ).fetchone()
+        return int(number)
+
+    def unstarted_until(self, rollout_id: int, instant: datetime) -> int:
+        """Return how many offers stand at least until this instant and were not started."""
+        (number,) = self._connection.execute(
+            "SELECT count(*) FROM assignment WHERE rollout_id = ? AND outcome IS NULL AND is_started = 0 AND due_at >= ?",
+            (rollout_id, int(instant.timestamp())),
         ).fetchone()
         return int(number)
 

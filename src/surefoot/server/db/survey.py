@@ -21,11 +21,12 @@ from surefoot.server.services.rollout_store import Candidate, Census, StoredRoll
 _DAY_S = 86_400
 _SAMPLE = 5_000
 _MOST_A_REGION = 300
-_WAITING = """
-SELECT d.attributes, p.last_seen
+_LAST = """
+SELECT d.attributes, p.last_seen, d.state = 'active' AND NOT EXISTS (
+    SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome IS NOT 'cancelled'
+  )
 FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
-WHERE d.product = :product AND d.bucket {side} :origin AND d.state = 'active'
-  AND NOT EXISTS (SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome IS NOT 'cancelled')
+WHERE d.product = :product AND d.bucket {side} :origin
 ORDER BY d.bucket DESC LIMIT :limit"""
 _SETTLED = """
 SELECT a.body ->> '$.region', p.last_seen
@@ -123,6 +124,8 @@ def _waiting(connection: sqlite3.Connection, stored: StoredRollout) -> Iterator[
             "rollout": stored.rollout_id,
             "limit": left,
         }
-        for attributes, last_seen in connection.execute(_WAITING.format(side=side), values):
+        # Offered or not, so that a rollout that has come to nearly everybody does not look through the whole fleet for the rest.
+        for attributes, last_seen, is_waiting in connection.execute(_LAST.format(side=side), values):
             left -= 1
-            yield from_json(attributes, dict[str, str], what="stored attributes").get("region", ""), last_seen
+            if is_waiting:
+                yield from_json(attributes, dict[str, str], what="stored attributes").get("region", ""), last_seen

@@ -13,7 +13,7 @@ from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import Record
 from surefoot.model.rules import Running
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.evidence import Counts, Evidence
+from surefoot.rollout.evidence import Baseline, Counts, Evidence, Share
 from surefoot.rollout.plan import Rollout, Status
 from surefoot.schedule.nearest import Level, WindowSetting
 
@@ -208,6 +208,20 @@ class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
     next: int = 0
 
 
+class FleetMix(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Devices of a product, counted; what a simulated fleet is made after.
+
+    Attributes:
+        shares: By hardware and region.
+        in_touch: Those that were heard of in the last day.
+        baselines: What is usual for them.
+    """
+
+    shares: list[Share]
+    in_touch: int
+    baselines: list[Baseline]
+
+
 class Catalogue(Protocol):
     """Lists for people; may take as long as a page does, and is never called for a device."""
 
@@ -223,6 +237,21 @@ class Catalogue(Protocol):
         """Return what kinds of active device run a product, among those that a filter means: at most ``most`` of them.
 
         Reads each of these devices; may take seconds.
+
+        Raises:
+            FilterError: The filter names an attribute that no device has.
+        """
+        ...
+
+    def mix(self, product: str, wanted: Filter, group: str, now: datetime, since: int) -> FleetMix:
+        """Return the active devices of a product that a filter means, by kind; of one group, or of all when it is empty.
+
+        Args:
+            product: Whose devices.
+            wanted: Which of them.
+            group: Members of which group; empty means anybody.
+            now: For what a filter asks of ages.
+            since: A device that was heard of later is in touch, seconds since 1970.
 
         Raises:
             FilterError: The filter names an attribute that no device has.

@@ -66,16 +66,17 @@ def audience_of(reads: Reads, stored: StoredRollout, now: datetime) -> Audience:
 
 def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: Sequence[Control] = ()) -> Evidence:
     """Return all that is known of a rollout; ``control`` is what a survey last saw."""
+    plan = stored.rollout.plan
     return Evidence(
         tallies=ledger.rollouts.tallies(stored.rollout_id),
         population=stored.population,
         is_exhausted=stored.walk.is_over,
         exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
-        offered_lately=ledger.rollouts.offered_since(stored.rollout_id, now - _LATELY),
+        offered_lately=ledger.rollouts.unstarted_until(stored.rollout_id, now - _LATELY + timedelta(seconds=plan.start_within_s)),
         audience=list(stored.audience),
         control=list(control),
-        baselines=baselines(ledger, stored.rollout.plan.product) if stored.rollout.plan.has_default_gate else [],
+        baselines=baselines(ledger, plan.product) if plan.has_default_gate else [],
     )
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is usual for devices of each hardware and region: learned from finished rollouts, and told to those that run."""
 
+from collections.abc import Sequence
+
 from surefoot.rollout import tolerance
 from surefoot.rollout.evidence import Baseline
 from surefoot.rollout.ledger import Cell, Trials
@@ -11,7 +13,11 @@ from surefoot.server.services.rollout_store import Known
 
 def baselines(ledger: Ledger, product: str) -> list[Baseline]:
     """Return what is usual, each segment drawn towards the fleet's rates while little is known of it."""
-    known = ledger.rollouts.baselines(product)
+    return usual(ledger.rollouts.baselines(product))
+
+
+def usual(known: Sequence[Known]) -> list[Baseline]:
+    """Return what is usual in each segment, from what is remembered of all segments of a product."""
     failed = _rate(sum(one.failed for one in known), sum(one.reported for one in known))
     silent = _rate(sum(one.silent for one in known), sum(one.due for one in known))
     late = _rate(sum(one.relapsed for one in known), sum(one.hours for one in known))
@@ -32,11 +38,11 @@ def learn(ledger: Ledger, rollout: Rollout) -> None:
     if rollout.was_paused:
         return
     before = {(one.hardware, one.region): one for one in ledger.rollouts.baselines(rollout.plan.product)}
-    usual = {(one.hardware, one.region): one for one in baselines(ledger, rollout.plan.product)}
+    rates = {(one.hardware, one.region): one for one in baselines(ledger, rollout.plan.product)}
     for cell in rollout.ledger.cells:
         if cell.hardware not in rollout.excluded:
             known = before.get((cell.hardware, cell.region), Known(hardware=cell.hardware, region=cell.region))
-            ledger.rollouts.put_baseline(rollout.plan.product, _taught(known, cell, usual.get((cell.hardware, cell.region))))
+            ledger.rollouts.put_baseline(rollout.plan.product, _taught(known, cell, rates.get((cell.hardware, cell.region))))
 
 
 def _taught(known: Known, cell: Cell, usual: Baseline | None) -> Known:
