@@ -14,11 +14,11 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Delegations, Metadata, Root, Targets
 
 from surefoot.model.assignment import DeviceId
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import require_attainable, require_unused
 from surefoot.trust.director import DirectorSigners, sign_view
 from surefoot.trust.metadata import Files, expiry, sign_with
 from surefoot.trust.offline import delegate, new_root
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.repository import OnlineSigners, initial
 from surefoot.trust.succession import verify_whole
 from surefoot.trust.verify import load, refresh
