@@ -88,6 +88,14 @@ def test_a_key_under_the_id_of_another_is_refused(made: Repositories) -> None:
     assert "is not the id of" in refuses(of_root(made, disguise), made.image_roots[0])
 
 
+@pytest.mark.parametrize("role", ["timestamp", "targets"])
+def test_a_key_that_gets_a_second_role_is_refused(made: Repositories, role: str) -> None:
+    def double(root: Root) -> None:
+        root.add_key(made.image_roots[0].public_key, role)
+
+    assert "twice" in refuses(of_root(made, double), made.image_roots[0])
+
+
 def test_a_disguised_key_in_what_vouches_is_refused(made: Repositories) -> None:
     def disguise(targets: Targets) -> None:
         assert targets.delegations is not None

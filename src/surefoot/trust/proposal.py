@@ -8,13 +8,14 @@
 
 from collections.abc import Iterator
 
+from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from surefoot.model.errors import InvalidInput, MetadataError
 from surefoot.model.record import Record
-from surefoot.trust.changes import Vouching, keys_of, read_vouching, roles_of
+from surefoot.trust.changes import Vouching, called, keys_of, read_vouching, roles_of
 from surefoot.trust.key_file import is_called_rightly
-from surefoot.trust.metadata import read
+from surefoot.trust.metadata import identity, read
 from surefoot.trust.product_files import reachable, require_own_keys
 from surefoot.trust.tree import require_tree
 from surefoot.trust.verify import load
@@ -108,12 +109,13 @@ def require_sound(proposal: Proposal) -> None:
         MetadataError: What it carries is not metadata of that kind, a key is called by an id that is not its own, or it proposes what
             no server takes in.
         SignatureError: What is said to be the present root is not signed as it asks itself.
-        InvalidInput: It has other files than its role has, or one is not the next version.
+        InvalidInput: It has other files than its role has, one is not the next version, or it names a key twice.
     """
     before, after = present(proposal), proposed(proposal)
     _require_next(proposal.role, 0 if before is None else before.version, after.version)
     for authority in (after, *(authority for authority, _ in authorities(proposal))):
         _require_true_ids(authority)
+    _require_one_role(after)
     if proposal.role in {"root", "targets"}:
         if proposal.more:
             raise InvalidInput(f"A proposal for {proposal.role} has one file, and this one more.", hint="Ask for the file again.")
@@ -128,12 +130,26 @@ def _require_next(role: str, before: int, after: int) -> None:
         raise InvalidInput(f"The proposal makes version {after} of {role} out of {before or 'none'}.", hint="Have it proposed anew.")
 
 
+def _keys_in(signed: Vouching) -> Iterator[Key]:
+    for role in roles_of(signed):
+        yield from keys_of(signed, role).values()
+
+
 def _require_true_ids(signed: Vouching) -> None:
-    for key in (key for role in roles_of(signed) for key in keys_of(signed, role).values()):
+    for key in _keys_in(signed):
         if not is_called_rightly(key):
             raise MetadataError(
                 f"{key.keyid[:64]!r} is not the id of the key that is called so.", hint="Sign nothing; ask whoever proposed it."
             )
+
+
+def _require_one_role(signed: Vouching) -> None:
+    """Refuse a key that stands there twice: in two roles, or in one and written in two ways, so that one person seems to be two."""
+    seen: set[bytes] = set()
+    for key in _keys_in(signed):
+        if identity(key) in seen:
+            raise InvalidInput(f"The proposal names the key {called(key)} twice.", hint="Sign nothing; ask whoever proposed it.")
+        seen.add(identity(key))
 
 
 def _require_top(targets: Targets) -> None:
