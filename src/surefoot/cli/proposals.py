@@ -14,8 +14,8 @@ from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import from_json, to_json
 from surefoot.server.durable import write_durably
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import keys_of, read_vouching
+from surefoot.trust.proposal import Proposal, delegator_kind
 from surefoot.trust.signer import load
 
 BEGINNING = ("root.json", "director-root.json", "targets.json")
@@ -115,7 +115,7 @@ def sign_here(keys: KeysFolder, proposal: Proposal, more: Iterable[Signer] = ())
 def _wanted(proposal: Proposal) -> set[str]:
     texts = [proposal.before, proposal.after] if proposal.role == "root" else [proposal.delegator]
     texts = [text for text in texts if text]
-    kind = ceremony.delegator_kind(proposal)
+    kind = delegator_kind(proposal)
     return {keyid for text in texts for keyid in keys_of(read_vouching(text.encode(), kind, name=proposal.role).signed, proposal.role)}
 
 

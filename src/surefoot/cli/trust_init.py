@@ -20,11 +20,11 @@ from surefoot.cli.proposals import describe, lay, open_proposals, sign_here
 from surefoot.cli.role_names import given_key, product_name
 from surefoot.cli.settling import settle
 from surefoot.model.errors import InvalidInput
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import called
 from surefoot.trust.founding import Authority, found
 from surefoot.trust.key_file import write_public
 from surefoot.trust.offline import ROOT_THRESHOLD
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.signer import generate, open_signer
 
 _ROOTS = ("image-root", "director-root")

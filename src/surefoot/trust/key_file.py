@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.signer import Key, SSlibKey
@@ -55,6 +56,17 @@ def key_of(public: PublicKeyTypes) -> SSlibKey:
     full = SSlibKey.from_crypto(public)
     # The id only finds the key among those the delegator lists, and a device pays for it in every signature of every poll.
     return SSlibKey(full.keyid[:KEY_ID_DIGITS], full.keytype, full.scheme, full.keyval)
+
+
+def is_called_rightly(key: Key) -> bool:
+    """Say whether a key bears the id that a key like it has; metadata may call a key anything."""
+    try:
+        public = str(key.keyval["public"])
+        is_raw = key.keytype == "ed25519"
+        known = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)) if is_raw else load_pem_public_key(public.encode())
+        return key.keyid == key_of(known).keyid
+    except (KeyError, ValueError, UnsupportedAlgorithm):
+        return False
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
