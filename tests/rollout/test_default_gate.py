@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.rollout.default_gate import PAUSE_AT, Reading, Segment, Stream, at_risk, budget, canaries, little_known
+from surefoot.rollout.default_gate import Reading, at_risk, budget, canaries, little_known
 from surefoot.rollout.evidence import Baseline, Counts, Evidence, Share
+from surefoot.rollout.finding import PAUSE_AT, Segment, Stream
 from surefoot.rollout.ledger import Cell, Entry, Ledger, Trials
 
 SHARES = {"v1": 50, "v2": 25, "v3": 15, "v4": 7, "v5": 3}
