@@ -302,7 +302,6 @@ def evidences(draw: st.DrawFn, last_stage: int) -> Evidence:
         is_exhausted=draw(st.booleans()),
         offered_last_minute=draw(st.integers(0, 1_500)),
         exhausted_hardware=draw(st.lists(HARDWARE, unique=True)),
-        offered_lately=draw(st.none() | st.integers(0, 1_500)),
         audience=draw(st.lists(st.builds(Share, hardware=HARDWARE, region=REGIONS, devices=st.integers(0, 10_000)), max_size=3)),
         control=draw(st.lists(controls(), max_size=2, unique_by=lambda control: control.region)),
         baselines=draw(

@@ -32,7 +32,6 @@ class World:
     counts: dict[str, Counts] = field(default_factory=dict)
     control: list[Control] = field(default_factory=lambda: [Control(devices=300, unreachable=0)])
     shares: dict[str, int] = field(default_factory=lambda: dict(SHARES))
-    offered_lately: int | None = None
     is_exhausted: bool = False
 
     def report(self, hardware: str, **counts: int) -> None:
@@ -51,7 +50,6 @@ class World:
             population=sum(self.shares.values()),
             audience=[Share(hardware=hardware, devices=devices) for hardware, devices in self.shares.items()],
             control=self.control,
-            offered_lately=self.offered_lately,
             is_exhausted=self.is_exhausted,
         )
 

@@ -19,7 +19,6 @@ from surefoot.rollout.evidence import Baseline, Control, Counts, Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.survey import census, watch
-from surefoot.server.services.conduct import evidence_of
 from surefoot.server.services.rollout_store import Walk
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.usual import baselines
@@ -109,25 +108,6 @@ def test_a_pause_of_the_gate_is_looked_at_two_hours_later_and_halts_when_nobody_
     assert campaign.status is Status.RUNNING
 
 
-def test_offers_of_the_last_two_hours_that_nobody_started_are_known(campaign: Campaign) -> None:
-    campaign.begin(structs.replace(PLAIN, start_within="1d"))
-    campaign.advance()
-    campaign.succeed(campaign.open_attempts()[0])
-    campaign.tell(campaign.open_attempts()[0], EventType.DOWNLOAD_STARTED)
-    known = []
-    for minutes in (0, 60, 59, 2):
-        campaign.office.pass_time(minutes=minutes)
-        known.append(evidence_of(campaign.office.ledger, campaign.stored, campaign.office.now).offered_lately)
-    assert known == [18, 18, 18, 0]
-    instant = campaign.office.now
-    queries: list[str] = []
-    campaign.connection.set_trace_callback(queries.append)
-    campaign.office.ledger.rollouts.unstarted_until(campaign.rollout_id, instant)
-    campaign.connection.set_trace_callback(None)
-    (plan,) = plans_of(campaign.connection, queries)
-    assert "USING COVERING INDEX offer_of_rollout (rollout_id=? AND due_at>?)" in plan
-
-
 def test_the_audience_is_counted_by_hardware_and_region(campaign: Campaign) -> None:
     add_devices(campaign.office, "x", 3, hardware=V2, region="")
     campaign.begin(PLAN)
@@ -196,7 +176,7 @@ def test_a_walk_of_one_hardware_uses_its_index_and_misses_nobody(campaign: Campa
     assert sorted(found) == [f"x-{number:02}" for number in range(5)]
     walks = [query for query in queries if "INDEXED BY" in query]
     assert walks
-    assert all("device_by_hardware (product=? AND hardware=?" in plan for plan in plans_of(campaign.connection, walks))
+    assert all("device_by_kind (product=? AND hardware=?" in plan for plan in plans_of(campaign.connection, walks))
 
 
 def test_a_finished_rollout_teaches_what_is_usual(campaign: Campaign) -> None:

@@ -119,15 +119,14 @@ def budget(fleet: int) -> int:
     return _clamped(0.001 * fleet, fleet)
 
 
-def at_risk(counts: Counts, reported: int, offered_lately: int | None) -> int:
-    """Return how many devices are at risk: those that started and have not ended, and those that may start at any moment.
+def at_risk(counts: Counts, reported: int) -> int:
+    """Return how many devices are at risk: those that started and have not ended.
 
-    Once a thousand devices have reported, offers that stand for more than two hours no longer count (``offered_lately`` are the
-    others): they are to devices that are switched off or wait for their window, and would hold the place of others for a day.
+    Until a thousand devices have reported, those that may start at any moment are too. After that they no longer count: batches and
+    limits bound them, and offers to devices that are switched off, or wait for their window, would hold the place of others for a day.
     """
     started = max(0, min(counts.started - counts.resolved, counts.open))
-    waiting = counts.open - started
-    return started + (waiting if offered_lately is None or reported < _MANY else min(waiting, offered_lately))
+    return started if reported >= _MANY else counts.open
 
 
 def canaries(hardware: str, evidence: Evidence) -> int:
