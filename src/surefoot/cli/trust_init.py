@@ -101,7 +101,7 @@ def _split(word: str, roles: list[str] | tuple[str, ...], option: str, what: str
     role, equals, text = word.partition("=")
     if not equals or role not in roles:
         raise InvalidInput(
-            f"{option} {word[:80]!r} names no role that this can be said of.",
+            f"{option} {role[:40]!r} names no role that this can be said of.",
             hint=f"Write {option} ROLE={what}; the roles are {', '.join(roles)}.",
         )
     return role, text
