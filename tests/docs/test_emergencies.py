@@ -114,7 +114,7 @@ def server_and_product_key(workshop: Workshop) -> None:
     workshop.does("keeper", "surefoot release sign lamp-1.4.0 --keys keys\nsurefoot release publish lamp-1.4.0")
     workshop.copy_of_the_keys()
     workshop.does("thief", FOREIGN)
-    workshop.does("thief", "surefoot device order lamp-1 lamp 6.6.6")
+    workshop.does("thief", "surefoot device order lamp-1 lamp 6.6.6 --approve-major")
     said = workshop.people.run_until("thief", "surefoot device show lamp-1 | grep -o ' rolled_back '", " rolled_back")
     assert "rolled_back" in said
     stolen = workshop.online()
