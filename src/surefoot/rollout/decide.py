@@ -3,7 +3,8 @@
 
 In this order; the first that applies is the decision:
 
-1. A rollout that does not run holds; one that the default gate paused looks for the culprit after two hours, and excludes it or halts.
+1. A rollout that does not run holds, and one that is scheduled starts when its time has come; one that the default gate paused looks
+   for the culprit after two hours, and excludes it or halts.
 2. A gate that cannot be evaluated holds; one that shows harm pauses, whatever else passes.
 3. A region that cannot be reached is held, and goes on once it is calm.
 4. A stage that was not counted yet, or that no device fits, holds.
@@ -30,6 +31,7 @@ from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
     Status.DRAFT: "The rollout has not been started.",
+    Status.APPROVED: "The rollout has been approved and not been started.",
     Status.PAUSED: "The rollout is paused until a person resumes it.",
     Status.HALTED: "The rollout was halted.",
     Status.FINISHED: "The rollout is finished.",
@@ -56,6 +58,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     """
     if rollout.status is Status.PAUSED and rollout.localise_at is not None:
         return _localise(look(rollout, evidence, now), evidence, now)
+    if rollout.status is Status.SCHEDULED:
+        return _begin(rollout, evidence, now)
     if rollout.status is not Status.RUNNING:
         return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
     _check(rollout, evidence)
@@ -80,6 +84,15 @@ def ceiling(rollout: Rollout, evidence: Evidence) -> int | None:
         return None
     plain = max(1, -(-(evidence.population or 0) * share // WHOLE))
     return max(plain, sum(_canaries(rollout, evidence).values()))
+
+
+def _begin(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
+    if not rollout.starts_at or now < parse_utc(rollout.starts_at):
+        return Hold(cause="scheduled", reason=f"The rollout starts at {rollout.starts_at or 'an instant that a person says'}.")
+    if evidence.rival is not None:
+        reason = f"Rollout {evidence.rival} brings the same release, and is not over; this one starts when that is finished or halted."
+        return Hold(cause="same_release", reason=reason)
+    return Resume(cause="started", reason=f"Started: it was scheduled for {rollout.starts_at}.")
 
 
 def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:

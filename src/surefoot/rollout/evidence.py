@@ -179,6 +179,7 @@ class Evidence(Record, frozen=True, kw_only=True):
         audience: The devices of all stages, by hardware and region; nothing: the open stage is the whole fleet, of the tallies' kinds.
         control: By region, devices to compare with; a region that is not named has none.
         baselines: By hardware and region; what is not named is a fleet without a past.
+        rival: Another rollout of the same release that was started and is not over.
     """
 
     tallies: list[Tally] = []
@@ -190,6 +191,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     audience: list[Share] = []
     control: list[Control] = []
     baselines: list[Baseline] = []
+    rival: int | None = None
 
     @property
     def fleet(self) -> int:

@@ -10,7 +10,7 @@ from msgspec import structs
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import control, ledger
 from surefoot.rollout.control import Region
-from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
+from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.ledger import Ledger
 from surefoot.rollout.plan import Mark, Rollout, Status, seconds
@@ -128,7 +128,7 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             return structs.replace(rollout, excluded=kept, ledger=_forgiven(rollout.ledger, hardware))
         case Resume():
             seen = [evidence.of_stage(stage) for stage in range(rollout.stage + 1)]
-            opened_at = at if rollout.status is Status.DRAFT else rollout.opened_at
+            opened_at = rollout.opened_at if rollout.has_begun else at
             return structs.replace(
                 rollout,
                 status=Status.RUNNING,
@@ -139,6 +139,10 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             )
         case Halt(by=by):
             return structs.replace(rollout, status=Status.HALTED, localise_at=None, is_final=bool(by))
+        case Approve(by=by):
+            return structs.replace(rollout, status=Status.APPROVED, approved_by=by)
+        case Schedule(at=starts_at):
+            return structs.replace(rollout, status=Status.SCHEDULED, starts_at=starts_at)
         case _ as never:
             assert_never(never)
 

@@ -364,7 +364,7 @@ async def post_steer(
     data: JSONBody[SteerRequest],
     parts: NamedDependency[OperatorParts],
 ) -> Decision:
-    """Start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
+    """Approve, schedule, start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
     return await steer(rollout_id, verb, data, by=_by(request), write=parts.write, now=parts.clock())
 
 

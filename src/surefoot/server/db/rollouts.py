@@ -67,10 +67,20 @@ class SqliteRollouts:
     def create(self, rollout: Rollout, by: str, salt: str, now: datetime) -> int:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
-            "INSERT INTO rollout (fence, status, is_live, created_at, created_by, salt, audience,"
+            "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
             " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', ?)",
-            (rollout.status, rollout.is_live, int(now.timestamp()), by, salt, to_json(rollout)),
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', ?)",
+            (
+                rollout.status,
+                rollout.is_live,
+                rollout.plan.release,
+                rollout.plan.precedence,
+                rollout.plan.kind == "security",
+                int(now.timestamp()),
+                by,
+                salt,
+                to_json(rollout),
+            ),
         )
         return int(cursor.lastrowid or 0)
 
@@ -100,6 +110,14 @@ class SqliteRollouts:
         """Return the ids of the rollouts that run or are paused, oldest first."""
         rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('running', 'paused') ORDER BY 1")
         return [number for (number,) in rows]
+
+    def rival(self, stored: StoredRollout) -> int | None:
+        """Return the oldest other rollout of the same release that was started and is not over."""
+        row = self._connection.execute(
+            "SELECT min(rollout_id) FROM rollout WHERE release = ? AND status IN ('running', 'paused') AND rollout_id <> ?",
+            (stored.rollout.plan.release, stored.rollout_id),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""

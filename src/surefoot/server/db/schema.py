@@ -136,6 +136,9 @@ rollout = Table(
     Column("rollout_id", Integer, primary_key=True),
     Column("fence", Integer, nullable=False),
     Column("status", Text, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("precedence", Integer, nullable=False),
+    Column("is_security", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("salt", Text, nullable=False),
@@ -148,6 +151,7 @@ rollout = Table(
     Column("walk_again_at", BigInteger, nullable=False),
     Column("walk_no_more", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Index("rollout_of_release", "release", "status"),
     Index("rollout_live", "rollout_id", sqlite_where=text("is_live = 1"), postgresql_where=text("is_live = 1")),
 )
 

@@ -77,6 +77,7 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         audience=list(stored.audience),
         control=list(control),
         baselines=baselines(ledger, plan.product) if plan.has_default_gate else [],
+        rival=None if stored.rollout.has_begun else ledger.rollouts.rival(stored),
     )
 
 

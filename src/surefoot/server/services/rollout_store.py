@@ -136,6 +136,10 @@ class RolloutStore(Protocol):
         """Return the ids of the rollouts that run or are paused, oldest first."""
         ...
 
+    def rival(self, stored: StoredRollout) -> int | None:
+        """Return the oldest other rollout of the same release that was started and is not over."""
+        ...
+
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
         ...

@@ -112,6 +112,9 @@ def upgrade() -> None:
         sa.Column("rollout_id", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("release", sa.Text(), nullable=False),
+        sa.Column("precedence", sa.Integer(), nullable=False),
+        sa.Column("is_security", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("salt", sa.Text(), nullable=False),
@@ -126,6 +129,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
     )
+    op.create_index("rollout_of_release", "rollout", ["release", "status"], unique=False)
     op.create_index(
         "rollout_live",
         "rollout",
