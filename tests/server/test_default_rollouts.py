@@ -196,7 +196,7 @@ def test_a_walk_of_one_hardware_uses_its_index_and_misses_nobody(campaign: Campa
     assert sorted(found) == [f"x-{number:02}" for number in range(5)]
     walks = [query for query in queries if "INDEXED BY" in query]
     assert walks
-    assert all("device_by_hardware (product=? AND hardware=?" in plan for plan in plans_of(campaign.connection, walks))
+    assert all("device_by_kind (product=? AND hardware=?" in plan for plan in plans_of(campaign.connection, walks))
 
 
 def test_a_finished_rollout_teaches_what_is_usual(campaign: Campaign) -> None:

@@ -101,6 +101,8 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Finish", tone="done")
         case Advance(cause="offer"):
             return Phrase(words="Offer", tone="good")
+        case Advance(cause="retry"):
+            return Phrase(words="Try again", tone="good")
         case Advance():
             return Phrase(words="Advance", tone="good")
         case Hold():
