@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of tries after a failure, of quarantine, and of what rollouts leave to one another, through the verbs."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from msgspec import structs
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.errors import ConflictError, UnknownError
 from surefoot.model.event import EventType
 from surefoot.rollout.decision import Hold
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.plan import Bounds, Gates, Plan, Retries, SimpleGate, Stage, Status
 from surefoot.server.db.recount import counters_off
+from surefoot.server.services.quarantine import WhyRequest, cancel, unquarantine
 from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import open_office, statement
@@ -158,6 +161,68 @@ def test_a_device_that_has_another_order_when_it_is_to_be_tried_again_is_tried_a
     campaign.tell(by_hand, EventType.ROLLBACK_COMPLETED, running=OLD_IMAGE)
     campaign.advance(minutes=1)
     assert [attempt.retry for attempt in of(campaign, "t-0")] == [0, 1]
+
+
+def cancel_it(campaign: Campaign, device_id: str) -> None:
+    office = campaign.office
+    asyncio.run(cancel(DeviceId(device_id), WhyRequest(why="it burns"), by="ann", write=office.do, now=office.now))
+
+
+def free(campaign: Campaign, device_id: str) -> list[str]:
+    office = campaign.office
+    return asyncio.run(unquarantine(DeviceId(device_id), WhyRequest(), by="ann", write=office.do, now=office.now)).releases
+
+
+def test_a_quarantine_ends_by_a_person_and_a_rollout_under_way_tries_again_at_once(campaign: Campaign) -> None:
+    campaign.begin(structs.replace(PLAN, retries=Retries(), stages=[Stage(name="all", soak="1d")]))
+    campaign.advance()
+    settle(campaign)
+    campaign.advance(hours=12)
+    assert free(campaign, "t-0") == ["thermostat 1.1.0"]
+    campaign.advance(seconds=1)
+    assert [attempt.device_id for attempt in campaign.open_attempts()] == ["t-0"]
+    with pytest.raises(ConflictError, match="quarantined for no release"):
+        free(campaign, "t-0")
+
+
+def test_a_quarantine_of_a_rollout_that_is_over_is_forgotten(campaign: Campaign) -> None:
+    campaign.begin(structs.replace(PLAN, retries=Retries()))
+    campaign.advance()
+    settle(campaign)
+    campaign.advance(minutes=11)
+    free(campaign, "t-0")
+    campaign.begin(PLAN)
+    campaign.advance(seconds=1)
+    assert len(of(campaign, "t-0")) == 1
+
+
+def test_an_offer_that_a_person_withdrew_is_not_made_again(campaign: Campaign) -> None:
+    campaign.begin(PLAN)
+    campaign.advance()
+    cancel_it(campaign, "t-0")
+    assert of(campaign, "t-0")[0].outcome is Outcome.CANCELLED
+    campaign.advance(hours=2)
+    assert (len(of(campaign, "t-0")), setback(campaign)) == (1, (0, True))
+    act = campaign.connection.execute("SELECT by, what, subject FROM act ORDER BY act_id DESC LIMIT 1").fetchone()
+    assert act == ("ann", "device.cancel", "t-0 thermostat 1.1.0: it burns")
+
+
+def test_an_order_of_a_person_is_withdrawn_and_nobody_quarantined(campaign: Campaign) -> None:
+    order = campaign.office.order("1.1.0", DeviceId("t-0"))
+    etag, _ = campaign.office.poll(device_id=DeviceId("t-0"))
+    cancel_it(campaign, "t-0")
+    assert (campaign.office.attempt(order).outcome, setback(campaign)) == (Outcome.CANCELLED, (0, False))
+    assert campaign.office.poll(etag, DeviceId("t-0"))[1].artifacts == []
+
+
+def test_what_has_started_or_was_never_ordered_is_not_withdrawn(campaign: Campaign) -> None:
+    with pytest.raises(ConflictError, match="no open order"):
+        cancel_it(campaign, "t-0")
+    campaign.tell(campaign.office.order("1.1.0", DeviceId("t-0")), EventType.DOWNLOAD_STARTED)
+    with pytest.raises(ConflictError, match="what has started finishes"):
+        cancel_it(campaign, "t-0")
+    with pytest.raises(UnknownError):
+        cancel_it(campaign, "t-9")
 
 
 def two(campaign: Campaign, first: Plan, second: Plan) -> tuple[Campaign, Campaign]:

@@ -265,7 +265,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     opened_at: int = 0
     marks: list[Mark] = []
     acknowledged: list[Counts] = []
-    ledger: Ledger = Ledger()
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
     regions: list[Region] = []
     excluded: list[str] = []
     was_paused: bool = False

@@ -123,6 +123,7 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "divergences": story.divergences,
+        "setbacks": story.setbacks,
         "attempts": story.assignments,
         "events": story.events,
     }
