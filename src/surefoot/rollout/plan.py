@@ -152,7 +152,7 @@ class Plan(Record, frozen=True, kw_only=True):
         deadline: How long an attempt may take from its start; then it counts as silent.
         start_within: How long an offer stands; renewed while the device polls.
         retries: How often, and when, a device that failed or went silent is offered it again.
-        on_halt: What becomes of the updated devices when it is halted: they keep the release, or go back to what they ran.
+        on_halt: What becomes of the updated devices when it is halted: they keep the release; ``revert`` is refused.
         approval: Who must approve it before it starts.
         start_at: When it starts by itself, RFC 3339 UTC; empty when a person starts it.
         precedence: Of several rollouts that want a device, the highest has it first.
@@ -372,6 +372,9 @@ def _flaws(plan: Plan) -> Iterator[Flaw]:
         yield Flaw(key="start_at", message=f"there is no such instant as {plan.start_at}", hint="Write for example 2026-12-01T02:00:00Z.")
     if not _SHORTEST_DEADLINE_S <= plan.retries.backoff_s <= _LONGEST_S:
         yield Flaw(key="retries.backoff", message="it is not between a minute and 30 days", hint="Write for example 1h.")
+    if plan.on_halt == "revert":
+        # Accepted only once it is carried out: nobody is to rely on a way back that is not there.
+        yield Flaw(key="on_halt", message="updated devices cannot be sent back yet", hint="Write hold.")
     if seconds(plan.watch) > _LONGEST_S:
         yield Flaw(key="watch", message="it is longer than 30 days", hint="Write for example 1d.")
     for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
