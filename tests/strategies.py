@@ -18,13 +18,14 @@ from surefoot.model.rules import Running
 from surefoot.model.slot import SlotName
 from surefoot.model.version import RevertTo
 from surefoot.model.window import Weekday, Window
-from surefoot.rollout.evidence import Counts, Evidence, Facts, Tally, counts_of, total
-from surefoot.rollout.plan import Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
+from surefoot.rollout.evidence import Baseline, Control, Counts, Evidence, Facts, Share, Tally, counts_of, total
+from surefoot.rollout.plan import DEFAULT, Bounds, Gates, Limits, Plan, Rollout, SimpleGate, Stage, Status
 
 NAMES = st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,12}\Z")
 BUILD_IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 COUNTERS = st.integers(1, 2**31 - 1)
 RANGES = st.sampled_from([">=1.0.0", ">=1.0.0 <2.0.0", "==1.2.3", "!=1.0.0, <3.0.0", "1.0.0"])
+HARDWARE, REGIONS, RATES = st.sampled_from(["v1", "v2"]), st.sampled_from(["", "eu"]), st.sampled_from([0.0, 0.01, 1.0])
 _SETTABLE = ("site", "region", "a.b", "x-1", "0", "y_z", "tags", "component.modem")
 ATTRIBUTE_NAMES = st.sampled_from(_SETTABLE)
 ATTRIBUTE_VALUES = (
@@ -246,6 +247,8 @@ def facts(draw: st.DrawFn) -> Facts:
         outcome=outcome,
         is_late_good=is_late and is_good,
         is_late_bad=is_late and not is_good,
+        is_due=outcome is Outcome.SILENT,
+        is_relapsed=outcome is Outcome.SUCCEEDED and draw(st.integers(0, 9)) == 0,
     )
 
 
@@ -253,7 +256,7 @@ def facts(draw: st.DrawFn) -> Facts:
 def counts(draw: st.DrawFn) -> Counts:
     """Return counts that some set of attempts has, from none to a few thousand."""
     kinds = draw(st.lists(st.tuples(facts(), st.integers(1, 500)), max_size=6))
-    return total(counts_of(fact) for fact, times in kinds for _ in range(times))
+    return total(counts_of(fact).times(times) for fact, times in kinds)
 
 
 @st.composite
@@ -279,7 +282,7 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(
         release="thermostat 1.2.3",
         stages=[draw(stages(name)) for name in names],
-        gate=Gates(simple=gate),
+        gate=draw(st.sampled_from([DEFAULT, Gates(simple=gate, default=True), Gates(simple=gate)])),
         watch=draw(DURATIONS),
         deadline=draw(st.sampled_from(["90s", "4h"])),
         limits=Limits(per_minute=draw(st.integers(1, 1_000))),
@@ -289,7 +292,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @st.composite
 def evidences(draw: st.DrawFn, last_stage: int) -> Evidence:
     """Return evidence of the stages up to one, as attempts may have left it."""
-    places = st.tuples(st.integers(0, last_stage), st.sampled_from(["v1", "v2"]), st.sampled_from(["", "eu"]))
+    places = st.tuples(st.integers(0, last_stage), HARDWARE, REGIONS)
     tallies = draw(st.dictionaries(places, counts(), max_size=4))
     return Evidence(
         tallies=[
@@ -298,7 +301,21 @@ def evidences(draw: st.DrawFn, last_stage: int) -> Evidence:
         population=draw(st.none() | st.integers(0, 10_000)),
         is_exhausted=draw(st.booleans()),
         offered_last_minute=draw(st.integers(0, 1_500)),
+        exhausted_hardware=draw(st.lists(HARDWARE, unique=True)),
+        audience=draw(st.lists(st.builds(Share, hardware=HARDWARE, region=REGIONS, devices=st.integers(0, 10_000)), max_size=3)),
+        control=draw(st.lists(controls(), max_size=2, unique_by=lambda control: control.region)),
+        baselines=draw(
+            st.lists(st.builds(Baseline, hardware=HARDWARE, region=REGIONS, failed=RATES, silent=RATES, late=RATES), max_size=2)
+        ),
     )
+
+
+@st.composite
+def controls(draw: st.DrawFn) -> Control:
+    """Return what a sample of a region may say."""
+    devices, settled = draw(st.integers(0, 300)), draw(st.integers(0, 300))
+    gone, settled_gone = draw(st.integers(0, devices)), draw(st.integers(0, settled))
+    return Control(region=draw(REGIONS), devices=devices, unreachable=gone, settled=settled, settled_unreachable=settled_gone)
 
 
 @st.composite

@@ -16,13 +16,13 @@ from surefoot.agent.posix import PosixStorage
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.errors import ConflictError, DeviceError
 from surefoot.model.wire import PollAnswer
-from surefoot.trust import offline
+from surefoot.trust.changes import add_delegation
 from surefoot.trust.director import View
 from surefoot.trust.metadata import expiry, sign_with
 from surefoot.trust.repository import initial
 from surefoot.trust.signer import generate
 from tests.attacks.stage import Release, Stage
-from tests.trust.repositories import DEVICE, PRODUCT, listing, wire_names
+from tests.trust.repositories import DEVICE, PRODUCT, create_product, listing, wire_names
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -122,7 +122,7 @@ def diamond(stage: Stage, wanted: Release, *, by_left: Signer, by_right: Signer,
     roles = {
         "left": parent("left", by_left, left_paths),
         "right": parent("right", by_right, [f"{PRODUCT}/*/*"]),
-        "leaf": listing(offline.create_product(leaf, now), [wanted.manifest], [leaf], now),
+        "leaf": listing(create_product(leaf, now), [wanted.manifest], [leaf], now),
     }
     files = initial(repositories.image["root.json"], sign_with(Metadata(top), repositories.targets), roles, repositories.online, now)
     return stage.answer(image=wire_names(files))
@@ -151,7 +151,7 @@ def test_d19_a_role_is_believed_by_the_key_of_the_parent_that_was_asked(stage: S
 def test_d19_who_releases_gives_a_role_no_second_parent(stage: Stage) -> None:
     repositories = stage.repositories
     with pytest.raises(ConflictError, match="has a role already"):
-        offline.add_product(repositories.image["targets.json"], PRODUCT, generate().public_key, repositories.targets, repositories.now)
+        add_delegation(repositories.image["targets.json"], PRODUCT, [generate().public_key], 1, repositories.now)
 
 
 # --- D21: strange hashes and signatures -----------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_d22_no_name_of_a_role_becomes_a_name_on_the_device(stage: Stage, name: 
     stage.order(wanted)
     top = Targets(expires=expiry("targets", repositories.now), delegations=Delegations({}, roles={}))
     delegate(top, name, key, [f"{PRODUCT}/*/*"])
-    role = listing(offline.create_product(key, repositories.now), [wanted.manifest], [key], repositories.now)
+    role = listing(create_product(key, repositories.now), [wanted.manifest], [key], repositories.now)
     signed = sign_with(Metadata(top), repositories.targets)
     files = initial(repositories.image["root.json"], signed, {name: role}, repositories.online, repositories.now)
     stage.board.released = {wanted.hash, stage.footing().found}

@@ -90,27 +90,27 @@ def test_d27_a_name_that_leads_to_a_stranger_is_not_talked_to(tmp_path: Path, cr
         assert stranger.requests == []
 
 
-def test_d27_a_stranger_with_a_certificate_of_ours_for_another_name_is_not_talked_to(origin: Loopback, credentials: Credentials) -> None:
-    agent = HttpsServer(origin.url.replace("127.0.0.1", "localhost"), credentials, patience=Patience(connect_s=1, wait_s=1, answer_s=2))
+def test_d27_a_stranger_with_a_certificate_of_ours_for_another_name_is_not_talked_to(peer: Loopback, credentials: Credentials) -> None:
+    agent = HttpsServer(peer.url.replace("127.0.0.1", "localhost"), credentials, patience=Patience(connect_s=1, wait_s=1, answer_s=2))
     with pytest.raises(TransportError, match="certificate verify failed"):
         agent.poll("")
-    assert origin.requests == []
+    assert peer.requests == []
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-def test_d27_a_redirected_poll_is_an_outage_and_no_more(stage: Stage, origin: Loopback, agent: HttpsServer, status: str) -> None:
-    origin.will_answer(*[http(status, Location=f"{origin.url}/v1/poll")] * 20)
+def test_d27_a_redirected_poll_is_an_outage_and_no_more(stage: Stage, peer: Loopback, agent: HttpsServer, status: str) -> None:
+    peer.will_answer(*[http(status, Location=f"{peer.url}/v1/poll")] * 20)
     stage.refused(agent.poll, "transport", is_outage=True, polls=1)
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_d27_a_redirected_image_is_given_up_at_the_deadline(
-    stage: Stage, origin: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str
+    stage: Stage, peer: Loopback, elsewhere: Loopback, agent: HttpsServer, status: str
 ) -> None:
     wanted = stage.release("1.1.0")
     stage.order(wanted, deadline_s=60)
-    origin.will_answer(*[http(status, Location=f"{elsewhere.url}/image")] * 20)
-    images = {wanted.url: lambda offset: agent.open(f"{origin.url}/image", offset)}
+    peer.will_answer(*[http(status, Location=f"{elsewhere.url}/image")] * 20)
+    images = {wanted.url: lambda offset: agent.open(f"{peer.url}/image", offset)}
     stage.refused(stage.answer(), "deadline", images=images, is_verified=True)
     assert elsewhere.requests == []
 

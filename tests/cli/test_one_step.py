@@ -2,6 +2,7 @@
 """A change of several files: all old or all new, wherever a kill falls."""
 
 import shutil
+from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from surefoot.cli.one_step import change, finish
 from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.model.record import to_json
 from tests.cli.killed import Killed, killed_before, kills
 
 OLD = {"a.json": b"old a", "deep/b.json": b"old b", "c.json": b"old c"}
@@ -73,3 +75,18 @@ def test_what_is_written_down_and_cannot_be_read_is_refused(tmp_path: Path) -> N
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InvalidInput, match="cannot be changed: Not a directory"):
         change(tmp_path / "file", {"a": b""})
+
+
+@pytest.mark.parametrize("name", ["../stranger", "{there}/stranger", "link/stranger"], ids=["up", "absolute", "by a link"])
+def test_nothing_outside_of_the_folder_is_changed_whoever_wrote_it_down(name: str, tmp_path: Path) -> None:
+    folder, other = tmp_path / "x", tmp_path / "other"
+    lay(folder)
+    other.mkdir()
+    (folder / "link").symlink_to(other)
+    hostile = name.format(there=other)
+    with pytest.raises(InvalidInput, match="lies outside"):
+        change(folder, {hostile: b"hostile"})
+    (folder / ".step.json").write_bytes(to_json({"write": {hostile: b64encode(b"hostile").decode()}, "remove": []}))
+    with pytest.raises(InvalidInput, match="lies outside"):
+        finish(folder)
+    assert not list(tmp_path.rglob("stranger"))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.rollout.default_gate import PAUSE_AT, Reading, Segment, Stream, at_risk, budget, canaries, little_known
+from surefoot.rollout.default_gate import Reading, at_risk, budget, canaries, little_known
 from surefoot.rollout.evidence import Baseline, Counts, Evidence, Share
+from surefoot.rollout.finding import PAUSE_AT, Segment, Stream
 from surefoot.rollout.ledger import Cell, Entry, Ledger, Trials
 
 SHARES = {"v1": 50, "v2": 25, "v3": 15, "v4": 7, "v5": 3}
@@ -170,17 +171,10 @@ def test_slow_is_a_fifth_of_a_percent_within_the_same_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "reported", "lately", "number"),
-    [
-        (Counts(offered=30, started=12, succeeded=5), 5, 3, 25),
-        (Counts(offered=30, started=12, succeeded=5), 1_000, 3, 10),
-        (Counts(offered=30, started=12, succeeded=5), 1_000, 99, 25),
-        (Counts(offered=30, started=12, succeeded=5), 1_000, None, 25),
-        (Counts(offered=30, started=12, superseded=12), 0, None, 18),
-    ],
+    ("reported", "number"), [(0, 300), (999, 300), (1_000, 60)], ids=["nothing is known", "little is known", "much is known"]
 )
-def test_at_risk_is_who_started_and_who_may_start_at_any_moment(counts: Counts, reported: int, lately: int | None, number: int) -> None:
-    assert at_risk(counts, reported, lately) == number
+def test_at_risk_is_who_started_and_at_first_who_may_start_at_any_moment(reported: int, number: int) -> None:
+    assert at_risk(Counts(offered=1_300, started=1_060, succeeded=990, failed=10), reported) == number
 
 
 def test_the_first_batch_tries_ten_of_each_hardware_or_one_in_twenty_of_a_small_fleet() -> None:

@@ -32,7 +32,6 @@ class World:
     counts: dict[str, Counts] = field(default_factory=dict)
     control: list[Control] = field(default_factory=lambda: [Control(devices=300, unreachable=0)])
     shares: dict[str, int] = field(default_factory=lambda: dict(SHARES))
-    offered_lately: int | None = None
     is_exhausted: bool = False
 
     def report(self, hardware: str, **counts: int) -> None:
@@ -51,7 +50,6 @@ class World:
             population=sum(self.shares.values()),
             audience=[Share(hardware=hardware, devices=devices) for hardware, devices in self.shares.items()],
             control=self.control,
-            offered_lately=self.offered_lately,
             is_exhausted=self.is_exhausted,
         )
 
@@ -186,10 +184,10 @@ def test_a_batch_has_soaked_when_nine_of_ten_good_installs_have_run_that_long(ag
 
 def test_more_late_starters_than_one_in_ten_are_waited_for() -> None:
     world = World(shares={"v1": 4_000}, is_exhausted=True)
-    world.good("v1", 30)
+    world.good("v1", 35)
     world.decide(after_s=60)
     world.decide(after_s=600)
-    world.good("v1", 10)
+    world.good("v1", 5)
     world.decide(after_s=HOUR_S)
     assert world.decide(after_s=5 * HOUR_S).cause == "soak"
     assert world.decide(after_s=HOUR_S).cause == "batch"

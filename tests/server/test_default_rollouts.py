@@ -19,7 +19,6 @@ from surefoot.rollout.evidence import Baseline, Control, Counts, Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.survey import census, watch
-from surefoot.server.services.conduct import evidence_of
 from surefoot.server.services.rollout_store import Walk
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.usual import baselines
@@ -107,25 +106,6 @@ def test_a_pause_of_the_gate_is_looked_at_two_hours_later_and_halts_when_nobody_
         campaign.steer(Verb.RESUME)
     campaign.steer(Verb.RESUME, "they are lab devices")
     assert campaign.status is Status.RUNNING
-
-
-def test_offers_of_the_last_two_hours_that_nobody_started_are_known(campaign: Campaign) -> None:
-    campaign.begin(structs.replace(PLAIN, start_within="1d"))
-    campaign.advance()
-    campaign.succeed(campaign.open_attempts()[0])
-    campaign.tell(campaign.open_attempts()[0], EventType.DOWNLOAD_STARTED)
-    known = []
-    for minutes in (0, 60, 59, 2):
-        campaign.office.pass_time(minutes=minutes)
-        known.append(evidence_of(campaign.office.ledger, campaign.stored, campaign.office.now).offered_lately)
-    assert known == [18, 18, 18, 0]
-    instant = campaign.office.now
-    queries: list[str] = []
-    campaign.connection.set_trace_callback(queries.append)
-    campaign.office.ledger.rollouts.unstarted_until(campaign.rollout_id, instant)
-    campaign.connection.set_trace_callback(None)
-    (plan,) = plans_of(campaign.connection, queries)
-    assert "USING COVERING INDEX offer_of_rollout (rollout_id=? AND due_at>?)" in plan
 
 
 def test_the_audience_is_counted_by_hardware_and_region(campaign: Campaign) -> None:

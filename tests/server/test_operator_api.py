@@ -17,12 +17,12 @@ from tuf.api.metadata import Metadata, Targets
 
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.record import to_pretty_json
-from surefoot.trust import layout, offline
+from surefoot.trust import layout
 from surefoot.trust.envelope import sign_envelope
 from surefoot.trust.signer import generate
 from tests.server.running import Running, request_for, running
 from tests.store.test_disk import files_up_to
-from tests.trust.repositories import PRODUCT, listing, manifest
+from tests.trust.repositories import PRODUCT, add_product, create_product, listing, manifest
 
 
 def problem(answer: urllib3.BaseHTTPResponse) -> tuple[int, str]:
@@ -167,7 +167,7 @@ def test_another_build_of_a_published_version_is_a_conflict(server: Running) -> 
     server.publish("2.3.0", b"image 2.3.0")
     other = manifest("2.3.0", b"another image")
     server.put(b"another image")
-    unchecked = offline.create_product(server.repositories.product, server.clock())
+    unchecked = create_product(server.repositories.product, server.clock())
     role = listing(unchecked, [other], [server.repositories.product], server.clock())
     assert problem(server.call("POST", "releases", request_for(other, b"sbom of 2.3.0", role, server.repositories.product))) == (
         409,
@@ -314,13 +314,11 @@ def test_the_release_counter_never_goes_back(tmp_path: Path) -> None:
 
 def test_a_publication_carries_a_new_delegation(server: Running) -> None:
     key, now, repositories = generate(), server.clock(), server.repositories
-    targets = offline.add_product(
-        server.call("GET", "metadata/image/targets.json").data, "toaster", key.public_key, repositories.targets, now
-    )
+    targets = add_product(server.call("GET", "metadata/image/targets.json").data, "toaster", key.public_key, repositories.targets)
     wanted = manifest("1.0.0", b"toast", product="toaster")
     server.put(b"toast")
     server.put(b"toaster sbom")
-    role = listing(offline.create_product(key, now), [wanted], [key], now)
+    role = listing(create_product(key, now), [wanted], [key], now)
     request = request_for(wanted, b"toaster sbom", role, key)
     assert problem(server.call("POST", "releases", request)) == (422, "bad_signature")
     assert server.call("POST", "releases", {**request, "targets": b64encode(targets).decode()}).status == 200
@@ -330,11 +328,11 @@ def test_a_publication_carries_a_new_delegation(server: Running) -> None:
 def test_a_publication_gives_no_key_a_second_role(server: Running) -> None:
     key, now, repositories = server.repositories.director_roots[2], server.clock(), server.repositories
     before = server.call("GET", "metadata/image/targets.json").data
-    targets = offline.add_product(before, "mixer", key.public_key, repositories.targets, now)
+    targets = add_product(before, "mixer", key.public_key, repositories.targets)
     wanted = manifest("1.0.0", b"dough", product="mixer")
     server.put(b"dough")
     server.put(b"mixer sbom")
-    request = request_for(wanted, b"mixer sbom", listing(offline.create_product(key, now), [wanted], [key], now), key)
+    request = request_for(wanted, b"mixer sbom", listing(create_product(key, now), [wanted], [key], now), key)
     refused = server.call("POST", "releases", {**request, "targets": b64encode(targets).decode()})
     assert problem(refused) == (422, "bad_metadata")
     assert "director root and product mixer" in refused.json()["detail"]
@@ -361,7 +359,7 @@ def test_bundles_signed_one_after_the_other_may_be_published_the_other_way_round
 
 def test_delegations_signed_by_a_stranger_are_refused_with_the_release(server: Running) -> None:
     targets = server.call("GET", "metadata/image/targets.json").data
-    forged = offline.add_product(targets, f"forged-{server.devices}", generate().public_key, server.repositories.targets, server.clock())
+    forged = add_product(targets, f"forged-{server.devices}", generate().public_key, server.repositories.targets)
     plain = json.loads(forged)
     plain["signatures"] = plain["signatures"][:1]
     request = {**server.signed("6.1.0", b"image 6.1.0"), "targets": b64encode(json.dumps(plain).encode()).decode()}

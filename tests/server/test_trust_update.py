@@ -18,7 +18,6 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 from surefoot.model.errors import ConflictError, Error, InvalidInput, MetadataError, MetadataRollbackError, SignatureError
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.trust_update import TrustUpdate, story, take
-from surefoot.trust import offline
 from surefoot.trust.director import DirectorSigners, View, sign_view
 from surefoot.trust.keyring import read_ring
 from surefoot.trust.layout import retire
@@ -30,7 +29,7 @@ from surefoot.trust.signer import generate, write_key
 from surefoot.trust.verify import verify
 from tests.server.office import DEVICE, Office
 from tests.server.running import Running, running, write_data
-from tests.trust.repositories import PRODUCT, Repositories, following, view_files
+from tests.trust.repositories import PRODUCT, Repositories, add_product, create_product, following, view_files
 
 
 class Site:
@@ -280,8 +279,8 @@ def second_role(site: Site, repository: str = "image") -> Callable[[Root], None]
 
 def with_kettle(site: Site, holder: Signer) -> dict[str, bytes]:
     now, before = site.office.now, site.repositories.image["targets.json"]
-    top = offline.add_product(before, "kettle", holder.public_key, site.repositories.targets, now)
-    return {"targets.json": top, "kettle.json": offline.create_product(holder, now)}
+    top = add_product(before, "kettle", holder.public_key, site.repositories.targets)
+    return {"targets.json": top, "kettle.json": create_product(holder, now)}
 
 
 def root_key_for_a_product(site: Site) -> dict[str, bytes]:
@@ -294,16 +293,14 @@ def one_key_for_two_products(site: Site) -> dict[str, bytes]:
 
 def diamond(site: Site) -> dict[str, bytes]:
     kettle = generate()
-    top = offline.add_product(
-        site.repositories.image["targets.json"], "kettle", kettle.public_key, site.repositories.targets, site.office.now
-    )
+    top = add_product(site.repositories.image["targets.json"], "kettle", kettle.public_key, site.repositories.targets)
 
     def share(targets: Targets) -> None:
         role = DelegatedRole(PRODUCT, [], 1, terminating=True, paths=["kettle/1/*"])
         targets.delegations = Delegations({}, roles={PRODUCT: role})
         targets.add_key(site.repositories.product.public_key, PRODUCT)
 
-    role = following(offline.create_product(kettle, site.office.now), [kettle], share)
+    role = following(create_product(kettle, site.office.now), [kettle], share)
     return {"targets.json": top, "kettle.json": role}
 
 

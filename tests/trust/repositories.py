@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two small repositories with real keys, for tests of trust and of everything above it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata
+from securesystemslib.signer import Key, Signer
+from tuf.api.metadata import Metadata, Targets
 
 from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
@@ -15,7 +15,7 @@ from surefoot.model.manifest import Component, Image, Manifest, ReleaseNotes, mu
 from surefoot.model.record import utc_text
 from surefoot.trust import layout, offline
 from surefoot.trust.director import Directed, DirectorSigners, View, sign_view
-from surefoot.trust.metadata import Files, sign_with
+from surefoot.trust.metadata import Files, expiry, sign_with
 from surefoot.trust.repository import OnlineSigners, initial, publish_roles, versions
 from surefoot.trust.signer import generate
 
@@ -50,8 +50,32 @@ def manifest(
 def listing(role: bytes, manifests: Sequence[Manifest], signers: Sequence[Signer], now: datetime) -> bytes:
     """Return a product role that has no bins after these images were listed in it."""
     product = manifests[0].product
-    files = {"targets.json": offline.create_targets([generate()], {product: signers[0].public_key}, now), f"{product}.json": role}
+    files = {"targets.json": create_targets([generate()], {product: signers[0].public_key}, now), f"{product}.json": role}
     return layout.add_release(files, manifests, signers, now).get(f"{product}.json", role)
+
+
+def create_root(signers: Sequence[Signer], others: Mapping[str, Iterable[Key]], now: datetime, *, thresholds: Mapping[str, int]) -> bytes:
+    """Return version 1 of a root, signed by all its keys, of which two suffice from then on."""
+    keys = {"root": [signer.public_key for signer in signers], **others}
+    return sign_with(Metadata(offline.new_root(keys, {"root": offline.ROOT_THRESHOLD, **thresholds}, now)), signers)
+
+
+def create_targets(signers: Sequence[Signer], products: Mapping[str, Key], now: datetime) -> bytes:
+    """Return version 1 of the top-level targets, with one delegation a product."""
+    targets = Targets(expires=expiry("targets", now))
+    for product, key in products.items():
+        offline.delegate(targets, product, [key], 1)
+    return sign_with(Metadata(targets), signers)
+
+
+def create_product(signer: Signer, now: datetime) -> bytes:
+    """Return version 1 of a product role, which lists nothing yet."""
+    return sign_with(Metadata(Targets(expires=expiry("targets", now))), [signer])
+
+
+def add_product(targets: bytes, product: str, key: Key, signers: Sequence[Signer]) -> bytes:
+    """Return the next version of the top-level targets, which also delegates ``product`` to ``key``, whatever else that key may do."""
+    return following(targets, signers, lambda signed: offline.delegate(signed, product, [key], 1))
 
 
 def following(data: bytes, signers: Sequence[Signer], change: Callable[[Any], None] = lambda _: None, *, by: int = 1) -> bytes:
@@ -91,7 +115,7 @@ class Repositories:
     views: dict[DeviceId, View] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        root = offline.create_root(
+        root = create_root(
             self.image_roots,
             {
                 "targets": [signer.public_key for signer in self.targets],
@@ -101,9 +125,9 @@ class Repositories:
             self.now,
             thresholds={"targets": 2},
         )
-        top = offline.create_targets(self.targets, {PRODUCT: self.product.public_key}, self.now)
-        self.image = initial(root, top, {PRODUCT: offline.create_product(self.product, self.now)}, self.online, self.now)
-        self.director_root = offline.create_root(
+        top = create_targets(self.targets, {PRODUCT: self.product.public_key}, self.now)
+        self.image = initial(root, top, {PRODUCT: create_product(self.product, self.now)}, self.online, self.now)
+        self.director_root = create_root(
             self.director_roots,
             {role: [getattr(self.director, role).public_key] for role in ("targets", "snapshot", "timestamp")},
             self.now,

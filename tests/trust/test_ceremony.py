@@ -16,9 +16,9 @@ from tuf.api.metadata import Root, Targets
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import Error, InvalidInput, SignatureError
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import change_keys, held, renew
 from surefoot.trust.metadata import read, sign_with
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.signer import generate
 from surefoot.trust.verify import load, update_root
 from tests.trust.repositories import NOW, PRODUCT, Repositories, listing, manifest

@@ -18,11 +18,10 @@ from tuf.api.metadata import Targets
 
 from surefoot.model.errors import Error, MetadataError, SignatureError, TrustError
 from surefoot.model.record import to_json
-from surefoot.trust import offline
 from surefoot.trust.envelope import MAX_BYTES, open_envelope, sign_envelope, strict_base64
 from surefoot.trust.metadata import read
 from surefoot.trust.signer import generate
-from tests.trust.repositories import NOW, PRODUCT
+from tests.trust.repositories import NOW, PRODUCT, create_targets
 
 SIGNERS = [generate() for _ in range(3)]
 STRANGER = generate()
@@ -31,7 +30,7 @@ PAYLOAD = b'{"_type":"https://in-toto.io/Statement/v1"}'
 
 def targets(*signers: Signer, threshold: int = 1) -> Targets:
     """Return top-level targets whose product has these keys."""
-    top = read(offline.create_targets([generate()], {PRODUCT: signers[0].public_key}, NOW), Targets, name="targets.json").signed
+    top = read(create_targets([generate()], {PRODUCT: signers[0].public_key}, NOW), Targets, name="targets.json").signed
     for signer in signers[1:]:
         top.add_key(signer.public_key, PRODUCT)
     top.get_delegated_role(PRODUCT).threshold = threshold

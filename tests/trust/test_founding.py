@@ -13,10 +13,10 @@ from tuf.api.metadata import Root, Targets
 
 from surefoot.model.errors import InvalidInput, MetadataError, TrustError
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.director import DirectorSigners
 from surefoot.trust.founding import Authority, found, publish_first
 from surefoot.trust.metadata import read
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.repository import OnlineSigners, versions
 from surefoot.trust.signer import generate
 from surefoot.trust.verify import load, refresh

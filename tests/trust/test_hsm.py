@@ -19,10 +19,9 @@ from surefoot.model.errors import InvalidInput, SignerUnavailableError
 from surefoot.trust.hsm import Pkcs11Signer, generate_on_token, open_key
 from surefoot.trust.key_file import read_public, write_public
 from surefoot.trust.metadata import read, verified
-from surefoot.trust.offline import create_root
 from surefoot.trust.secret import NO_SECRETS
 from surefoot.trust.signer import generate, open_signer
-from tests.trust.repositories import NOW
+from tests.trust.repositories import NOW, create_root
 from tests.trust.tokens import PIN, Given, Token, module_path, new_token
 
 

@@ -12,10 +12,9 @@ from surefoot.trust.hsm import generate_on_token
 from surefoot.trust.key_file import write_public
 from surefoot.trust.keyring import Keyring, read_ring, signers_in
 from surefoot.trust.metadata import read
-from surefoot.trust.offline import create_root
 from surefoot.trust.secret import NO_SECRETS
 from surefoot.trust.signer import generate, write_key
-from tests.trust.repositories import NOW
+from tests.trust.repositories import NOW, create_root
 from tests.trust.tokens import Given, new_token
 
 ROLES = ("targets", "snapshot", "timestamp")

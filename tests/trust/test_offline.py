@@ -20,9 +20,10 @@ from surefoot.model.errors import ConflictError, InvalidInput, SignatureError
 from surefoot.model.manifest import Manifest, as_built, must_match
 from surefoot.model.record import to_json, to_plain
 from surefoot.trust import offline
+from surefoot.trust.changes import add_delegation
 from surefoot.trust.metadata import read, sign_with, verified
 from surefoot.trust.signer import generate
-from tests.trust.repositories import NOW, PRODUCT, listing, manifest
+from tests.trust.repositories import NOW, PRODUCT, create_product, create_root, create_targets, listing, manifest
 
 ROOTS = [generate() for _ in range(3)]
 TARGETS = [generate() for _ in range(2)]
@@ -35,15 +36,15 @@ TWO = manifest("1.1.0", b"two")
 
 def new_root() -> bytes:
     keys = {"targets": [signer.public_key for signer in TARGETS], **ONLINE}
-    return offline.create_root(ROOTS, keys, NOW, thresholds={"targets": 2})
+    return create_root(ROOTS, keys, NOW, thresholds={"targets": 2})
 
 
 def new_targets() -> bytes:
-    return offline.create_targets(TARGETS, {PRODUCT: SIGNER.public_key}, NOW)
+    return create_targets(TARGETS, {PRODUCT: SIGNER.public_key}, NOW)
 
 
 def new_role(*released: Manifest) -> bytes:
-    return listing(offline.create_product(SIGNER, NOW), released, [SIGNER], NOW)
+    return listing(create_product(SIGNER, NOW), released, [SIGNER], NOW)
 
 
 def test_a_root_has_three_keys_of_which_two_suffice() -> None:
@@ -73,7 +74,7 @@ def test_two_people_sign_a_root_and_one_of_them_twice_does_not(signers: Sequence
 
 def test_each_product_is_delegated_to_its_own_key_for_its_own_paths_alone() -> None:
     other = generate().public_key
-    targets = read(offline.create_targets(TARGETS, {PRODUCT: SIGNER.public_key, "fridge": other}, NOW), Targets, name="targets.json").signed
+    targets = read(create_targets(TARGETS, {PRODUCT: SIGNER.public_key, "fridge": other}, NOW), Targets, name="targets.json").signed
     role = targets.get_delegated_role(PRODUCT)
     assert isinstance(role, DelegatedRole)
     assert (role.keyids, role.threshold, role.terminating, role.paths) == ([SIGNER.public_key.keyid], 1, True, ["thermostat/*/*"])
@@ -84,29 +85,27 @@ def test_each_product_is_delegated_to_its_own_key_for_its_own_paths_alone() -> N
 
 def test_a_product_is_added_to_those_that_are_there() -> None:
     other = generate()
-    after = read(offline.add_product(new_targets(), "fridge", other.public_key, TARGETS, LATER), Targets, name="targets.json").signed
+    after = read(add_delegation(new_targets(), "fridge", [other.public_key], 1, LATER), Targets, name="targets.json").signed
     assert after.delegations is not None
     assert list(after.delegations.roles or {}) == [PRODUCT, "fridge"]
     assert (after.version, after.expires) == (2, LATER + timedelta(days=90))
-    assert verified(offline.create_product(other, NOW), Targets, after, "fridge", name="fridge.json").targets == {}
+    assert verified(create_product(other, NOW), Targets, after, "fridge", name="fridge.json").targets == {}
 
 
 def test_a_product_is_added_once() -> None:
     with pytest.raises(ConflictError, match="has a role already"):
-        offline.add_product(new_targets(), PRODUCT, SIGNER.public_key, TARGETS, NOW)
+        add_delegation(new_targets(), PRODUCT, [generate().public_key], 1, NOW)
 
 
 @pytest.mark.parametrize("name", sorted(offline.RESERVED))
 def test_no_product_is_called_like_a_role(name: str) -> None:
     with pytest.raises(InvalidInput, match="Choose another name"):
-        offline.add_product(new_targets(), name, SIGNER.public_key, TARGETS, NOW)
-    with pytest.raises(InvalidInput):
-        offline.create_targets(TARGETS, {name: SIGNER.public_key}, NOW)
+        add_delegation(new_targets(), name, [generate().public_key], 1, NOW)
 
 
 def test_targets_without_any_delegation_can_get_their_first() -> None:
     bare = sign_with(Metadata(Targets(expires=LATER)), TARGETS)
-    after = read(offline.add_product(bare, PRODUCT, SIGNER.public_key, TARGETS, NOW), Targets, name="targets.json").signed
+    after = read(add_delegation(bare, PRODUCT, [SIGNER.public_key], 1, NOW), Targets, name="targets.json").signed
     assert after.get_delegated_role(PRODUCT).threshold == 1
 
 
@@ -152,7 +151,7 @@ def test_a_version_is_released_once() -> None:
 
 @given(st.lists(st.sampled_from([ONE, TWO, manifest("1.2.0", b"three")]), max_size=6))
 def test_in_whatever_order_releases_are_signed_the_same_are_listed(released: list[Manifest]) -> None:
-    role, news = offline.create_product(SIGNER, NOW), 0
+    role, news = create_product(SIGNER, NOW), 0
     for number, item in enumerate(released):
         news += item not in released[:number]
         role = listing(role, [item], [SIGNER], NOW)

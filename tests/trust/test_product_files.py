@@ -10,10 +10,10 @@ from tuf.api.metadata import Metadata, Root, Targets
 
 from surefoot.model.errors import InvalidInput, MetadataError, SignatureError
 from surefoot.trust import ceremony, layout
-from surefoot.trust.ceremony import Part, Proposal
 from surefoot.trust.changes import ONLY_KEY, change_keys, find_key, held, renew
 from surefoot.trust.metadata import Files, read, sign_with
 from surefoot.trust.product_files import reachable, renewed, require_whole, retirements
+from surefoot.trust.proposal import Part, Proposal
 from surefoot.trust.repository import publish_roles
 from surefoot.trust.signer import generate
 from surefoot.trust.succession import resign, verify_all

@@ -19,7 +19,7 @@ from surefoot.trust.signer import generate
 from surefoot.trust.verify import find_target
 from surefoot.trust.verify import load as load_trusted
 from surefoot.trust.verify import refresh as client_refresh
-from tests.trust.repositories import NOW, PRODUCT, Repositories, listing, manifest, wire_names
+from tests.trust.repositories import NOW, PRODUCT, Repositories, add_product, create_product, listing, manifest, wire_names
 
 ROLE = f"{PRODUCT}.json"
 ONE, TWO = manifest("1.0.0", b"one"), manifest("1.1.0", b"two")
@@ -66,9 +66,9 @@ def test_the_files_that_change_are_returned_and_no_others(world: Repositories) -
 
 def test_a_first_role_of_a_product_is_taken(world: Repositories) -> None:
     key = generate()
-    targets = offline.add_product(world.image["targets.json"], "fridge", key.public_key, world.targets, NOW)
+    targets = add_product(world.image["targets.json"], "fridge", key.public_key, world.targets)
     world.image |= publish(world.image, "targets", targets, world.online, NOW)
-    role = listing(offline.create_product(key, NOW), [manifest("1.0.0", b"cold", product="fridge")], [key], NOW)
+    role = listing(create_product(key, NOW), [manifest("1.0.0", b"cold", product="fridge")], [key], NOW)
     world.image |= publish(world.image, "fridge", role, world.online, NOW)
     assert finds(world, "fridge/1.0.0/thermostat-v1-release")
 

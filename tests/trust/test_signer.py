@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One door to keys; keys in files: what is a key, what is none, what is encrypted, and who may sign for a role."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from surefoot.model.errors import InvalidInput, SignerUnavailableError
 from surefoot.trust.key_file import KEY_ID_DIGITS, public_pem, read_public, write_public
 from surefoot.trust.metadata import sign_bytes
 from surefoot.trust.secret import NO_SECRETS
-from surefoot.trust.signer import choose, generate, load, open_signer, write_key
+from surefoot.trust.signer import choose, generate, is_encrypted, load, open_signer, write_key
 from tests.trust.tokens import Given
 
 SIGNERS = [generate() for _ in range(4)]
@@ -146,6 +147,24 @@ def test_what_a_key_service_raises_is_told_by_its_kind_alone() -> None:
     with pytest.raises(SignerUnavailableError, match=r"The timestamp key .* cannot sign now \(ConnectionResetError\)") as failed:
         sign_bytes(b"data", Failing(key), what="timestamp")
     assert "token" not in str(failed.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "giant"])
+def test_nothing_waits_for_a_file_that_holds_no_key(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "ann.pub"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        with place.open("wb") as file:
+            file.truncate(2**40)
+    with pytest.raises(InvalidInput, match="is not a readable public key"):
+        read_public(place)
+    with pytest.raises(InvalidInput, match="is not a readable private key"):
+        load(place)
+    with pytest.raises(InvalidInput, match="is not a readable private key"):
+        is_encrypted(place)
 
 
 def test_a_folder_is_no_key(tmp_path: Path) -> None:

@@ -34,11 +34,14 @@ def change(folder: Path, write: Mapping[str, bytes], remove: Iterable[str] = ())
         remove: Files that go, likewise; one that is gone already does no harm.
 
     Raises:
-        InvalidInput: The folder cannot be written in. What was written down by then is finished at the next opening.
+        InvalidInput: A file lies outside of the folder, or the folder cannot be written in; what was written down by then is finished
+            at the next opening.
     """
     finish(folder)
+    step = _Step(write=dict(write), remove=list(remove))
+    _require_inside(folder, step)
     with _as_refusal(folder):
-        write_durably(folder / _STEP, to_json(_Step(write=dict(write), remove=list(remove))))
+        write_durably(folder / _STEP, to_json(step))
     finish(folder)
 
 
@@ -46,13 +49,14 @@ def finish(folder: Path) -> None:
     """Finish what an interrupted ``change`` left; nothing happens when there is nothing.
 
     Raises:
-        InvalidInput: The folder cannot be written in, or what is written down cannot be read.
+        InvalidInput: The folder cannot be written in, or what is written down cannot be read or lies outside of it.
     """
     place = folder / _STEP
     if not place.exists():
         return
     with _as_refusal(folder):
         step = from_json(place.read_bytes(), _Step, what=str(place))
+        _require_inside(folder, step)
         for name, data in step.write.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_durably(folder / name, data, 0o600 if name.endswith(_KEY) else 0o644)
@@ -60,6 +64,17 @@ def finish(folder: Path) -> None:
             if (folder / name).exists():
                 remove_durably(folder / name)
         remove_durably(place)
+
+
+def _require_inside(folder: Path, step: _Step) -> None:
+    """Refuse to change what lies elsewhere: whoever else can write in the folder is not to write with its keeper's rights."""
+    home = folder.resolve()
+    for name in (*step.write, *step.remove):
+        if not (folder / name).parent.resolve().is_relative_to(home):
+            raise InvalidInput(
+                f"{name[:80]!r} of {folder / _STEP} lies outside of the folder.",
+                hint="Remove links to other folders; if that file is there and nobody of you wrote it, remove it too.",
+            )
 
 
 @contextmanager

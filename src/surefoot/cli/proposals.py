@@ -14,14 +14,13 @@ from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import from_json, to_json
 from surefoot.server.durable import write_durably
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import keys_of, read_vouching
-from surefoot.trust.signer import load
+from surefoot.trust.proposal import Proposal, delegator_kind
+from surefoot.trust.signer import is_encrypted, load
 
 BEGINNING = ("root.json", "director-root.json", "targets.json")
 """What a keys folder has once its fleet has begun."""
 
-_ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
 # A product with a hundred thousand images, each some 430 bytes, as it is and as it is to be.
 _MOST_BYTES = 128 * 1024 * 1024
 
@@ -104,7 +103,7 @@ def withdrawal(keys: KeysFolder, path: Path) -> str:
 
 def sign_here(keys: KeysFolder, proposal: Proposal, more: Iterable[Signer] = ()) -> Proposal:
     """Sign with every key of the folder that has a say and lies there in the clear, and with ``more``; others need their holder."""
-    clear = (path for path in sorted(keys.path.glob("*.pem")) if _ENCRYPTED not in path.read_bytes())
+    clear = (path for path in sorted(keys.path.glob("*.pem")) if not is_encrypted(path))
     for signer in (*(load(path) for path in clear), *more):
         bearing = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role).signatures
         if signer.public_key.keyid in _wanted(proposal) - bearing.keys():
@@ -115,7 +114,7 @@ def sign_here(keys: KeysFolder, proposal: Proposal, more: Iterable[Signer] = ())
 def _wanted(proposal: Proposal) -> set[str]:
     texts = [proposal.before, proposal.after] if proposal.role == "root" else [proposal.delegator]
     texts = [text for text in texts if text]
-    kind = ceremony.delegator_kind(proposal)
+    kind = delegator_kind(proposal)
     return {keyid for text in texts for keyid in keys_of(read_vouching(text.encode(), kind, name=proposal.role).signed, proposal.role)}
 
 

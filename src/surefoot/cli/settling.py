@@ -16,8 +16,8 @@ from surefoot.cli.one_step import change
 from surefoot.cli.proposals import file_of, open_proposals, read_proposal, why_stale
 from surefoot.model.errors import Error, InvalidInput, TrustError
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.metadata import read
+from surefoot.trust.proposal import Proposal
 
 _ROOTS = {"root.json", "director-root.json"}
 

@@ -17,10 +17,10 @@ from surefoot.cli.keys_folder import KeysFolder, open_keys
 from surefoot.cli.proposals import file_of, is_begun, lay, open_proposals, sign_here, tell_open, why_stale
 from surefoot.cli.role_names import RoleName, given_key, role_name
 from surefoot.cli.settling import settle
-from surefoot.trust.ceremony import Part, Proposal
 from surefoot.trust.changes import ONLY_KEY, change_keys, find_key, keys_of, read_vouching, renew, roles_of
 from surefoot.trust.metadata import IMAGE_LIFE, is_half_spent, sign_with
 from surefoot.trust.product_files import reachable, renewed
+from surefoot.trust.proposal import Part, Proposal
 
 _ROLES = "image-root, image-targets, director-root, an online role such as image-timestamp, or product-NAME"
 

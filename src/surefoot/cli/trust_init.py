@@ -20,11 +20,11 @@ from surefoot.cli.proposals import describe, lay, open_proposals, sign_here
 from surefoot.cli.role_names import given_key, product_name
 from surefoot.cli.settling import settle
 from surefoot.model.errors import InvalidInput
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import called
 from surefoot.trust.founding import Authority, found
 from surefoot.trust.key_file import write_public
 from surefoot.trust.offline import ROOT_THRESHOLD
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.signer import generate, open_signer
 
 _ROOTS = ("image-root", "director-root")
@@ -101,7 +101,7 @@ def _split(word: str, roles: list[str] | tuple[str, ...], option: str, what: str
     role, equals, text = word.partition("=")
     if not equals or role not in roles:
         raise InvalidInput(
-            f"{option} {word[:80]!r} names no role that this can be said of.",
+            f"{option} {role[:40]!r} names no role that this can be said of.",
             hint=f"Write {option} ROLE={what}; the roles are {', '.join(roles)}.",
         )
     return role, text

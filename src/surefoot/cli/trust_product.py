@@ -13,9 +13,9 @@ from surefoot.cli.proposals import lay, open_proposals, require_none_open, sign_
 from surefoot.cli.role_names import given_key, product_name
 from surefoot.cli.trust_change import keys_elsewhere, tell_what_is_next
 from surefoot.model.errors import InvalidInput
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import add_delegation
 from surefoot.trust.founding import first_role
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.signer import generate
 
 

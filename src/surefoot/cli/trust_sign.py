@@ -13,7 +13,7 @@ from surefoot.cli.proposals import describe, read_proposal, require_ours, sign_h
 from surefoot.cli.trust_change import tell_what_is_next
 from surefoot.model.errors import InvalidInput
 from surefoot.trust import ceremony
-from surefoot.trust.ceremony import Proposal
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.signer import open_signer
 
 

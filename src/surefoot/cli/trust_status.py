@@ -16,6 +16,7 @@ from surefoot.cli.proposals import BEGINNING, file_of, open_proposals, why_stale
 from surefoot.cli.server_trust import ServerTrust, ask
 from surefoot.model.record import Record, parse_utc, to_pretty_json, utc_text
 from surefoot.trust import ceremony
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.standing import Standing, first_to_expire, renewal_of, standings
 
 _WIDTH = 100
@@ -107,7 +108,7 @@ def _server_state(server: ServerTrust) -> ServerState:
     return ServerState(lacks=lacks, newer=newer, other=other)
 
 
-def _open(keys: KeysFolder, path: Path, proposal: ceremony.Proposal, now: datetime) -> OpenProposal:
+def _open(keys: KeysFolder, path: Path, proposal: Proposal, now: datetime) -> OpenProposal:
     awaited = {
         f"{tally.authority}: {len(tally.signed)} of {tally.threshold}": [] if tally.is_met else list(tally.awaited)
         for tally in ceremony.count(proposal)

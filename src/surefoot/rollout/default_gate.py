@@ -11,18 +11,12 @@
 import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from surefoot.rollout import likelihood, tolerance
 from surefoot.rollout.bound import upper_bound
 from surefoot.rollout.evidence import Baseline, Counts, Evidence
+from surefoot.rollout.finding import SLOW_AT, Finding, Segment, Stream
 from surefoot.rollout.ledger import Cell, Ledger, Trials
-
-SLOW_AT = 10.0
-"""Weighted e-value at which little more is risked until more is known."""
-
-PAUSE_AT = 100.0
-"""Weighted e-value at which the release is paused: a healthy release ever gets there with a chance of 1 %."""
 
 _REST_BELOW = 5.0
 _MOST_EXCLUDED = 0.34
@@ -31,31 +25,8 @@ _LEAST_DOUBT = 0.004
 _LITTLE = 3
 _MANY = 1_000
 
-
-class Stream(StrEnum):
-    """A kind of harm."""
-
-    FAILED = "failed"
-    SILENT = "silent"
-    LATE = "late"
-
-
 _STREAM_WEIGHTS = {Stream.FAILED: 0.5, Stream.SILENT: 0.3, Stream.LATE: 0.2}
 _FLEET_WEIGHT, _HARDWARE_WEIGHT, _REGION_WEIGHT, _CELL_WEIGHT = 0.4, 0.3, 0.1, 0.2
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Segment:
-    """A part of the fleet; nothing means any hardware, or any region."""
-
-    hardware: str | None = None
-    region: str | None = None
-
-    def __str__(self) -> str:
-        """Return how to speak of it: ``on hardware rev-C in region eu``."""
-        hardware = "" if self.hardware is None else f"on hardware {self.hardware}"
-        region = "" if self.region is None else f"in region {self.region or '(none)'}"
-        return " ".join(filter(None, (hardware, region))) or "in the whole fleet"
 
 
 @dataclass(slots=True)
@@ -75,41 +46,6 @@ class _Sum:
 
 
 _Sums = dict[Stream, _Sum]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one segment says.
-
-    Attributes:
-        log_e: Logarithm of the segment's e-value times its weight.
-        stream: The stream that speaks loudest.
-        bad: Devices that stream counts against the release.
-        tried: Of how many devices, or in how many device-hours.
-        expected: How many such devices would be normal there now, at most.
-    """
-
-    segment: Segment
-    log_e: float
-    stream: Stream
-    bad: int
-    tried: float
-    expected: float
-
-    @property
-    def odds(self) -> float:
-        """Once in how many rollouts a healthy release looks as bad as this, at least."""
-        return math.exp(min(self.log_e, 700.0))
-
-    def sentence(self) -> str:
-        """Return it for people."""
-        normal = (
-            f"at most {_rounded(self.expected)} would be normal for these devices right now (past releases and devices not yet updated)"
-        )
-        return (
-            f"{self.segment}, {_what(self)}; {normal}. "
-            f"A healthy release would look this bad less than once in {self.odds:,.0f} rollouts; the limit is once in {PAUSE_AT:,.0f}"
-        )
 
 
 class Reading:
@@ -183,15 +119,14 @@ def budget(fleet: int) -> int:
     return _clamped(0.001 * fleet, fleet)
 
 
-def at_risk(counts: Counts, reported: int, offered_lately: int | None) -> int:
-    """Return how many devices are at risk: those that started and have not ended, and those that may start at any moment.
+def at_risk(counts: Counts, reported: int) -> int:
+    """Return how many devices are at risk: those that started and have not ended.
 
-    Once a thousand devices have reported, offers that stand for more than two hours no longer count (``offered_lately`` are the
-    others): they are to devices that are switched off or wait for their window, and would hold the place of others for a day.
+    Until a thousand devices have reported, those that may start at any moment are too. After that they no longer count: batches and
+    limits bound them, and offers to devices that are switched off, or wait for their window, would hold the place of others for a day.
     """
     started = max(0, min(counts.started - counts.resolved, counts.open))
-    waiting = counts.open - started
-    return started + (waiting if offered_lately is None or reported < _MANY else min(waiting, offered_lately))
+    return started if reported >= _MANY else counts.open
 
 
 def canaries(hardware: str, evidence: Evidence) -> int:
@@ -298,14 +233,3 @@ def _least(fleet: int) -> int:
 
 def _clamped(number: float, fleet: int) -> int:
     return int(min(max(number, _least(fleet)), _MOST_BUDGET))
-
-
-def _what(finding: Finding) -> str:
-    if finding.stream is Stream.LATE:
-        return f"{finding.bad} updated devices were harmed later, in {finding.tried:,.0f} device-hours"
-    verb = "failed or rolled back" if finding.stream is Stream.FAILED else "went silent past their deadline"
-    return f"{finding.bad} of {finding.tried:.0f} updated devices {verb}"
-
-
-def _rounded(number: float) -> str:
-    return f"{number:.1f}" if number < 100 else f"{number:,.0f}"  # noqa: PLR2004  # three digits either way

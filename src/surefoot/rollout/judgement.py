@@ -8,6 +8,7 @@ beyond what is tolerated and what control speaks for.
 from surefoot.rollout import default_gate, simple_gate, tolerance
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
+from surefoot.rollout.finding import PAUSE_AT, SLOW_AT
 from surefoot.rollout.ledger import Cell, Entry, contradiction
 from surefoot.rollout.plan import WHOLE, Rollout, hundredths
 from surefoot.rollout.simple_gate import Case
@@ -45,19 +46,19 @@ def _by_default(rollout: Rollout, evidence: Evidence) -> Verdict:
     backstop = _backstop(rollout, evidence)
     loudest = reading.loudest
     # First, since only a pause of the default gate looks for the culprit.
-    if loudest is not None and loudest.odds >= default_gate.PAUSE_AT:
+    if loudest is not None and loudest.odds >= PAUSE_AT:
         cause = f"evidence_{loudest.stream}"
         return Verdict(light=Light.PAUSE, cause=cause, reason=f"{loudest.sentence()}.", warnings=backstop.warnings)
     if backstop.light is Light.PAUSE:
         return backstop
-    is_slow = loudest is not None and loudest.odds >= default_gate.SLOW_AT
+    is_slow = loudest is not None and loudest.odds >= SLOW_AT
     warnings = [*backstop.warnings, *([f"Slowed down: {loudest.sentence()}."] if loudest is not None and is_slow else [])]
     counts = total(tally.counts for tally in evidence.tallies)
     return Verdict(
         light=Light.GO,
         warnings=warnings,
         most_at_risk=reading.most_at_risk(is_slow=is_slow),
-        at_risk=default_gate.at_risk(counts, reading.reported, evidence.offered_lately),
+        at_risk=default_gate.at_risk(counts, reading.reported),
         is_slow=is_slow,
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change that several people sign, each when it suits them: the file that travels between them.
+"""A change that several people sign, each when it suits them: what they are shown, who has signed, and when it holds.
 
 - A proposal carries the role as it is, as it is to be, and what vouches for it. Nobody needs anything else to judge it.
 - What people are shown comes from the bytes they sign, and is the whole state that results, so that a forged ``before`` hides nothing;
@@ -20,53 +20,17 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
 from surefoot.model.errors import InvalidInput, SignatureError, TrustError
-from surefoot.model.record import Record, utc_text
+from surefoot.model.record import utc_text
 from surefoot.trust.changes import Vouching, called, keys_of, read_vouching, roles_of
 from surefoot.trust.metadata import join_signatures, same_key, sign_bytes, verified
-from surefoot.trust.product_files import counted, differences, enumerated, require_own_keys, require_whole
+from surefoot.trust.product_files import counted, differences, enumerated, require_whole
+from surefoot.trust.proposal import Proposal, authorities, delegator_kind, present, proposed, require_sound, texts, vouching
 from surefoot.trust.verify import load, update_root
 
 _UNPROVED = (
     "What was before CANNOT BE VERIFIED with the keys that sign now, as is so when they change. "
     "Rely on what will hold, not on what is said to change."
 )
-
-
-class Part(Record, frozen=True, kw_only=True):
-    """A further role file of the product that a proposal is for: as it is, and as it is to be."""
-
-    before: str
-    after: str
-
-
-class Proposal(Record, frozen=True, kw_only=True):
-    """One file that is to be signed (``*.proposal.json``); of a product, all its role files.
-
-    Attributes:
-        repository: ``image`` or ``director``.
-        role: ``root``, ``targets`` or a product.
-        delegator: The file that names the role's keys, as JSON text; empty for a root.
-        before: The role as it is, signed; empty when this is its first version.
-        after: The role as it is to be, with the signatures so far.
-        more: Of a product, its bins and archives by role; signed by the same keys.
-    """
-
-    repository: str
-    role: str
-    delegator: str = ""
-    before: str = ""
-    after: str
-    more: dict[str, Part] = {}
-
-    @property
-    def kind(self) -> type[Root] | type[Targets]:
-        """What the file is."""
-        return Root if self.role == "root" else Targets
-
-    @property
-    def version(self) -> int:
-        """The version that is proposed; ``MetadataError`` when it cannot be read."""
-        return _signed(self).version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +56,10 @@ class Tally:
 
 
 def words(proposal: Proposal) -> list[str]:
-    """Say in sentences what changes, and then all that will hold; errors as for ``count``."""
-    before, after = _before(proposal), _signed(proposal)
-    files = _texts(proposal, "after") if isinstance(after, Targets) else {}
+    """Say in sentences what changes, then all that will hold, and whose signatures count; errors as for ``count``."""
+    require_sound(proposal)
+    before, after = present(proposal), proposed(proposal)
+    files = texts(proposal, "after") if isinstance(after, Targets) else {}
     if before is None:
         return [
             f"{proposal.repository} {proposal.role}: version {after.version}, the first there is.",
@@ -102,6 +67,7 @@ def words(proposal: Proposal) -> list[str]:
             *_state(after),
             *counted(files),
             *enumerated(files),
+            *_signatories(proposal),
         ]
     is_proved = _is_proved(proposal)
     return [
@@ -109,10 +75,11 @@ def words(proposal: Proposal) -> list[str]:
         *([] if is_proved else [_UNPROVED]),
         f"It expires {utc_text(after.expires)}; before, {utc_text(before.expires)}.",
         *_differences(before, after),
-        *(differences(_texts(proposal, "before"), files) if files else ()),
+        *(differences(texts(proposal, "before"), files) if files else ()),
         *_state(after),
         *counted(files),
         *([] if is_proved else enumerated(files)),
+        *_signatories(proposal),
     ]
 
 
@@ -120,21 +87,19 @@ def count(proposal: Proposal) -> list[Tally]:
     """Say for each authority who has signed.
 
     Raises:
-        MetadataError: What the proposal carries is not metadata of that kind.
         SignatureError: A signature does not fit: the proposal was changed after somebody had signed.
-        InvalidInput: The proposal is not the next version.
+        InvalidInput, MetadataError: Nobody may sign it, as for ``require_sound``.
     """
-    _require_next(proposal)
-    _require_product(proposal)
-    files = [read_vouching(data, proposal.kind, name=name) for name, data in _texts(proposal, "after").items()]
-    tallies = [_tally(files, authority, proposal.role, name) for authority, name in _authorities(proposal)]
+    require_sound(proposal)
+    files = [read_vouching(data, proposal.kind, name=name) for name, data in texts(proposal, "after").items()]
+    tallies = [_tally(files, authority, proposal.role, name) for authority, name in authorities(proposal)]
     _require_whole(proposal, files)
     return tallies
 
 
 def require_unexpired(proposal: Proposal, now: datetime) -> None:
     """Refuse a proposal that would be expired before it holds, with ``InvalidInput``; else errors as for ``count``."""
-    expires = _signed(proposal).expires
+    expires = proposed(proposal).expires
     if expires <= now:
         raise InvalidInput(
             f"The proposed {proposal.repository} {proposal.role} {proposal.version} expired on {utc_text(expires)}.",
@@ -151,7 +116,7 @@ def sign(proposal: Proposal, signer: Signer) -> Proposal:
     """
     tallies = count(proposal)
     key = signer.public_key
-    if not any(key.keyid in keys_of(authority, proposal.role) for authority, _ in _authorities(proposal)):
+    if not any(key.keyid in keys_of(authority, proposal.role) for authority, _ in authorities(proposal)):
         raise InvalidInput(f"The key {key.keyid} has no say in this: {_who(tallies)}.", hint="Sign with one of those keys.")
     metadata = read_vouching(proposal.after.encode(), proposal.kind, name=proposal.role)
     if key.keyid in metadata.signatures:
@@ -185,11 +150,11 @@ def finished(proposal: Proposal) -> bytes:
     elif proposal.role == "root":
         load({"root.json": data})
     elif proposal.role == "targets":
-        verified(data, Targets, _delegator(proposal), proposal.role, name=proposal.role)
+        verified(data, Targets, vouching(proposal), proposal.role, name=proposal.role)
     else:
-        delegator = _delegator(proposal)
+        delegator = vouching(proposal)
         assert isinstance(delegator, Targets)  # noqa: S101  # the role says so
-        require_whole(_texts(proposal, "after"), proposal.role, delegator)
+        require_whole(texts(proposal, "after"), proposal.role, delegator)
     return data
 
 
@@ -200,7 +165,7 @@ def further_files(proposal: Proposal) -> dict[str, bytes]:
 
 def is_alike(one: Proposal, other: Proposal) -> bool:
     """Say whether two proposals propose the same, whoever has signed them."""
-    ours, others = _texts(one, "after"), _texts(other, "after")
+    ours, others = texts(one, "after"), texts(other, "after")
     return ours.keys() == others.keys() and all(same_content(ours[name].decode(), others[name].decode(), one.kind) for name in ours)
 
 
@@ -214,53 +179,13 @@ def same_content(one: str, other: str, kind: type[Root] | type[Targets]) -> bool
 def vouches_alike(text: str, proposal: Proposal) -> bool:
     """Say whether a file gives the proposal's role the same keys and threshold as the one that came with it."""
     other: Vouching = read_vouching(text.encode(), delegator_kind(proposal), name=f"what vouches for {proposal.role}").signed
-    ours = _delegator(proposal)
+    ours = vouching(proposal)
     roles, known = roles_of(other), roles_of(ours)
     return (
         proposal.role in roles.keys() & known.keys()
         and roles[proposal.role].threshold == known[proposal.role].threshold
         and keys_of(other, proposal.role) == keys_of(ours, proposal.role)
     )
-
-
-def delegator_kind(proposal: Proposal) -> type[Root] | type[Targets]:
-    """Say what names the keys of the proposal's role."""
-    return Root if proposal.role in {"root", "targets"} else Targets
-
-
-def _signed(proposal: Proposal) -> Root | Targets:
-    signed: Root | Targets = read_vouching(proposal.after.encode(), proposal.kind, name=f"proposed {proposal.role}").signed
-    return signed
-
-
-def _before(proposal: Proposal) -> Root | Targets | None:
-    if not proposal.before:
-        return None
-    if proposal.role == "root":
-        return load({"root.json": proposal.before.encode()}).root
-    signed: Root | Targets = read_vouching(proposal.before.encode(), proposal.kind, name=f"present {proposal.role}").signed
-    return signed
-
-
-def _delegator(proposal: Proposal) -> Vouching:
-    signed: Vouching = read_vouching(proposal.delegator.encode(), delegator_kind(proposal), name=f"what vouches for {proposal.role}").signed
-    return signed
-
-
-def _authorities(proposal: Proposal) -> Iterator[tuple[Vouching, str]]:
-    if proposal.role == "root":
-        before, after = _before(proposal), _signed(proposal)
-        if before is not None:
-            yield before, f"root version {before.version} (old)"
-        yield after, f"root version {after.version} (new)"
-    else:
-        yield _delegator(proposal), proposal.role
-
-
-def _texts(proposal: Proposal, which: str) -> dict[str, bytes]:
-    """Return all files of a proposal by name, ``before`` or ``after``."""
-    whole = {proposal.role: proposal, **proposal.more}
-    return {f"{role}.json": str(getattr(part, which)).encode() for role, part in whole.items()}
 
 
 def _joined(proposal: Proposal, text: str, signer: Signer) -> str:
@@ -286,46 +211,26 @@ def _tally(files: Sequence[Metadata[Any]], authority: Vouching, role: str, name:
     )
 
 
-def _require_next(proposal: Proposal) -> None:
-    before, after = _before(proposal), _signed(proposal)
-    known = 0 if before is None else before.version
-    if after.version != known + 1:
-        raise InvalidInput(
-            f"The proposal makes version {after.version} of {proposal.role} out of {known or 'none'}.", hint="Have it proposed anew."
-        )
-
-
 def _is_proved(proposal: Proposal) -> bool:
     """Say whether what was is signed as what vouches for the role asks now; a root was checked when it was read."""
     if proposal.role == "root":
         return True
+    delegator = vouching(proposal)
     try:
-        verified(proposal.before.encode(), Targets, _delegator(proposal), proposal.role, name=proposal.role)
+        if isinstance(delegator, Targets):
+            require_whole(texts(proposal, "before"), proposal.role, delegator)
+        else:
+            verified(proposal.before.encode(), Targets, delegator, proposal.role, name=proposal.role)
     except TrustError:
         return False
     return True
-
-
-def _require_product(proposal: Proposal) -> None:
-    """Refuse parts that are no product's, that are not the next versions, or that hand the product to other keys."""
-    delegator = None if proposal.role in {"root", "targets"} else _delegator(proposal)
-    if not isinstance(delegator, Targets):
-        if proposal.more:
-            raise InvalidInput(f"A proposal for {proposal.role} has one file, and this one more.", hint="Ask for the file again.")
-        return
-    for role, part in proposal.more.items():
-        texts = (part.before, part.after)
-        before, after = (read_vouching(text.encode(), Targets, name=role).signed.version for text in texts)
-        if after != before + 1:
-            raise InvalidInput(f"The proposal makes version {after} of {role} out of {before}.", hint="Have it proposed anew.")
-    require_own_keys(_texts(proposal, "after"), proposal.role, delegator)
 
 
 def _require_whole(proposal: Proposal, files: Sequence[Metadata[Any]]) -> None:
     bearing = {keyid for metadata in files for keyid in metadata.signatures}
     for metadata in files:
         valid: set[str] = set()
-        for authority, _ in _authorities(proposal):
+        for authority, _ in authorities(proposal):
             valid |= authority.get_verification_result(proposal.role, metadata.signed_bytes, metadata.signatures).signed.keys()
         _refuse_stray(sorted(bearing - valid))
 
@@ -364,3 +269,11 @@ def _state(after: Root | Targets) -> Iterator[str]:
     for name, role in sorted(roles_of(after).items()):
         holders = ", ".join(called(key) for key in keys_of(after, name).values())
         yield f"Then {name} needs {role.threshold} of {len(role.keyids)}: {holders}."
+
+
+def _signatories(proposal: Proposal) -> Iterator[str]:
+    """Say whose signatures count. What says so came with the proposal, and may be as forged as the past that it proves."""
+    for authority, name in authorities(proposal):
+        keys = keys_of(authority, proposal.role)
+        holders = ", ".join(called(key) for key in keys.values())
+        yield f"For {name} {roles_of(authority)[proposal.role].threshold} of {len(keys)} must sign: {holders}."

@@ -15,6 +15,9 @@ from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest, hex_of
 from surefoot.model.record import to_plain, utc_text
 from surefoot.trust.metadata import DEVICE_FIELD, DIRECTOR_LIFE, ISSUED_FIELD, expiry, read, sign_with
+from surefoot.trust.verify import Trusted, refresh, settle_root
+
+_NOBODY = DeviceId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,18 @@ def sign_view(previous: View | None, device_id: DeviceId, directed: Directed | N
         renew_at=renew_at,
         refresh_at=min(now + DIRECTOR_LIFE["timestamp"] / 2, renew_at),
     )
+
+
+def try_out(director: Trusted, signers: DirectorSigners, now: datetime) -> None:
+    """Sign a view for nobody and verify it as a device would that trusts ``director``: a root that nobody can serve is found out.
+
+    Raises:
+        TrustError: A device would refuse the view: the root expired, or names other keys.
+        SignerUnavailableError: A key does not sign at present.
+    """
+    settle_root(director, now)
+    view = sign_view(None, _NOBODY, None, signers, now)
+    refresh(director, {"timestamp.json": view.timestamp, "1.snapshot.json": view.snapshot, "1.targets.json": view.targets}, now)
 
 
 def refresh_view(view: View, directed: Directed | None, signers: DirectorSigners, now: datetime) -> View:

@@ -13,17 +13,15 @@ from typing import TypeVar
 from securesystemslib.signer import Key
 from tuf.api.metadata import Delegations, Metadata, Root, Targets
 
-from surefoot.model.assignment import DeviceId
-from surefoot.trust.ceremony import Proposal
 from surefoot.trust.changes import require_attainable, require_unused
-from surefoot.trust.director import DirectorSigners, sign_view
+from surefoot.trust.director import DirectorSigners, try_out
 from surefoot.trust.metadata import Files, expiry, sign_with
 from surefoot.trust.offline import delegate, new_root
+from surefoot.trust.proposal import Proposal
 from surefoot.trust.repository import OnlineSigners, initial
 from surefoot.trust.succession import verify_whole
-from surefoot.trust.verify import load, refresh
+from surefoot.trust.verify import load
 
-_NOBODY = DeviceId("")
 _S = TypeVar("_S", Root, Targets)
 
 
@@ -90,9 +88,7 @@ def publish_first(signed: Files, director_root: bytes, image: OnlineSigners, dir
     roles = {name.removesuffix(".json"): data for name, data in signed.items() if name not in {"root.json", "targets.json"}}
     files = initial(signed["root.json"], signed["targets.json"], roles, image, now)
     verify_whole(load({"root.json": files["root.json"]}), files, {}, files, now)
-    own = load({"root.json": director_root})
-    view = sign_view(None, _NOBODY, None, director, now)
-    refresh(own, {"timestamp.json": view.timestamp, "1.snapshot.json": view.snapshot, "1.targets.json": view.targets}, now)
+    try_out(load({"root.json": director_root}), director, now)
     return files
 
 

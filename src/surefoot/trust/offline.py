@@ -6,33 +6,20 @@ product to a role of its own. No key has two roles.
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetFile, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Root, TargetFile, Targets
 
 from surefoot.model.digest import hex_of
-from surefoot.model.errors import ConflictError, InvalidInput
+from surefoot.model.errors import InvalidInput
 from surefoot.model.manifest import Manifest, as_built, must_match, target_path
 from surefoot.model.record import to_json, to_plain
-from surefoot.trust.metadata import expiry, read, sign_bytes, sign_with
+from surefoot.trust.metadata import expiry, sign_bytes
 
 ROOT_THRESHOLD = 2
 RESERVED = frozenset({"root", "targets", "snapshot", "timestamp"})
-
-
-def create_root(signers: Sequence[Signer], online: Mapping[str, Iterable[Key]], now: datetime, *, thresholds: Mapping[str, int]) -> bytes:
-    """Return version 1 of a root, signed by all its keys.
-
-    Args:
-        signers: The root keys; two of them suffice from then on.
-        online: The keys of ``targets``, ``snapshot`` and ``timestamp``.
-        now: When it is made; the root expires a year later.
-        thresholds: Signatures that a role needs, where it is more than one.
-    """
-    keys = {"root": [signer.public_key for signer in signers], **online}
-    return sign_with(Metadata(new_root(keys, {"root": ROOT_THRESHOLD, **thresholds}, now)), signers)
 
 
 def new_root(keys: Mapping[str, Iterable[Key]], thresholds: Mapping[str, int], now: datetime) -> Root:
@@ -51,27 +38,6 @@ def new_root(keys: Mapping[str, Iterable[Key]], thresholds: Mapping[str, int], n
     return root
 
 
-def create_targets(signers: Sequence[Signer], products: Mapping[str, Key], now: datetime) -> bytes:
-    """Return version 1 of the top-level targets, with one delegation a product."""
-    targets = Targets(expires=expiry("targets", now), delegations=Delegations({}, roles={}))
-    for product, key in products.items():
-        delegate(targets, product, [key], 1)
-    return sign_with(Metadata(targets), signers)
-
-
-def add_product(targets: bytes, product: str, key: Key, signers: Sequence[Signer], now: datetime) -> bytes:
-    """Return the next version of the top-level targets, which also delegates ``product`` to ``key``.
-
-    Raises:
-        ConflictError: The product has a role already.
-    """
-    metadata = read(targets, Targets, name="targets.json")
-    if metadata.signed.delegations is not None and product in (metadata.signed.delegations.roles or {}):
-        raise ConflictError(f"The product '{product}' has a role already.", hint="It can be released: 'surefoot release sign'.")
-    delegate(metadata.signed, product, [key], 1)
-    return _next_version(metadata, signers, now)
-
-
 def delegate(targets: Targets, product: str, keys: Iterable[Key], threshold: int) -> None:
     """Let keys sign for the paths of a product; ``InvalidInput`` when no product can be called so."""
     if product in RESERVED:
@@ -83,11 +49,6 @@ def delegate(targets: Targets, product: str, keys: Iterable[Key], threshold: int
     roles[product] = DelegatedRole(product, [], threshold, terminating=True, paths=[f"{product}/*/*"])
     for key in keys:
         targets.add_key(key, product)
-
-
-def create_product(signer: Signer, now: datetime) -> bytes:
-    """Return version 1 of a product role, which lists nothing yet."""
-    return sign_with(Metadata(Targets(expires=expiry("targets", now))), [signer])
 
 
 def entries(manifest: Manifest) -> list[TargetFile]:
@@ -111,9 +72,3 @@ def _entry(manifest: Manifest, hardware: str) -> TargetFile:
         path,
         {"custom": {"must_match": to_plain(must_match(manifest))}},
     )
-
-
-def _next_version(metadata: Metadata[Targets], signers: Sequence[Signer], now: datetime) -> bytes:
-    metadata.signed.version += 1
-    metadata.signed.expires = expiry("targets", now)
-    return sign_with(metadata, signers)

@@ -26,7 +26,7 @@ from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key, Se
 from tuf.api.metadata import Role
 
 from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError
-from surefoot.trust.key_file import key_of, write_new
+from surefoot.trust.key_file import key_of, read_key_file, write_new
 from surefoot.trust.secret import NO_SECRETS, Secrets
 
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -77,23 +77,23 @@ def load(path: Path, secrets: Secrets = NO_SECRETS) -> CryptoSigner:
     Raises:
         InvalidInput: There is no such file, it holds no ECDSA P-256 key, or the passphrase is wrong.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InvalidInput(f"There is no key at {path}.", hint="Make keys with 'surefoot trust init'.") from error
-    except OSError as error:
-        raise InvalidInput(f"{path} is not a readable private key: {error}.") from error
-    is_encrypted = _ENCRYPTED in data
-    passphrase = secrets.secret(f"{path.stem}.passphrase").encode() if is_encrypted else None
+    data = _read(path)
+    needs_passphrase = _ENCRYPTED in data
+    passphrase = secrets.secret(f"{path.stem}.passphrase").encode() if needs_passphrase else None
     try:
         key = load_pem_private_key(data, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        if is_encrypted:
+        if needs_passphrase:
             raise InvalidInput(f"The passphrase does not open {path}.", hint="Try again with the right one.") from error
         raise InvalidInput(f"{path} is not a readable private key: {error}.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise InvalidInput(f"{path} is not an ECDSA P-256 key.")
     return _signer(key)
+
+
+def is_encrypted(path: Path) -> bool:
+    """Say whether a passphrase opens the private key at ``path``; ``InvalidInput`` when there is no file of a key."""
+    return _ENCRYPTED in _read(path)
 
 
 def write_key(path: Path, signer: CryptoSigner, passphrase: str | None) -> None:
@@ -127,6 +127,15 @@ def choose(signers: Iterable[Signer], role: Role, keys: dict[str, Key], *, name:
             hint="Bring the keys that 'surefoot trust init' made for it.",
         )
     return fitting[: role.threshold]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_key_file(path)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"There is no key at {path}.", hint="Make keys with 'surefoot trust init'.") from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path} is not a readable private key: {error}.") from error
 
 
 class _Handed:

@@ -74,18 +74,6 @@ def test_what_is_withdrawn_does_nothing_any_more_and_may_be_offered_again() -> N
     assert offer(simulated, 1_000) == 300
 
 
-def test_offers_of_the_last_two_hours_that_nobody_started_are_told() -> None:
-    simulated = world(Setting(audience=FLEET, habits=replace(USUAL, never=1.0)))
-    offer(simulated, 30)
-    wait(simulated, 11)
-    offer(simulated, 50)
-    assert seen(simulated).offered_lately == 80
-    wait(simulated, 1)
-    assert seen(simulated).offered_lately == 50
-    simulated.withdraw()
-    assert seen(simulated).offered_lately == 0
-
-
 def test_everybody_resolves_and_silence_is_due() -> None:
     simulated = world(Setting(audience=FLEET, fault=parse_fault("brick"), habits=replace(USUAL, slow=0.0, never=0.0)))
     offer(simulated, 300)

@@ -183,14 +183,6 @@ class SqliteRollouts:
         ).fetchone()
         return int(number)
 
-    def unstarted_until(self, rollout_id: int, instant: datetime) -> int:
-        """Return how many offers stand at least until this instant and were not started."""
-        (number,) = self._connection.execute(
-            "SELECT count(*) FROM assignment WHERE rollout_id = ? AND outcome IS NULL AND is_started = 0 AND due_at >= ?",
-            (rollout_id, int(instant.timestamp())),
-        ).fetchone()
-        return int(number)
-
     def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
         """Store a decision with what it was made of."""
         (last,) = self._connection.execute(

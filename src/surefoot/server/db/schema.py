@@ -204,7 +204,7 @@ assignment = Table(
     Index("assignment_of_device", "device_id", "assignment_id"),
     Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
     Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
-    Index("offer_of_rollout", "rollout_id", "due_at", "outcome", "is_started", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
+    Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
 )
 
 setback = Table(

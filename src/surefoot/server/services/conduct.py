@@ -33,7 +33,6 @@ _STRIDE = 1_000
 _MOST_STEPS = 5
 _PASS_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
-_LATELY = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,6 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         is_exhausted=stored.walk.is_over,
         exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
-        offered_lately=ledger.rollouts.unstarted_until(stored.rollout_id, now - _LATELY + timedelta(seconds=plan.start_within_s)),
         audience=list(stored.audience),
         control=list(control),
         baselines=baselines(ledger, plan.product) if plan.has_default_gate else [],

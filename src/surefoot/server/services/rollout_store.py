@@ -166,10 +166,6 @@ class RolloutStore(Protocol):
         """Return how many devices were offered the release after this instant."""
         ...
 
-    def unstarted_until(self, rollout_id: int, instant: datetime) -> int:
-        """Return how many offers stand at least until this instant and were not started."""
-        ...
-
     def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
         """Store a decision with what it was made of."""
         ...

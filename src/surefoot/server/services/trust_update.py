@@ -13,11 +13,10 @@ from datetime import datetime
 
 from tuf.api.metadata import Key, Root, Snapshot, Targets, Timestamp
 
-from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import InvalidInput, StoreError
 from surefoot.model.record import Record, utc_text
 from surefoot.server.services.ports import Act, Ledger, Reads, Write
-from surefoot.trust.director import sign_view
+from surefoot.trust.director import try_out
 from surefoot.trust.keyring import Keyring
 from surefoot.trust.layout import product_of
 from surefoot.trust.metadata import read
@@ -27,9 +26,7 @@ from surefoot.trust.product_files import retirements
 from surefoot.trust.repository import versions
 from surefoot.trust.succession import ROOT_FILE, Signed, follow_roots, merged, resign, signed_by, verify_whole
 from surefoot.trust.tree import parents_of
-from surefoot.trust.verify import Trusted, load, refresh, settle_root
-
-_NOBODY = DeviceId("")
+from surefoot.trust.verify import Trusted, load
 
 
 class TrustUpdate(Record, frozen=True, kw_only=True):
@@ -148,7 +145,7 @@ def take_now(turn: Turn, request: TrustUpdate, by: str) -> TrustChange:
     image, image_signed = _followed(turn, "image", turn.ledger.metadata("image").files, request.image)
     keys = turn.online.present() if turn.ring is None else turn.online.find(turn.ring, director.root, image.root)
     if director_signed:
-        _try_out(director, keys, turn.now)
+        try_out(director, keys.director, turn.now)
         _put_roots(turn.ledger, "director", director_signed, request.director)
     image_signed += _image(turn, image, image_signed, request.image, keys)
     if director_signed or image_signed:
@@ -177,14 +174,6 @@ def _director(turn: Turn, sent: Mapping[str, bytes]) -> tuple[Trusted, list[Sign
 def _followed(turn: Turn, repository: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> tuple[Trusted, list[Signed]]:
     roots = {name: data for name, data in sent.items() if ROOT_FILE.fullmatch(name)}
     return follow_roots(load(files), roots, lambda name: turn.ledger.metadata(repository, (name,)).files.get(name))
-
-
-def _try_out(director: Trusted, keys: Keys, now: datetime) -> None:
-    """Sign a view for nobody and verify it as a device would: a root that this server cannot serve is refused."""
-    settle_root(director, now)
-    view = sign_view(None, _NOBODY, None, keys.director, now)
-    answer = {"timestamp.json": view.timestamp, "1.snapshot.json": view.snapshot, "1.targets.json": view.targets}
-    refresh(director, answer, now)
 
 
 def _image(turn: Turn, rooted: Trusted, roots: list[Signed], sent: Mapping[str, bytes], keys: Keys) -> list[Signed]:

@@ -18,7 +18,6 @@ from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.lives import Flags, Lives, Numbers, draw
 
 _SETTLED_H = 24.0
-_LATELY_H = 2.0
 _SAMPLE = 300
 """So many devices of a region at most are control."""
 
@@ -184,7 +183,6 @@ class World:
             is_exhausted=not left,
             exhausted_hardware=sorted({hardware for hardware, _ in self._kinds} - left),
             offered_last_minute=self._offered_now,
-            offered_lately=self._offered_lately(),
             audience=self._setting.audience,
             control=self._control,
             baselines=self._setting.baselines or [],
@@ -219,11 +217,6 @@ class World:
         pools = [stage not in self._setting.groups or pool == stage for pool in self._pools]
         kinds = [hardware in {None, own} and own not in not_hardware and region not in not_regions for own, region in self._kinds]
         return np.logical_and.outer(pools, kinds)
-
-    def _offered_lately(self) -> int:
-        """Return how many offers of the last hours no device has started."""
-        since = self.tick - round(_LATELY_H / self._tick_h)
-        return sum(int(self._waits(tick, lives).sum()) for tick, lives in self._offered if tick > since)
 
     def _waits(self, tick: int, lives: Lives) -> Flags:
         """Return who of those that were offered it at a tick has not been seen to start."""

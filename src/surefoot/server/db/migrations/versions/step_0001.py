@@ -213,7 +213,7 @@ def upgrade() -> None:
     op.create_index(
         "offer_of_rollout",
         "assignment",
-        ["rollout_id", "due_at", "outcome", "is_started"],
+        ["rollout_id"],
         unique=False,
         sqlite_where=sa.text("outcome IS NULL AND is_started = 0"),
         postgresql_where=sa.text("outcome IS NULL AND is_started = 0"),
