@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.errors import ConflictError, UnknownError
 from surefoot.model.event import EventType
+from surefoot.rollout.acts import pause
 from surefoot.rollout.decision import Hold
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.plan import Bounds, Gates, Plan, Retries, SimpleGate, Stage, Status
+from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.recount import counters_off
+from surefoot.server.db.sqlite import connect
+from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.quarantine import WhyRequest, cancel, unquarantine
 from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
@@ -269,3 +274,35 @@ def test_an_attempt_ends_for_one_rollout_alone(campaign: Campaign) -> None:
         settle(campaign, bad="nobody")
     assert {attempt.outcome for attempt in first.attempts()} == {Outcome.SUCCEEDED}
     assert second.status is Status.RUNNING or second.attempts()
+
+
+def test_of_two_servers_on_one_database_that_read_the_same_only_one_decides(campaign: Campaign) -> None:
+    campaign.begin(PLAN)
+    campaign.advance()
+    settle(campaign, bad="nobody")
+    database = Path(campaign.connection.execute("PRAGMA database_list").fetchone()[2])
+    with closing(connect(database)) as connection:
+        other = SqliteLedger(connection)
+        read = other.rollouts.rollout(campaign.rollout_id)
+        assert read is not None
+        campaign.advance(seconds=1)
+        decisions, attempts = campaign.decisions(), campaign.attempts()
+        connection.execute("BEGIN")
+        with pytest.raises(ConflictError, match="at the same moment"):
+            carry_out(other, read, evidence_of(other, read, campaign.office.now), pause(read.rollout, "bob", ""), campaign.office.now)
+        connection.execute("ROLLBACK")
+    assert (campaign.decisions(), campaign.attempts()) == (decisions, attempts)
+
+
+def test_who_is_to_be_tried_again_is_found_along_an_index(campaign: Campaign) -> None:
+    campaign.begin(PLAN)
+    queries: list[str] = []
+    campaign.connection.set_trace_callback(queries.append)
+    campaign.office.ledger.rollouts.to_retry(campaign.stored, campaign.office.now, 10)
+    campaign.office.ledger.rollouts.waiting(campaign.stored, campaign.office.now)
+    campaign.connection.set_trace_callback(None)
+    plans = [
+        " ".join(row[3] for row in campaign.connection.execute(f"EXPLAIN QUERY PLAN {query}")) for query in queries if "setback" in query
+    ]
+    assert len(plans) == 3
+    assert all("setback_to_retry (rollout_id=? AND retry_at" in plan and "SCAN setback" not in plan for plan in plans)

@@ -24,7 +24,8 @@ _MARKS_A_SOAK = 32
 def look(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     """Return a rollout with all that the evidence says entered; no region is held or released by it.
 
-    What contradicts the ledger is not entered, and nothing is before it begins, or while only a person can go on: a resume begins the ledger anew.
+    What contradicts the ledger is not entered. Nothing is before a rollout begins, nor while only a person can go on: a resume begins
+    the ledger anew.
     """
     is_judged = rollout.plan.has_default_gate and rollout.is_live and rollout.has_begun
     if not is_judged or ledger.contradiction(rollout.ledger, evidence.tallies):
