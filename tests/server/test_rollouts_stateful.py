@@ -68,6 +68,13 @@ class Fleet(RuleBasedStateMachine):
             self.first.tell(attempt, EventType.DOWNLOAD_STARTED)
             self.first.tell(attempt, kind, running=running if kind is not EventType.DOWNLOAD_STARTED else None)
 
+    @rule(rounds=st.integers(1, 4))
+    def one_device_fails_again_and_again(self, rounds: int) -> None:
+        for _ in range(rounds):
+            for attempt in self.first.open_attempts():
+                (self.first.fail if attempt.device_id == "t-0" else self.first.succeed)(attempt)
+            self.first.advance(minutes=70)
+
     @rule(is_first=st.booleans())
     def a_person_pauses_or_resumes(self, is_first: bool) -> None:  # noqa: FBT001  # the rule's own word
         one = self.first if is_first else self.second
