@@ -11,7 +11,7 @@ from msgspec import structs
 
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.record import Record, from_json, to_json
-from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.rollout.acts import approve, halt, pause, resume, schedule, start
 from surefoot.rollout.decide import ceiling, decide
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.evidence import Counts, Evidence, Tally
@@ -141,12 +141,14 @@ def test_the_whole_stage_has_no_ceiling_since_devices_may_join() -> None:
 @pytest.mark.parametrize(
     ("act", "allowed"),
     [
-        (lambda rollout: start(rollout, "ada"), {Status.DRAFT}),
+        (lambda rollout: approve(rollout, "ada", "", "bob"), set()),
+        (lambda rollout: schedule(rollout, "ada", "", "2030-01-01T00:00:00Z", NOON), {Status.DRAFT, Status.APPROVED, Status.SCHEDULED}),
+        (lambda rollout: start(rollout, "ada"), {Status.DRAFT, Status.APPROVED, Status.SCHEDULED}),
         (lambda rollout: pause(rollout, "ada", ""), {Status.RUNNING}),
         (lambda rollout: resume(rollout, "ada", ""), {Status.PAUSED}),
-        (lambda rollout: halt(rollout, "ada", ""), {Status.DRAFT, Status.RUNNING, Status.PAUSED}),
+        (lambda rollout: halt(rollout, "ada", ""), set(Status) - {Status.HALTED, Status.FINISHED}),
     ],
-    ids=["start", "pause", "resume", "halt"],
+    ids=["approve", "schedule", "start", "pause", "resume", "halt"],
 )
 def test_people_may_do_what_the_status_allows(act: Callable[[Rollout], Decision], allowed: set[Status]) -> None:
     assert {status for status in Status if _is_allowed(act, structs.replace(CANARY, status=status, is_final=True))} == allowed

@@ -45,12 +45,16 @@ class Campaign:
         return self.office.connection
 
     def begin(self, plan: Plan = PLAN) -> None:
-        office = self.office
-        self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
+        self.draft(plan)
         self.steer(Verb.START)
 
-    def steer(self, verb: Verb, why: str = "", of: str = "") -> None:
-        asyncio.run(steer(self.rollout_id, verb, SteerRequest(why=why, of=of), by="ann", write=self.office.do, now=self.office.now))
+    def draft(self, plan: Plan) -> None:
+        office = self.office
+        self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
+
+    def steer(self, verb: Verb, why: str = "", of: str = "", *, by: str = "ann", at: str = "") -> None:
+        said = SteerRequest(why=why, of=of, at=at)
+        asyncio.run(steer(self.rollout_id, verb, said, by=by, write=self.office.do, now=self.office.now))
 
     def advance(self, **duration: float) -> None:
         self.office.pass_time(**duration)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot device list|show|set|order|revoke``: the fleet, one device with its attributes, and what it should run."""
+"""``surefoot device list|show|set|order|cancel|unquarantine|revoke``: the fleet, one device with its attributes, and what it should run."""
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
@@ -14,6 +14,8 @@ from surefoot.model.version import parse
 
 _PAGE = 500
 _SHOWN_EVENTS = 20
+_CANCEL = "Withdraw the order of a device that has not started it. If a rollout made it, the device is quarantined for that release."
+_UNQUARANTINE = "Let rollouts offer a device again the releases that it failed with too often, or that were withdrawn from it."
 _APPROVALS = {Approval.MAJOR: "a higher major version", Approval.BREAKING: "a minor that is marked as breaking"}
 
 
@@ -24,6 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
     _configure_set(verbs.add_parser("set", help="give a device attributes", description="Give a device attributes, or take them back."))
     _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
+    cancelling = verbs.add_parser("cancel", help="withdraw an order that was not started", description=_CANCEL)
+    _configure_why(cancelling, _cancel)
+    freeing = verbs.add_parser("unquarantine", help="let rollouts offer a device again what it failed with", description=_UNQUARANTINE)
+    _configure_why(freeing, _unquarantine)
     _configure_revoke(
         verbs.add_parser(
             "revoke", help="let a device's key in no longer", description="End all certificates of a device whose key is lost."
@@ -71,6 +77,13 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_order)
 
 
+def _configure_why(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("--why", default="", help="one sentence for those who read it later")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
 def _configure_revoke(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     add_options(parser)
@@ -115,12 +128,40 @@ def _show(arguments: argparse.Namespace) -> int:
     for name, value in story["attributes"].items():
         if name not in BUILT_IN:
             print(f"attribute  {name}={value}{' (given)' if name in device.get('given', {}) else ''}")
+    for setback in story["setbacks"]:
+        print(_setback(setback))
     for attempt in story["assignments"]:
         ended = f"{attempt['outcome']} {attempt['ended_at']}" if "outcome" in attempt else "open"
         print(f"assignment {attempt['assignment_id']}  {attempt['product']} {attempt['version']}  ordered {attempt['issued_at']}  {ended}")
     for stored in reversed(story["events"][:_SHOWN_EVENTS]):
         event = stored["event"]
         print(f"{event['at']}  {event['type']}  {json.dumps(event.get('data', {}), sort_keys=True)}")
+    return 0
+
+
+def _setback(setback: Mapping[str, Any]) -> str:
+    release, failures = f"{setback['product']} {setback['version']}", setback.get("failures", 0)
+    if "quarantined_at" in setback:
+        why = f"withdrawn by {setback['quarantined_by']}" if "quarantined_by" in setback else f"it failed {failures} times"
+        return f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine"
+    again = f"; tried again from {setback['retry_at']}" if "retry_at" in setback else ""
+    return f"setback    {release} failed {failures} times{again}"
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    path = f"devices/{segment(arguments.device_id)}/cancel"
+    attempt = client(arguments).post(path, {"why": arguments.why}, dict[str, Any])
+    release = f"{attempt['product']} {attempt['version']}"
+    print(f"{arguments.device_id}: {release} was withdrawn.")
+    if "rollout_id" in attempt:
+        print(f"No rollout offers it {release} again until: surefoot device unquarantine {arguments.device_id}")
+    return 0
+
+
+def _unquarantine(arguments: argparse.Namespace) -> int:
+    path = f"devices/{segment(arguments.device_id)}/unquarantine"
+    releases = client(arguments).post(path, {"why": arguments.why}, dict[str, list[str]])["releases"]
+    print(f"{arguments.device_id}: rollouts may offer it {', '.join(releases)} again.")
     return 0
 
 

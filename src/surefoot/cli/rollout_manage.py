@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot rollout create|list|devices|start|pause|resume|halt|include|release``: rollouts on a server."""
+"""``surefoot rollout create|list|devices|approve|schedule|start|pause|resume|halt|include|release``: rollouts on a server."""
 
 import argparse
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from surefoot.server.services.catalogue import RolloutDevices, RolloutList
 
 _PAGE = 500
 _STEER = {
+    "approve": "let a rollout start whose plan asks for approval; by another person than who created it, unless the plan says otherwise",
     "start": "start a rollout: canary first",
     "pause": "offer nothing more, withdraw what was not started; can be resumed",
     "resume": "go on after a pause; what was counted so far is not judged again",
@@ -48,13 +49,18 @@ def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
         steering = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         add_name(steering)
         steering.add_argument("--why", default="", help="one sentence for those who read the decisions later")
-        steering.set_defaults(run=_steer, verb=verb, of="")
+        steering.set_defaults(run=_steer, verb=verb, of="", at="")
+    timing = add("schedule", help="let a rollout start by itself", description="Let a rollout start by itself at an instant.")
+    add_name(timing)
+    timing.add_argument("--at", metavar="TIME", required=True, help="in UTC, as in 2026-12-01T02:00:00Z")
+    timing.add_argument("--why", default="", help="one sentence for those who read the decisions later")
+    timing.set_defaults(run=_steer, verb="schedule", of="")
     for verb, (what, summary) in _OVERRIDE.items():
         overriding = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         add_name(overriding)
         overriding.add_argument("of", metavar=what, help="as 'surefoot rollout show' says it")
         overriding.add_argument("--why", required=True, help="one sentence for those who read the decisions later")
-        overriding.set_defaults(run=_steer, verb=verb)
+        overriding.set_defaults(run=_steer, verb=verb, at="")
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -65,9 +71,13 @@ def _create(arguments: argparse.Namespace) -> int:
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
     if away := detours(calls, plan):
         print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
-    if arguments.start:
+    if plan.approval.required:
+        print(f"Next: another operator says: surefoot rollout approve {rollout_id}")
+    elif arguments.start:
         calls.post(f"rollouts/{rollout_id}/start", {}, dict[str, Any])
         print(f"Started. Follow it with: surefoot rollout show {rollout_id} --follow")
+    elif plan.start_at:
+        print(f"It starts by itself at {plan.start_at}. See: surefoot rollout show {rollout_id}")
     else:
         print(f"Next: surefoot rollout start {rollout_id}")
     return 0
@@ -104,7 +114,7 @@ def _steer(arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             "A halt is for good, and no reason is given.", hint="Say why, for those who read it later: --why 'one sentence'."
         )
-    said = {"why": arguments.why, "of": arguments.of}
+    said = {"why": arguments.why, "of": arguments.of, "at": arguments.at}
     decision = client(arguments).post(f"rollouts/{arguments.rollout_id}/{arguments.verb}", said, dict[str, Any])
     print(decision["reason"])
     print(f"See: surefoot rollout show {arguments.rollout_id}{' --follow' if arguments.verb in _RUNS_AFTER else ''}")

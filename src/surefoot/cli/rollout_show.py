@@ -51,7 +51,7 @@ def follow(look: Callable[[], RolloutStory], wait: Callable[[], None]) -> Rollou
             if stored.number > said:
                 _say(stored)
                 said = stored.number
-        if story.rollout.status is not Status.RUNNING:
+        if story.rollout.status not in {Status.RUNNING, Status.SCHEDULED}:
             return story
         wait()
 
@@ -66,8 +66,12 @@ def say_standing(story: RolloutStory) -> None:
         print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
     print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
     _say_gate(story)
-    if rollout.status is Status.DRAFT:
-        print(f"Next: surefoot rollout start {story.rollout_id}")
+    if rollout.approved_by:
+        print(f"approved   by {rollout.approved_by}")
+    if rollout.status is Status.SCHEDULED:
+        print(f"starts     {rollout.starts_at}")
+    elif not rollout.has_begun:
+        print(f"Next: surefoot rollout {'start' if rollout.may_start else 'approve'} {story.rollout_id}")
 
 
 def _number(text: str) -> int:

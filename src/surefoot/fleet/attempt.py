@@ -66,6 +66,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         is_due: Whether its deadline has passed since it started; noted of attempts of rollouts alone.
         is_relapsed: Whether the release was found unhealthy or rolled back after it had gone well.
         outcome: How it ended; nothing while it is open.
+        retry: How often the device had failed with this release before, when its rollout tries it again; 0 for its first try there.
     """
 
     assignment_id: AssignmentId
@@ -100,6 +101,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     is_relapsed: bool = False
     outcome: Outcome | None = None
     ended_at: str = ""
+    retry: int = 0
 
 
 def after_events(attempt: Attempt, events: Iterable[DeploymentEvent], running: Digest | None, now: str) -> Attempt:

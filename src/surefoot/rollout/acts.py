@@ -1,20 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people say to a rollout: start, pause, resume, halt; each a decision with a name and a reason."""
+"""What people say to a rollout: approve, schedule, start, pause, resume, halt; each a decision with a name and a reason."""
 
-from surefoot.model.errors import ConflictError, InvalidInput
-from surefoot.rollout.decision import Halt, Pause, Resume
-from surefoot.rollout.plan import Rollout, Status
+from datetime import datetime
+
+from surefoot.model.errors import ConflictError, DeniedError, InvalidInput
+from surefoot.model.record import parse_utc
+from surefoot.rollout.decision import Approve, Halt, Pause, Resume, Schedule
+from surefoot.rollout.plan import Rollout, Status, is_instant
+
+
+def approve(rollout: Rollout, by: str, why: str, created_by: str) -> Approve:
+    """Say that a person approves a rollout, so that it may start.
+
+    Raises:
+        ConflictError: It waits for no approval.
+        DeniedError: Its plan asks for a second person, and this one created it.
+    """
+    if rollout.status is not Status.DRAFT:
+        raise ConflictError(f"The rollout is {rollout.status}; only a draft can be approved.", hint="See 'surefoot rollout show'.")
+    if not rollout.plan.approval.required:
+        raise ConflictError("The plan of this rollout asks for no approval.", hint="Start it with 'surefoot rollout start'.")
+    if rollout.plan.approval.second_person and by == created_by:
+        raise DeniedError(
+            f"{by} created this rollout, and its plan asks for a second person to approve it.",
+            hint="Let another operator say 'surefoot rollout approve'.",
+        )
+    return Approve(cause="approved", reason=f"Approved by {by}{_because(why)}.", by=by)
+
+
+def schedule(rollout: Rollout, by: str, why: str, at: str, now: datetime) -> Schedule:
+    """Say that a person lets a rollout start by itself at an instant, instead of the one that was said before.
+
+    Raises:
+        ConflictError: It was started, or nobody approved it.
+        InvalidInput: There is no such instant, or it has passed.
+    """
+    _see_that_it_may_start(rollout)
+    if not is_instant(at):
+        raise InvalidInput(f"{at!r} is no instant.", hint="Write it in UTC, as in 2026-12-01T02:00:00Z.")
+    if parse_utc(at) <= now:
+        raise InvalidInput(f"{at} has passed.", hint="Name a later instant, or start it now: 'surefoot rollout start'.")
+    return Schedule(cause="scheduled", reason=f"Scheduled by {by} to start at {at}{_because(why)}.", by=by, at=at)
 
 
 def start(rollout: Rollout, by: str) -> Resume:
     """Say that a person starts a rollout.
 
     Raises:
-        ConflictError: It was started before.
+        ConflictError: It was started before, or nobody approved it.
     """
-    if rollout.status is not Status.DRAFT:
-        hint = "Go on with 'surefoot rollout resume'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show'."
-        raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint=hint)
+    _see_that_it_may_start(rollout)
     return Resume(cause="started", reason=f"Started by {by}.", by=by)
 
 
@@ -60,13 +95,16 @@ def include(rollout: Rollout, hardware: str, by: str, why: str) -> Resume:
 
 
 def release(rollout: Rollout, region: str, by: str, why: str) -> Resume:
-    """Say that a person ends the hold of a region.
+    """Say that a person ends the hold of a region, saying why.
 
     Raises:
         ConflictError: It is not held.
+        InvalidInput: No reason is given.
     """
     if region not in rollout.held_regions:
         raise ConflictError(f"Region {region} is not held.", hint=f"Held is: {', '.join(rollout.held_regions) or 'nothing'}.")
+    if not why.strip():
+        raise InvalidInput("The gate holds this region; to end that needs a reason.", hint="Say why.")
     return Resume(cause="released", reason=f"Region {region} released by {by}{_because(why)}.", by=by, regions=[region])
 
 
@@ -79,6 +117,18 @@ def halt(rollout: Rollout, by: str, why: str) -> Halt:
     if rollout.status is Status.FINISHED or (rollout.status is Status.HALTED and rollout.is_final):
         raise ConflictError(f"The rollout is {rollout.status} already.", hint="See 'surefoot rollout show'.")
     return Halt(cause="person", reason=f"Halted by {by}{_because(why)}.", by=by)
+
+
+def _see_that_it_may_start(rollout: Rollout) -> None:
+    if rollout.may_start:
+        return
+    if rollout.status is Status.DRAFT:
+        who = "a second person" if rollout.plan.approval.second_person else "somebody"
+        raise ConflictError(
+            "The rollout has not been approved, and its plan asks for that.", hint=f"Let {who} say 'surefoot rollout approve'."
+        )
+    hint = "Go on with 'surefoot rollout resume'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show'."
+    raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint=hint)
 
 
 def _because(why: str) -> str:

@@ -3,11 +3,13 @@
 
 In this order; the first that applies is the decision:
 
-1. A rollout that does not run holds; one that the default gate paused looks for the culprit after two hours, and excludes it or halts.
+1. A rollout that does not run holds, and one that is scheduled starts when its time has come; one that the default gate paused looks
+   for the culprit after two hours, and excludes it or halts.
 2. A gate that cannot be evaluated holds; one that shows harm pauses, whatever else passes.
 3. A region that cannot be reached is held, and goes on once it is calm.
 4. A stage that was not counted yet, or that no device fits, holds.
-5. Devices of the open batch that may be offered the release are: as many as batch, risk and limits allow.
+5. Devices that failed and have waited are offered it again; then devices of the open batch that may be offered the release are: as
+   many as batch, risk and limits allow.
 6. A batch that was offered holds until it is heard of: nine of ten that started have resolved, and enough have.
 7. It then soaks: nine of ten of its good installs must have run that long.
 8. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open and it was watched.
@@ -30,6 +32,7 @@ from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
     Status.DRAFT: "The rollout has not been started.",
+    Status.APPROVED: "The rollout has been approved and not been started.",
     Status.PAUSED: "The rollout is paused until a person resumes it.",
     Status.HALTED: "The rollout was halted.",
     Status.FINISHED: "The rollout is finished.",
@@ -56,6 +59,8 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     """
     if rollout.status is Status.PAUSED and rollout.localise_at is not None:
         return _localise(look(rollout, evidence, now), evidence, now)
+    if rollout.status is Status.SCHEDULED:
+        return _begin(rollout, evidence, now)
     if rollout.status is not Status.RUNNING:
         return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
     _check(rollout, evidence)
@@ -80,6 +85,15 @@ def ceiling(rollout: Rollout, evidence: Evidence) -> int | None:
         return None
     plain = max(1, -(-(evidence.population or 0) * share // WHOLE))
     return max(plain, sum(_canaries(rollout, evidence).values()))
+
+
+def _begin(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
+    if not rollout.starts_at or now < parse_utc(rollout.starts_at):
+        return Hold(cause="scheduled", reason=f"The rollout starts at {rollout.starts_at or 'an instant that a person says'}.")
+    if evidence.rival is not None:
+        reason = f"Rollout {evidence.rival} brings the same release, and is not over; this one starts when that is finished or halted."
+        return Hold(cause="same_release", reason=reason)
+    return Resume(cause="started", reason=f"Started: it was scheduled for {rollout.starts_at}.")
 
 
 def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
@@ -121,12 +135,20 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
         reason = f"No device fits stage {stage.name}: put devices into it, or halt this rollout and write a plan without it."
         return Hold(cause="empty_stage", reason=reason)
     counts = evidence.of_stage(rollout.stage)
+    if evidence.retries_due:
+        return _try_again(rollout, evidence, verdict)
     wanted = _wanted(rollout, evidence, counts)
     if wanted:
         return _offer(rollout, evidence, verdict, wanted)
     if rollout.held_regions and evidence.is_exhausted:
         where = ", ".join(region or "(none)" for region in rollout.held_regions)
         return Hold(cause="region_held", reason=f"Everybody else in stage {stage.name} has been offered it; region {where} is held.")
+    if evidence.left_to_others and evidence.is_exhausted:
+        left = _devices(evidence.left_to_others)
+        reason = (
+            f"Everybody else in stage {stage.name} has been offered it; {left} go to another rollout first, and to this one after that."
+        )
+        return Hold(cause="precedence", reason=reason)
     return _unsettled(rollout, counts) or _soak(rollout, evidence, now)
 
 
@@ -157,7 +179,23 @@ def _canaries(rollout: Rollout, evidence: Evidence) -> dict[str, int]:
     return {name: default_gate.canaries(name, evidence) for name in hardware}
 
 
-def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:
+def _try_again(rollout: Rollout, evidence: Evidence, verdict: Verdict) -> Decision:
+    room = _room(rollout, evidence, verdict, evidence.retries_due)
+    if isinstance(room, Hold):
+        return room
+    return Advance(
+        cause="retry",
+        reason=f"Offer it again to up to {_devices(room)} that failed.",
+        offers=room,
+        not_hardware=rollout.excluded,
+        not_regions=rollout.held_regions,
+        stage=rollout.stage,
+        batch=rollout.batch,
+    )
+
+
+def _room(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> int | Hold:
+    """Return how many of the wanted offers limit and risk allow now, or why it is to be waited."""
     per_minute = rollout.plan.limits.per_minute
     allowed = per_minute - evidence.offered_last_minute
     if allowed < min(wanted, -(-per_minute // _PORTIONS)):
@@ -168,8 +206,15 @@ def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) 
         why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
         reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
         return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
+    return min(wanted, allowed, room)
+
+
+def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:
+    room = _room(rollout, evidence, verdict, wanted)
+    if isinstance(room, Hold):
+        return room
     hardware, most = _next_hardware(rollout, evidence)
-    offers = min(wanted, allowed, room, *([most] if hardware else []))
+    offers = min(room, most) if hardware else room
     what = f" of hardware {hardware}" if hardware else ""
     return Advance(
         cause="offer",
@@ -263,7 +308,7 @@ def _next(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     elif rollout.stage + 1 < len(rollout.plan.stages):
         following = structs.replace(rollout, stage=rollout.stage + 1, batch=0)
     else:
-        return _end(rollout, total(tally.counts for tally in evidence.tallies), now)
+        return _end(rollout, evidence, now)
     return Advance(
         cause="batch" if following.stage == rollout.stage else "stage",
         reason=f"{done}: open {_batch_words(following)}.",
@@ -283,11 +328,15 @@ def _unknown(rollout: Rollout, evidence: Evidence) -> list[str]:
     return [*found, *(f"In region {name or '(none)'} no device is left to compare with." for name in alone)]
 
 
-def _end(rollout: Rollout, counts: Counts, now: datetime) -> Decision:
+def _end(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     """Return what follows the last batch, from the counts of all stages: an attempt of an early stage may still be open."""
+    counts = total(tally.counts for tally in evidence.tallies)
     if counts.open:
         still = "attempt is" if counts.open == 1 else "attempts are"
         return Hold(cause="open_attempts", reason=f"Everybody has been offered it; {counts.open} {still} still open.", is_settled=True)
+    if evidence.retries_waiting:
+        reason = f"Everybody has been offered it; {_devices(evidence.retries_waiting)} that failed will be offered it again."
+        return Hold(cause="retries", reason=reason, is_settled=True)
     settled = parse_utc(rollout.settled_at) if rollout.settled_at else now
     until = settled + timedelta(seconds=seconds(rollout.plan.watch))
     if now < until:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions: what a rollout does next, with one sentence for people.
 
-The engine says all of them; ``Pause``, ``Resume`` and ``Halt`` are also said by people, named in ``by``.
+The engine says all of them; ``Pause``, ``Resume`` and ``Halt`` are also said by people, named in ``by``; ``Approve`` and
+``Schedule`` by people alone.
 ``cause`` is a stable word for programs, ``reason`` the sentence, ``warnings`` sentences about rates that do not pause yet.
 """
 
@@ -98,4 +99,23 @@ class Halt(Record, frozen=True, kw_only=True, tag_field="decision", tag="halt"):
     warnings: list[str] = []
 
 
-Decision = Advance | Hold | Pause | Exclude | Resume | Halt
+class Approve(Record, frozen=True, kw_only=True, tag_field="decision", tag="approve"):
+    """Let a rollout start whose plan asks for a person to say so first."""
+
+    cause: str
+    reason: str
+    by: str
+    warnings: list[str] = []
+
+
+class Schedule(Record, frozen=True, kw_only=True, tag_field="decision", tag="schedule"):
+    """Start by itself at an instant: ``at``, RFC 3339 UTC."""
+
+    cause: str
+    reason: str
+    by: str
+    at: str
+    warnings: list[str] = []
+
+
+Decision = Advance | Hold | Pause | Exclude | Resume | Halt | Approve | Schedule

@@ -14,6 +14,7 @@ from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record
 
 _Count = Annotated[int, Meta(ge=0)]
+_NOT_TAKEN = {Outcome.CANCELLED, Outcome.REJECTED, Outcome.SUPERSEDED}
 _Rate = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -28,6 +29,7 @@ class Counts(Record, frozen=True, kw_only=True):
         late_bad: Ended as silent or cancelled, and reported a failure or rollback afterwards.
         due: Started, and their deadline has passed since, however they ended; those that are silent are among them.
         relapsed: Ended well, and harmed later: rolled back, unhealthy, or gone.
+        retried: Further tries of devices that had failed, but for those that were withdrawn, refused or replaced.
 
     The others are attempts by their outcome.
     """
@@ -46,6 +48,7 @@ class Counts(Record, frozen=True, kw_only=True):
     late_bad: int = 0
     due: int = 0
     relapsed: int = 0
+    retried: int = 0
 
     @property
     def ended(self) -> int:
@@ -84,8 +87,8 @@ class Counts(Record, frozen=True, kw_only=True):
 
     @property
     def taken(self) -> int:
-        """Devices that count against a batch: every attempt but those that were withdrawn, refused or replaced by another order."""
-        return self.offered - self.cancelled - self.rejected - self.superseded
+        """Devices that count against a batch, once each: attempts but those that were withdrawn, refused or replaced by another order."""
+        return self.offered - self.cancelled - self.rejected - self.superseded - self.retried
 
     def plus(self, other: "Counts") -> "Counts":
         """Return the sum, count by count."""
@@ -114,6 +117,7 @@ class Facts(Record, frozen=True, kw_only=True):
     is_late_bad: bool = False
     is_due: bool = False
     is_relapsed: bool = False
+    is_retry: bool = False
 
 
 class Tally(Record, frozen=True, kw_only=True):
@@ -178,6 +182,10 @@ class Evidence(Record, frozen=True, kw_only=True):
         audience: The devices of all stages, by hardware and region; nothing: the open stage is the whole fleet, of the tallies' kinds.
         control: By region, devices to compare with; a region that is not named has none.
         baselines: By hardware and region; what is not named is a fleet without a past.
+        retries_due: Devices that failed and may be tried again now.
+        retries_waiting: Devices that failed and are to be tried again, now or later.
+        left_to_others: Devices that the pass over the open stage left to other rollouts, which have them or go first.
+        rival: Another rollout of the same release that was started and is not over.
     """
 
     tallies: list[Tally] = []
@@ -188,6 +196,10 @@ class Evidence(Record, frozen=True, kw_only=True):
     audience: list[Share] = []
     control: list[Control] = []
     baselines: list[Baseline] = []
+    retries_due: _Count = 0
+    retries_waiting: _Count = 0
+    left_to_others: _Count = 0
+    rival: int | None = None
 
     @property
     def fleet(self) -> int:
@@ -210,6 +222,7 @@ def counts_of(facts: Facts) -> Counts:
         late_bad=int(facts.is_late_bad),
         due=int(facts.is_due),
         relapsed=int(facts.is_relapsed),
+        retried=int(facts.is_retry and facts.outcome not in _NOT_TAKEN),
         **outcome,
     )
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from surefoot.model.errors import InvalidInput
-from surefoot.model.record import Name, Record
+from surefoot.model.record import Name, Record, parse_utc
 from surefoot.model.rules import Approval
 from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Counts
@@ -39,6 +39,14 @@ ReleaseName = Annotated[
     Meta(
         pattern=r"\A[a-z0-9][a-z0-9._-]{0,63} [0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]{0,100}\Z",
         description="a product and a version, as in 'thermostat 1.2.3'",
+    ),
+]
+
+Instant = Annotated[
+    str,
+    Meta(
+        pattern=r"\A([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?\Z",
+        description="an instant in UTC, as in 2026-12-01T02:00:00Z",
     ),
 ]
 
@@ -113,6 +121,25 @@ class Limits(Record, frozen=True, kw_only=True):
     per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
 
 
+class Retries(Record, frozen=True, kw_only=True):
+    """How often a device that failed or went silent is offered the release again; ``backoff`` is the first wait, doubled each time."""
+
+    max: Annotated[int, Meta(ge=0, le=10)] = 0
+    backoff: Duration = "1h"
+
+    @property
+    def backoff_s(self) -> int:
+        """The first wait in seconds."""
+        return seconds(self.backoff)
+
+
+class PlanApproval(Record, frozen=True, kw_only=True):
+    """Whether a person must approve the rollout before it may start, and whether it must be another one than who created it."""
+
+    required: bool = False
+    second_person: bool = True
+
+
 class Plan(Record, frozen=True, kw_only=True):
     """The block ``rollout`` of a plan file.
 
@@ -124,6 +151,12 @@ class Plan(Record, frozen=True, kw_only=True):
         approve: Updates that are not allowed by themselves, and are by whoever wrote this plan: ``major``, ``breaking``.
         deadline: How long an attempt may take from its start; then it counts as silent.
         start_within: How long an offer stands; renewed while the device polls.
+        retries: How often, and when, a device that failed or went silent is offered it again.
+        on_halt: What becomes of the updated devices when it is halted: they keep the release; ``revert`` is refused.
+        approval: Who must approve it before it starts.
+        start_at: When it starts by itself, RFC 3339 UTC; empty when a person starts it.
+        precedence: Of several rollouts that want a device, the highest has it first.
+        kind: What it delivers; of equal precedence, security goes first.
     """
 
     release: ReleaseName
@@ -139,6 +172,12 @@ class Plan(Record, frozen=True, kw_only=True):
     deadline: Duration = "4h"
     start_within: Duration = "1d"
     limits: Limits = Limits()
+    retries: Retries = Retries()
+    on_halt: Literal["hold", "revert"] = "hold"
+    approval: PlanApproval = PlanApproval()
+    start_at: Instant = ""
+    precedence: Annotated[int, Meta(ge=-1_000, le=1_000)] = 0
+    kind: Literal["firmware", "application", "config", "flags", "security"] = "firmware"
 
     @property
     def product(self) -> str:
@@ -181,6 +220,8 @@ class Status(StrEnum):
     """Whether a rollout offers anything. ``halted`` and ``finished`` are for good."""
 
     DRAFT = "draft"
+    APPROVED = "approved"
+    SCHEDULED = "scheduled"
     RUNNING = "running"
     PAUSED = "paused"
     HALTED = "halted"
@@ -211,6 +252,8 @@ class Rollout(Record, frozen=True, kw_only=True):
         was_paused: Whether it ever was; then it teaches nothing about what is usual.
         localise_at: When a pause of the default gate looks for its culprit, seconds since 1970; nothing at any other time.
         is_final: Whether a person halted it: for good.
+        approved_by: Who approved it; empty when nobody did.
+        starts_at: When it starts by itself, RFC 3339 UTC; empty when it was not scheduled.
     """
 
     plan: Plan
@@ -228,11 +271,25 @@ class Rollout(Record, frozen=True, kw_only=True):
     was_paused: bool = False
     localise_at: int | None = None
     is_final: bool = False
+    approved_by: str = ""
+    starts_at: str = ""
 
     @property
     def is_live(self) -> bool:
         """Whether the engine may have something to decide."""
-        return self.status is Status.RUNNING or (self.status is Status.PAUSED and self.localise_at is not None)
+        is_at_work = self.status in {Status.RUNNING, Status.SCHEDULED}
+        return is_at_work or (self.status is Status.PAUSED and self.localise_at is not None)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was started, whatever became of it since."""
+        return self.status not in {Status.DRAFT, Status.APPROVED, Status.SCHEDULED}
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it waits for nothing but its start."""
+        is_ready = self.status is Status.DRAFT and not self.plan.approval.required
+        return is_ready or self.status in {Status.APPROVED, Status.SCHEDULED}
 
     @property
     def held_regions(self) -> list[str]:
@@ -290,6 +347,15 @@ def seconds(duration: Duration) -> int:
     return int(duration[:-1]) * _UNITS_S[duration[-1]]
 
 
+def is_instant(text: str) -> bool:
+    """Say whether a text of the form ``2026-12-01T02:00:00Z`` names an instant."""
+    try:
+        parse_utc(text)
+    except InvalidInput:
+        return False
+    return True
+
+
 def _flaws(plan: Plan) -> Iterator[Flaw]:
     names = [stage.name for stage in plan.stages]
     for index, stage in enumerate(plan.stages):
@@ -302,6 +368,13 @@ def _flaws(plan: Plan) -> Iterator[Flaw]:
         yield from _of_stage(stage, f"stages[{index}]")
     if not isinstance(plan.gate, str):
         yield from _of_gate(plan.gate.simple)
+    if plan.start_at and not is_instant(plan.start_at):
+        yield Flaw(key="start_at", message=f"there is no such instant as {plan.start_at}", hint="Write for example 2026-12-01T02:00:00Z.")
+    if not _SHORTEST_DEADLINE_S <= plan.retries.backoff_s <= _LONGEST_S:
+        yield Flaw(key="retries.backoff", message="it is not between a minute and 30 days", hint="Write for example 1h.")
+    if plan.on_halt == "revert":
+        # Accepted only once it is carried out: nobody is to rely on a way back that is not there.
+        yield Flaw(key="on_halt", message="updated devices cannot be sent back yet", hint="Write hold.")
     if seconds(plan.watch) > _LONGEST_S:
         yield Flaw(key="watch", message="it is longer than 30 days", hint="Write for example 1d.")
     for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):

@@ -73,11 +73,14 @@ def contradiction(counts: Counts) -> str:
         return f"{counts.relapsed} devices were harmed later of {counts.succeeded + counts.late_good} that went well"
     if counts.unhealthy > counts.offered:
         return f"{counts.unhealthy} attempts were unhealthy of {counts.offered} offered"
+    if counts.retried > counts.offered:
+        return f"{counts.retried} attempts were further tries of {counts.offered} offered"
     return ""
 
 
 def _lost(seen: Counts) -> str:
-    lost = [name for name in FIELDS if getattr(seen, name) < 0]
+    # A further try that is withdrawn is none any more.
+    lost = [name for name in FIELDS if name != "retried" and getattr(seen, name) < 0]
     return f"'{lost[0]}' counts {-getattr(seen, lost[0])} less than when a person resumed" if lost else ""
 
 

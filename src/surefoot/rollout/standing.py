@@ -10,7 +10,7 @@ from msgspec import structs
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import control, ledger
 from surefoot.rollout.control import Region
-from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
+from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.ledger import Ledger
 from surefoot.rollout.plan import Mark, Rollout, Status, seconds
@@ -24,9 +24,11 @@ _MARKS_A_SOAK = 32
 def look(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     """Return a rollout with all that the evidence says entered; no region is held or released by it.
 
-    What contradicts the ledger is not entered, and nothing is while only a person can go on: a resume begins the ledger anew.
+    What contradicts the ledger is not entered. Nothing is before a rollout begins, nor while only a person can go on: a resume begins
+    the ledger anew.
     """
-    if not rollout.plan.has_default_gate or not rollout.is_live or ledger.contradiction(rollout.ledger, evidence.tallies):
+    is_judged = rollout.plan.has_default_gate and rollout.is_live and rollout.has_begun
+    if not is_judged or ledger.contradiction(rollout.ledger, evidence.tallies):
         return rollout
     observed = _observed(rollout, evidence, now)
     corrections = {region.region: region.correction for region in observed}
@@ -99,7 +101,7 @@ def _marks(rollout: Rollout, evidence: Evidence, now: datetime) -> list[Mark]:
 def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetime) -> Rollout:
     at = int(now.timestamp())
     match decision:
-        case Advance(cause="offer"):
+        case Advance(cause="offer" | "retry"):
             return rollout
         case Advance(is_end=True):
             return structs.replace(rollout, status=Status.FINISHED)
@@ -128,7 +130,7 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             return structs.replace(rollout, excluded=kept, ledger=_forgiven(rollout.ledger, hardware))
         case Resume():
             seen = [evidence.of_stage(stage) for stage in range(rollout.stage + 1)]
-            opened_at = at if rollout.status is Status.DRAFT else rollout.opened_at
+            opened_at = rollout.opened_at if rollout.has_begun else at
             return structs.replace(
                 rollout,
                 status=Status.RUNNING,
@@ -139,6 +141,10 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
             )
         case Halt(by=by):
             return structs.replace(rollout, status=Status.HALTED, localise_at=None, is_final=bool(by))
+        case Approve(by=by):
+            return structs.replace(rollout, status=Status.APPROVED, approved_by=by)
+        case Schedule(at=starts_at):
+            return structs.replace(rollout, status=Status.SCHEDULED, starts_at=starts_at)
         case _ as never:
             assert_never(never)
 

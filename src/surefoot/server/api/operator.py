@@ -70,6 +70,7 @@ from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
 from surefoot.server.services.preview import PathPlan, preview
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
+from surefoot.server.services.quarantine import UnquarantineAnswer, WhyRequest, cancel, unquarantine
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
@@ -326,6 +327,22 @@ async def post_order(
     return await order(DeviceId(device_id), data, by=_by(request), write=parts.write, live=live, signers=parts.signers, now=parts.clock())
 
 
+@post("/devices/{device_id:str}/cancel", status_code=200)
+async def post_cancel(
+    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[WhyRequest], parts: NamedDependency[OperatorParts]
+) -> Attempt:
+    """Withdraw the order of a device that has not started it; a rollout does not make that offer again."""
+    return await cancel(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+
+
+@post("/devices/{device_id:str}/unquarantine", status_code=200)
+async def post_unquarantine(
+    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[WhyRequest], parts: NamedDependency[OperatorParts]
+) -> UnquarantineAnswer:
+    """Let rollouts offer a device again what it is quarantined for."""
+    return await unquarantine(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+
+
 @post("/rollouts", status_code=201)
 async def post_rollout(request: Request[Any, Any, Any], data: JSONBody[Plan], parts: NamedDependency[OperatorParts]) -> CreateAnswer:
     """Create a rollout from a plan; nothing is offered until it is started."""
@@ -364,7 +381,7 @@ async def post_steer(
     data: JSONBody[SteerRequest],
     parts: NamedDependency[OperatorParts],
 ) -> Decision:
-    """Start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
+    """Approve, schedule, start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
     return await steer(rollout_id, verb, data, by=_by(request), write=parts.write, now=parts.clock())
 
 
@@ -471,6 +488,8 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_versions,
         show_device,
         post_order,
+        post_cancel,
+        post_unquarantine,
         post_revocation,
         post_rollout,
         list_rollouts,

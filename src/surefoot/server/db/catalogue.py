@@ -12,6 +12,7 @@ from sqlalchemy import Engine, Row, Select, Table, Text, and_, cast, func, selec
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import Filter, check_names
+from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import RESERVED, Attributes
 from surefoot.model.errors import UnknownError
@@ -40,6 +41,7 @@ from surefoot.server.db.schema import (
     presence,
     release,
     rollout,
+    setback,
     version_count,
 )
 from surefoot.server.services.catalogue import (
@@ -170,7 +172,12 @@ class SqlCatalogue:
             assignments=self._attempts(device_id),
             events=self._events(event, device_id),
             divergences=self._events(divergence, device_id),
+            setbacks=self._setbacks(device_id),
         )
+
+    def _setbacks(self, device_id: DeviceId) -> list[Setback]:
+        rows = self._rows(select(setback.c.body).where(setback.c.device_id == device_id).order_by(setback.c.product, setback.c.version))
+        return [from_json(row.body, Setback, what="stored setback") for row in rows]
 
     def users(self) -> UserList:
         """Return every operator, by name."""

@@ -18,10 +18,11 @@ from surefoot.server.services.recount import Segment
 _KINDS = """
 SELECT coalesce(body ->> '$.stage', 0), body ->> '$.hardware', coalesce(body ->> '$.region', ''), outcome, is_started,
   coalesce(body ->> '$.is_unhealthy', 0), coalesce(body ->> '$.is_late_good', 0), coalesce(body ->> '$.is_late_bad', 0),
-  coalesce(body ->> '$.is_due', 0), coalesce(body ->> '$.is_relapsed', 0), count(*)
+  coalesce(body ->> '$.is_due', 0), coalesce(body ->> '$.is_relapsed', 0),
+  coalesce(body ->> '$.retry', 0) > 0, count(*)
 FROM (SELECT CAST(body AS TEXT) AS body, outcome, is_started FROM assignment WHERE rollout_id = ?)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""
-_MARKS = ("is_started", "is_unhealthy", "is_late_good", "is_late_bad", "is_due", "is_relapsed")
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"""
+_MARKS = ("is_started", "is_unhealthy", "is_late_good", "is_late_bad", "is_due", "is_relapsed", "is_retry")
 _VERSIONS = """
 SELECT product, version, sum(devices) FROM (
   SELECT product, version, count(*) AS devices FROM device GROUP BY product, version

@@ -4,6 +4,7 @@
 A walk reads devices in the order of their places on the ring, from the rollout's origin once round: two stretches of one index.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ import msgspec
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.field import Traits
+from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.model.rules import Running
@@ -23,38 +25,60 @@ from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally
 from surefoot.rollout.plan import Rollout
-from surefoot.server.db import components
+from surefoot.server.db import components, setbacks
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known, StoredRollout, Walk
 
 _ROLLOUT = """
-SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, body
+SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more,
+  walk_left, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
 UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
-  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, body = ?
+  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
 INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
 ON CONFLICT (rollout_id, stage, hardware, region) DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in FIELDS)}
 """  # noqa: S608  # the names are our own
-_WALK = """
+_FACTS = """
 SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attributes, d.report, d.enrolled_at,
   (SELECT p.last_seen FROM presence p WHERE p.device_id = d.device_id),
   (SELECT group_concat(g.group_name) FROM member g WHERE g.device_id = d.device_id),
-  d.state = 'active' AND NOT EXISTS (
-    SELECT 1 FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL
+  (SELECT coalesce(a.rollout_id, 0) FROM assignment a WHERE a.device_id = d.device_id AND a.outcome IS NULL),
+  d.state = 'active' AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id) < :offers"""
+_MAY_TAKE = """NOT EXISTS (
+    SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = {device} AND a.outcome <> 'cancelled'
   ) AND NOT EXISTS (
-    SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome <> 'cancelled'
-  ) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id) < :offers
-FROM {devices}
-WHERE {mine} AND (:hardware IS NULL OR d.hardware = :hardware) AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
-ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
+    SELECT 1 FROM setback s WHERE s.device_id = {device} AND s.product = :product AND s.version = :version
+      AND (s.is_quarantined OR (s.rollout_id = :rollout AND s.retry_at IS NOT NULL))
+  )"""
+_WALK = f"""{_FACTS} AND {_MAY_TAKE.format(device="d.device_id")}
+FROM {{devices}}
+WHERE {{mine}} AND (:hardware IS NULL OR d.hardware = :hardware)
+  AND ({{by}}.bucket, {{by}}.device_id) > (:bucket, :device) AND {{by}}.bucket < :end
+ORDER BY {{by}}.bucket, {{by}}.device_id LIMIT :limit"""  # our own words
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
 _WALK_GROUP = _WALK.format(
     devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
 )
+
+_TO_RETRY = f"""{_FACTS}
+FROM (
+  SELECT device_id, retry_at FROM setback WHERE {setbacks.WAITING} AND retry_at <= :now ORDER BY retry_at LIMIT :limit
+) w CROSS JOIN device d ON d.device_id = w.device_id
+ORDER BY w.retry_at"""  # noqa: S608  # our own words
+_SENIORS = """
+SELECT o.rollout_id FROM rollout o CROSS JOIN rollout me ON me.rollout_id = :rollout
+WHERE o.is_live = 1 AND o.status = 'running' AND o.rollout_id <> :rollout AND substr(o.release, 1, length(:product) + 1) = :product || ' '
+  AND (-o.precedence, -o.is_security, o.rollout_id) < (-me.precedence, -me.is_security, me.rollout_id)
+ORDER BY -o.precedence, -o.is_security, o.rollout_id"""
+_TAKES = f"""
+SELECT ({_MAY_TAKE.format(device=":device")} OR EXISTS (
+  SELECT 1 FROM setback s WHERE s.device_id = :device AND s.product = :product AND s.version = :version
+    AND s.rollout_id = :rollout AND s.retry_at IS NOT NULL
+)) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = :device) < :offers"""  # noqa: S608  # our own words
 
 
 class SqliteRollouts:
@@ -67,10 +91,20 @@ class SqliteRollouts:
     def create(self, rollout: Rollout, by: str, salt: str, now: datetime) -> int:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
-            "INSERT INTO rollout (fence, status, is_live, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', ?)",
-            (rollout.status, rollout.is_live, int(now.timestamp()), by, salt, to_json(rollout)),
+            "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, ?)",
+            (
+                rollout.status,
+                rollout.is_live,
+                rollout.plan.release,
+                rollout.plan.precedence,
+                rollout.plan.kind == "security",
+                int(now.timestamp()),
+                by,
+                salt,
+                to_json(rollout),
+            ),
         )
         return int(cursor.lastrowid or 0)
 
@@ -79,7 +113,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, body = row
+        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -87,7 +121,7 @@ class SqliteRollouts:
             created_at=datetime.fromtimestamp(created_at, UTC),
             created_by=created_by,
             salt=salt,
-            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at, no_more=tuple(no_more.split())),
+            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at, no_more=tuple(no_more.split()), left=left),
             population=population,
             audience=from_json(audience, tuple[Share, ...], what="stored audience"),
         )
@@ -100,6 +134,14 @@ class SqliteRollouts:
         """Return the ids of the rollouts that run or are paused, oldest first."""
         rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('running', 'paused') ORDER BY 1")
         return [number for (number,) in rows]
+
+    def rival(self, stored: StoredRollout) -> int | None:
+        """Return the oldest other rollout of the same release that was started and is not over."""
+        row = self._connection.execute(
+            "SELECT min(rollout_id) FROM rollout WHERE release = ? AND status IN ('running', 'paused') AND rollout_id <> ?",
+            (stored.rollout.plan.release, stored.rollout_id),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
@@ -114,6 +156,7 @@ class SqliteRollouts:
             walk.is_over,
             walk.again_at,
             " ".join(walk.no_more),
+            walk.left,
             to_json(stored.rollout),
         )
         return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1
@@ -173,6 +216,58 @@ class SqliteRollouts:
             found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, hardware)
         return found
 
+    def seniors(self, stored: StoredRollout) -> list[int]:
+        """Return the running rollouts of the product that go before this one: by precedence, then security, then age."""
+        values = {"rollout": stored.rollout_id, "product": stored.rollout.plan.product}
+        return [number for (number,) in self._connection.execute(_SENIORS, values)]
+
+    def takes(self, stored: StoredRollout, device_id: DeviceId) -> bool:
+        """Say whether a rollout may still offer its release to a device, as far as its own attempts and setbacks say."""
+        plan = stored.rollout.plan
+        values = {
+            "rollout": stored.rollout_id,
+            "device": device_id,
+            "product": plan.product,
+            "version": plan.version,
+            "offers": MOST_OFFERS,
+        }
+        return bool(self._connection.execute(_TAKES, values).fetchone()[0])
+
+    def setback(self, device_id: DeviceId, product: str, version: str) -> Setback | None:
+        """Return what is remembered of a device and a release."""
+        return setbacks.read(self._connection, device_id, product, version)
+
+    def setbacks(self, device_id: DeviceId) -> list[Setback]:
+        """Return what is remembered of a device, by release."""
+        return setbacks.of_device(self._connection, device_id)
+
+    def put_setback(self, setback: Setback) -> None:
+        """Remember a setback, in place of what was remembered of this device and release."""
+        setbacks.put(self._connection, setback)
+
+    def forget_setback(self, device_id: DeviceId, product: str, version: str) -> None:
+        """Forget what is remembered of a device and a release."""
+        setbacks.forget(self._connection, device_id, product, version)
+
+    def waiting(self, stored: StoredRollout, now: datetime) -> tuple[int, int]:
+        """Return how many devices may be tried again now, and how many now or later."""
+        rollout = stored.rollout
+        return setbacks.waiting(self._connection, stored.rollout_id, rollout.excluded, rollout.held_regions, now)
+
+    def to_retry(self, stored: StoredRollout, now: datetime, limit: int) -> Sequence[Candidate]:
+        """Return devices that may be tried again now, those that wait longest first."""
+        values = {
+            "rollout": stored.rollout_id,
+            "not_hardware": json.dumps(stored.rollout.excluded),
+            "not_regions": json.dumps(stored.rollout.held_regions),
+            "now": int(now.timestamp()),
+            "limit": limit,
+            "offers": MOST_OFFERS + stored.rollout.plan.retries.max,
+        }
+        rows = self._connection.execute(_TO_RETRY, values)
+        parts = cache(partial(components.of_image, self._connection))
+        return [_candidate(row, 0, parts) for row in rows.fetchall()]
+
     def unstarted(self, rollout_id: int) -> list[Attempt]:
         """Return the open attempts that no device has started."""
         return self._attempts("rollout_id = ? AND outcome IS NULL AND is_started = 0 ORDER BY assignment_id", rollout_id)
@@ -202,6 +297,7 @@ class SqliteRollouts:
         values = {
             "rollout": stored.rollout_id,
             "product": stored.rollout.plan.product,
+            "version": stored.rollout.plan.version,
             "group": group,
             "hardware": hardware,
             "bucket": after[0],
@@ -235,7 +331,7 @@ class _Said(msgspec.Struct):
 
 
 def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], Mapping[str, str]]) -> Candidate:
-    device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, is_free = row
+    device_id, bucket, state, hardware, product, version, attributes, report, enrolled_at, last_seen, groups, busy_with, is_fresh = row
     said = _Said() if report is None else from_json(report, _Said, what="stored report")
     built_in = {
         "state": state,
@@ -264,7 +360,8 @@ def _candidate(row: tuple[Any, ...], first: int, components_of: Callable[[str], 
     return Candidate(
         device_id=DeviceId(device_id),
         place=bucket - first,
-        is_free=bool(is_free),
+        is_fresh=bool(is_fresh),
+        busy_with=busy_with,
         hash=said.hash,
         traits=traits,
         running=None if report is None else running,

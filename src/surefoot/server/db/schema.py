@@ -27,6 +27,7 @@ metadata = MetaData()
 INDEXED = ("connectivity", "customer", "region", "site")
 """Attributes that have a column of their own, so that filters find them by an index."""
 
+_TO_RETRY = text("retry_at IS NOT NULL")
 _OFFERED = text("outcome IS NULL AND is_started = 0")
 
 device = Table(
@@ -136,6 +137,9 @@ rollout = Table(
     Column("rollout_id", Integer, primary_key=True),
     Column("fence", Integer, nullable=False),
     Column("status", Text, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("precedence", Integer, nullable=False),
+    Column("is_security", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("salt", Text, nullable=False),
@@ -147,7 +151,9 @@ rollout = Table(
     Column("walk_is_over", Integer, nullable=False),
     Column("walk_again_at", BigInteger, nullable=False),
     Column("walk_no_more", Text, nullable=False),
+    Column("walk_left", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Index("rollout_of_release", "release", "status"),
     Index("rollout_live", "rollout_id", sqlite_where=text("is_live = 1"), postgresql_where=text("is_live = 1")),
 )
 
@@ -199,6 +205,22 @@ assignment = Table(
     Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
     Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
+)
+
+setback = Table(
+    "setback",
+    metadata,
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), nullable=False),
+    Column("hardware", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("retry_at", BigInteger),
+    Column("is_quarantined", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("setback_to_retry", "rollout_id", "retry_at", sqlite_where=_TO_RETRY, postgresql_where=_TO_RETRY),
+    sqlite_with_rowid=False,
 )
 
 event = Table(

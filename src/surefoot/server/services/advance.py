@@ -17,6 +17,7 @@ from surefoot.server.services.attempts import keep
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Ledger, Write
 from surefoot.server.services.rollout_store import StoredRollout, Survey, Walk
+from surefoot.server.services.views import require_live
 
 _MOST_OVERDUE = 500
 _MOST_DECISIONS = 50
@@ -95,6 +96,8 @@ def _advance(ledger: Ledger, rollout_id: int, control: Sequence[Control], now: d
     stored = ledger.rollouts.rollout(rollout_id)
     if stored is None or not stored.rollout.is_live:
         return Hold(cause="at_rest", reason="The rollout does not run.")
+    if not stored.rollout.has_begun:
+        require_live(ledger, stored.rollout.plan.product, stored.rollout.plan.version)
     if stored.walk.is_over and now.timestamp() >= stored.walk.again_at:
         stored = replace(stored, walk=Walk())
     evidence = evidence_of(ledger, stored, now, control)

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attempts kept: stored, counted, and shown to the device; the one way in which every verb changes an attempt.
 
-A rollout's counter moves by the difference that a change makes, in the transaction that makes it.
+A rollout's counter moves by the difference that a change makes, in the transaction that makes it, and so does what is remembered of a
+device that failed.
 """
 
 from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.setback import failed, is_news, next_setback
 from surefoot.rollout.evidence import Counts, Facts, counts_of
+from surefoot.rollout.plan import Retries
 from surefoot.server.services.ports import Ledger
 
 
 def keep(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
     """Store an attempt as it is now; ``before`` is what was stored, nothing for a new one."""
     ledger.put_attempt(after)
+    if is_news(before, after):
+        _remember(ledger, before, after)
     if after.rollout_id is None:
         return
     moved = counts_of(facts(after)).minus(Counts() if before is None else counts_of(facts(before)))
@@ -29,4 +34,23 @@ def facts(attempt: Attempt) -> Facts:
         is_late_bad=attempt.is_late_bad,
         is_due=attempt.is_due,
         is_relapsed=attempt.is_relapsed,
+        is_retry=attempt.retry > 0,
     )
+
+
+def _remember(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
+    release = (after.device_id, after.product, after.version)
+    known = ledger.rollouts.setback(*release)
+    most, backoff_s = _policy(ledger, after) if failed(before, after) else (0, 0)
+    setback = next_setback(known, before, after, most=most, backoff_s=backoff_s)
+    if setback is not None and setback != known:
+        ledger.rollouts.put_setback(setback)
+    elif setback is None and known is not None:
+        ledger.rollouts.forget_setback(*release)
+
+
+def _policy(ledger: Ledger, attempt: Attempt) -> tuple[int, int]:
+    """Return how often the plan lets a device try again, and after how many seconds first."""
+    stored = None if attempt.rollout_id is None else ledger.rollouts.rollout(attempt.rollout_id)
+    retries = Retries() if stored is None else stored.rollout.plan.retries
+    return retries.max, retries.backoff_s

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
 from surefoot.fleet.filter import Filter
+from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.manifest import Manifest, ReleaseIndex
@@ -37,7 +38,7 @@ class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One device with its effective attributes, its groups, and its newest attempts and events, newest first.
 
     ``divergences`` are events that it told in two ways, the first of each journal as it came the second time: somebody copied the
-    device, or set it back to an old copy of itself.
+    device, or set it back to an old copy of itself. ``setbacks`` are releases that it failed with and has not run well since.
     """
 
     device: Device
@@ -46,6 +47,7 @@ class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     assignments: list[Attempt]
     events: list[StoredEvent]
     divergences: list[StoredEvent] = []
+    setbacks: list[Setback] = []
 
 
 class ReleaseLine(Record, frozen=True, kw_only=True, omit_defaults=False):

@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from surefoot.fleet.attempt import Attempt, end
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.model.assignment import AssignmentId, Outcome, next_assignment_id
@@ -66,6 +68,7 @@ def audience_of(reads: Reads, stored: StoredRollout, now: datetime) -> Audience:
 def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: Sequence[Control] = ()) -> Evidence:
     """Return all that is known of a rollout; ``control`` is what a survey last saw."""
     plan = stored.rollout.plan
+    retries_due, retries_waiting = ledger.rollouts.waiting(stored, now)
     return Evidence(
         tallies=ledger.rollouts.tallies(stored.rollout_id),
         population=stored.population,
@@ -75,6 +78,10 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         audience=list(stored.audience),
         control=list(control),
         baselines=baselines(ledger, plan.product) if plan.has_default_gate else [],
+        retries_due=retries_due,
+        retries_waiting=retries_waiting,
+        left_to_others=stored.walk.left,
+        rival=None if stored.rollout.has_begun else ledger.rollouts.rival(stored),
     )
 
 
@@ -86,7 +93,9 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
     """
     moved = after(stored.rollout, decision, evidence, now)
     walk, population, offered = stored.walk, stored.population, 0
-    if isinstance(decision, Advance) and decision.offers:
+    if isinstance(decision, Advance) and decision.cause == "retry":
+        offered = _offer_again(ledger, stored, decision, now)
+    elif isinstance(decision, Advance) and decision.offers:
         walk, offered = _offer(ledger, stored, decision, now)
     if moved.stage != stored.rollout.stage:
         walk, population = Walk(), None
@@ -111,25 +120,53 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, now: dateti
         walk = replace(stored.walk, no_more=(*stored.walk.no_more, decision.hardware)) if own.is_over else stored.walk
     if walk.is_over and decision.hardware is None:
         walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
-    last = ledger.last_assignment_id()
     for candidate, manifest in found:
-        last = next_assignment_id(last)
-        keep(ledger, None, _attempt(stored, candidate, manifest, last, now))
-        ledger.call_again(candidate.device_id)
+        _order(ledger, _attempt(stored, candidate, manifest, now), ledger.last_assignment_id())
     return walk, len(found)
+
+
+def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: datetime) -> int:
+    """Offer the release again to devices that failed; who has another order now waits, and who may not take it any more is let go."""
+    audience = audience_of(ledger, stored, now)
+    plan, offered = stored.rollout.plan, 0
+    for candidate in ledger.rollouts.to_retry(stored, now, decision.offers):
+        known = ledger.rollouts.setback(candidate.device_id, plan.product, plan.version)
+        manifest = audience.image_for(candidate)
+        if known is None:
+            continue
+        if candidate.is_fresh and candidate.busy_with is not None:
+            ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
+        elif manifest is None or not _may_take(candidate, manifest, plan.approve):
+            ledger.rollouts.put_setback(structs.replace(known, retry_at=""))
+        else:
+            attempt = _attempt(stored, candidate, manifest, now)
+            again = structs.replace(attempt, stage=known.stage, region=known.region, retry=max(1, known.failures))
+            _order(ledger, again, ledger.last_assignment_id())
+            offered += 1
+    return offered
+
+
+def _order(ledger: Ledger, attempt: Attempt, last: int) -> None:
+    keep(ledger, None, structs.replace(attempt, assignment_id=next_assignment_id(last)))
+    ledger.call_again(attempt.device_id)
 
 
 def _found(
     ledger: Ledger, stored: StoredRollout, walk: Walk, decision: Advance, now: datetime
 ) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
-    audience = audience_of(ledger, stored, now)
+    audience, others = audience_of(ledger, stored, now), _seniors(ledger, stored, now)
     found: list[tuple[Candidate, Manifest]] = []
     for _ in range(_MOST_STEPS):
         piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
             manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
-            if manifest is not None and _may_take(candidate, manifest, stored.rollout.plan.approve):
+            if manifest is None or not _would_take(candidate, manifest, stored.rollout.plan.approve):
+                continue
+            is_elsewhere = candidate.busy_with not in {None, 0, stored.rollout_id}
+            if is_elsewhere or (candidate.is_free and any(_goes_first(ledger, other, candidate) for other in others)):
+                walk = replace(walk, left=walk.left + 1)
+            elif candidate.is_free:
                 found.append((candidate, manifest))
             if len(found) == decision.offers:
                 return walk, found
@@ -138,23 +175,50 @@ def _found(
     return walk, found
 
 
+def _seniors(ledger: Ledger, stored: StoredRollout, now: datetime) -> list[tuple[StoredRollout, Audience]]:
+    found = [ledger.rollouts.rollout(rollout_id) for rollout_id in ledger.rollouts.seniors(stored)]
+    return [(senior, audience_of(ledger, senior, now)) for senior in found if senior is not None]
+
+
+def _goes_first(ledger: Ledger, other: tuple[StoredRollout, Audience], candidate: Candidate) -> bool:
+    """Say whether a rollout that has precedence wants a device, at once or later."""
+    senior, audience = other
+    rollout = senior.rollout
+    groups = {stage.group for stage in rollout.plan.stages[rollout.stage :]}
+    if candidate.attributes["hardware"] in rollout.excluded or not (None in groups or groups.intersection(candidate.traits.groups)):
+        return False
+    manifest = audience.image_for(candidate)
+    wants = manifest is not None and _fits(candidate, manifest, rollout.plan.approve)
+    return wants and ledger.rollouts.takes(senior, candidate.device_id)
+
+
 def _is_meant(decision: Advance, candidate: Candidate) -> bool:
     hardware, region = candidate.attributes["hardware"], candidate.attributes.get("region", "")
     return hardware not in decision.not_hardware and region not in decision.not_regions
 
 
 def _may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
-    if not candidate.is_free or candidate.hash == manifest.image.hash or candidate.running is None:
+    return candidate.is_free and _fits(candidate, manifest, approvals)
+
+
+def _would_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+    """Say whether a device may be offered it, now or once its present order has ended."""
+    return candidate.is_fresh and _fits(candidate, manifest, approvals)
+
+
+def _fits(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+    if candidate.hash == manifest.image.hash or candidate.running is None:
         return False
     verdict = permits(candidate.running, manifest, approvals=frozenset(approvals))
     # Other bytes of the same version are another variant of it.
     return verdict.is_permitted or verdict.rule is Rule.SAME_VERSION
 
 
-def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, assignment_id: AssignmentId, now: datetime) -> Attempt:
+def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
+    """Return an attempt that has no number yet."""
     plan, hardware = stored.rollout.plan, candidate.attributes["hardware"]
     return Attempt(
-        assignment_id=assignment_id,
+        assignment_id=AssignmentId(0),
         device_id=candidate.device_id,
         product=manifest.product,
         version=manifest.version,
@@ -182,7 +246,7 @@ def _withdraw(ledger: Ledger, rollout_id: int, now: datetime) -> None:
 def _is_repetition(ledger: Ledger, stored: StoredRollout, decision: Decision, offered: int) -> bool:
     """Say whether a decision tells nothing new: a walk that found nobody yet, or a hold like the one before it."""
     match decision:
-        case Advance(cause="offer"):
+        case Advance(cause="offer" | "retry"):
             return not offered
         case Hold(cause=cause, warnings=warnings, regions=[]):
             last = ledger.rollouts.last_decision(stored.rollout_id)

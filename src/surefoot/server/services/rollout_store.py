@@ -11,6 +11,7 @@ from typing import Protocol
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.field import Traits
+from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId
 from surefoot.model.record import Record
 from surefoot.model.rules import Running
@@ -32,6 +33,7 @@ class Walk:
         is_over: Whether the pass is complete.
         again_at: When the next pass may begin, seconds since 1970: devices come to fit behind a walker's back.
         no_more: Hardware of which a walk of its own found no further device.
+        left: Devices that it left to other rollouts so far.
     """
 
     place: int = -1
@@ -39,6 +41,7 @@ class Walk:
     is_over: bool = False
     again_at: int = 0
     no_more: tuple[str, ...] = ()
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +70,23 @@ class StoredRollout:
 class Candidate:
     """A device that a walk comes to; ``place`` as in ``Walk``, ``running`` what it last told of itself.
 
-    ``is_free``: it may call, has no open attempt, and no attempts of this rollout but withdrawn ones, fewer than
-    ``MOST_OFFERS``.
+    ``is_fresh``: it may call, is not quarantined for the release nor waits for another try, and has no attempts of this rollout but
+    withdrawn ones, fewer than ``MOST_OFFERS``. ``busy_with``: the rollout that its open attempt is of, 0 for a person's order;
+    nothing when it has none.
     """
 
     device_id: DeviceId
     place: int
-    is_free: bool
+    is_fresh: bool
+    busy_with: int | None
     hash: str
     traits: Traits
     running: Running | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Say whether the rollout may offer it the release."""
+        return self.is_fresh and self.busy_with is None
 
     @property
     def attributes(self) -> Mapping[str, str]:
@@ -136,6 +146,10 @@ class RolloutStore(Protocol):
         """Return the ids of the rollouts that run or are paused, oldest first."""
         ...
 
+    def rival(self, stored: StoredRollout) -> int | None:
+        """Return the oldest other rollout of the same release that was started and is not over."""
+        ...
+
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
         ...
@@ -162,6 +176,38 @@ class RolloutStore(Protocol):
 
     def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
         """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
+        ...
+
+    def seniors(self, stored: StoredRollout) -> list[int]:
+        """Return the running rollouts of the product that go before this one: by precedence, then security, then age."""
+        ...
+
+    def takes(self, stored: StoredRollout, device_id: DeviceId) -> bool:
+        """Say whether a rollout may still offer its release to a device, as far as its own attempts and setbacks say."""
+        ...
+
+    def setback(self, device_id: DeviceId, product: str, version: str) -> Setback | None:
+        """Return what is remembered of a device and a release."""
+        ...
+
+    def setbacks(self, device_id: DeviceId) -> list[Setback]:
+        """Return what is remembered of a device, by release."""
+        ...
+
+    def put_setback(self, setback: Setback) -> None:
+        """Remember a setback, in place of what was remembered of this device and release."""
+        ...
+
+    def forget_setback(self, device_id: DeviceId, product: str, version: str) -> None:
+        """Forget what is remembered of a device and a release."""
+        ...
+
+    def waiting(self, stored: StoredRollout, now: datetime) -> tuple[int, int]:
+        """Return how many devices may be tried again now, and how many now or later; excluded hardware counts in neither."""
+        ...
+
+    def to_retry(self, stored: StoredRollout, now: datetime, limit: int) -> Sequence[Candidate]:
+        """Return devices that may be tried again now, those that wait longest first; ``is_fresh`` as if they had not failed."""
         ...
 
     def unstarted(self, rollout_id: int) -> list[Attempt]:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rollouts: created from a plan, then steered by people: started, paused, resumed, halted, and the gate overridden.
+"""Rollouts: created from a plan, then steered by people: approved, scheduled, started, paused, resumed, halted, and the gate overridden.
 
 - A rollout that cannot end well is refused when it is created: its plan, release, groups and filter are looked at first.
+- A plan with an instant to start at is scheduled as it is created, or as it is approved when it asks for that.
+- Of two rollouts of one release only one is under way.
 - Every act is a decision with the person's name, stored with the evidence of that moment.
 """
 
@@ -13,13 +15,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from surefoot.fleet.filter import check_names, parse
-from surefoot.model.errors import InvalidInput, UnknownError
-from surefoot.model.record import Record
-from surefoot.rollout.acts import halt, include, pause, release, resume, start
+from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
+from surefoot.model.record import Record, parse_utc
+from surefoot.rollout.acts import approve, halt, include, pause, release, resume, schedule, start
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.plan import Plan, Rollout, check_plan
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Act, Ledger, Write
+from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.views import require_live
 
 
@@ -32,6 +35,8 @@ class CreateAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
 class Verb(StrEnum):
     """What a person may do with a rollout."""
 
+    APPROVE = "approve"
+    SCHEDULE = "schedule"
     START = "start"
     PAUSE = "pause"
     RESUME = "resume"
@@ -46,19 +51,23 @@ class SteerRequest(Record, frozen=True, kw_only=True):
     Attributes:
         why: In the person's words; may be empty unless the gate is overridden.
         of: Which hardware is included again, or which region is released; other verbs are about the whole rollout.
+        at: When it is scheduled to start, RFC 3339 UTC; other verbs take effect now.
     """
 
     why: Annotated[str, Meta(max_length=500)] = ""
     of: Annotated[str, Meta(max_length=200)] = ""
+    at: Annotated[str, Meta(max_length=40)] = ""
 
 
-_SAYS: dict[Verb, Callable[[Rollout, str, SteerRequest], Decision]] = {
-    Verb.START: lambda rollout, by, _said: start(rollout, by),
-    Verb.PAUSE: lambda rollout, by, said: pause(rollout, by, said.why),
-    Verb.RESUME: lambda rollout, by, said: resume(rollout, by, said.why),
-    Verb.HALT: lambda rollout, by, said: halt(rollout, by, said.why),
-    Verb.INCLUDE: lambda rollout, by, said: include(rollout, said.of, by, said.why),
-    Verb.RELEASE: lambda rollout, by, said: release(rollout, said.of, by, said.why),
+_SAYS: dict[Verb, Callable[[StoredRollout, str, SteerRequest, datetime], Decision]] = {
+    Verb.APPROVE: lambda stored, by, said, _now: approve(stored.rollout, by, said.why, stored.created_by),
+    Verb.SCHEDULE: lambda stored, by, said, now: schedule(stored.rollout, by, said.why, said.at, now),
+    Verb.START: lambda stored, by, _said, _now: start(stored.rollout, by),
+    Verb.PAUSE: lambda stored, by, said, _now: pause(stored.rollout, by, said.why),
+    Verb.RESUME: lambda stored, by, said, _now: resume(stored.rollout, by, said.why),
+    Verb.HALT: lambda stored, by, said, _now: halt(stored.rollout, by, said.why),
+    Verb.INCLUDE: lambda stored, by, said, _now: include(stored.rollout, said.of, by, said.why),
+    Verb.RELEASE: lambda stored, by, said, _now: release(stored.rollout, said.of, by, said.why),
 }
 
 
@@ -66,7 +75,7 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime)
     """Store a new rollout, not started; ``salt`` is random, and draws where on the ring it begins.
 
     Raises:
-        InvalidInput: The plan contradicts itself, or the release has no such variant.
+        InvalidInput: The plan contradicts itself or starts in the past, or the release has no such variant.
         FilterError: The audience cannot be read, or names an attribute that no device has.
         UnknownError: There is no such release or group.
     """
@@ -76,6 +85,9 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime)
         _check_names(ledger, plan)
         rollout_id = ledger.rollouts.create(Rollout(plan=plan), by, salt, now)
         ledger.add_act(Act(at=now, by=by, what="rollout.create", subject=f"{rollout_id} {plan.release}"))
+        if plan.start_at and not plan.approval.required:
+            stored = _stored(ledger, rollout_id)
+            _do(ledger, stored, schedule(stored.rollout, by, "", plan.start_at, now), now)
         return CreateAnswer(rollout_id=rollout_id)
 
     return await write(job)
@@ -86,20 +98,48 @@ async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, wri
 
     Raises:
         UnknownError: There is no such rollout.
-        ConflictError: It is in a state that the verb does not apply to.
-        InvalidInput: The gate is overridden without a reason.
+        ConflictError: It is in a state that the verb does not apply to, or another rollout of its release is under way.
+        DeniedError: It is approved by who created it, and its plan asks for a second person.
+        InvalidInput: The gate is overridden without a reason, or an instant is none or has passed.
     """
 
     def job(ledger: Ledger) -> Decision:
-        stored = ledger.rollouts.rollout(rollout_id)
-        if stored is None:
-            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
-        decision = _SAYS[verb](stored.rollout, by, said)
-        carry_out(ledger, stored, evidence_of(ledger, stored, now), decision, now)
-        ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=f"{rollout_id} {said.of}".rstrip()))
+        stored = _stored(ledger, rollout_id)
+        decision = _SAYS[verb](stored, by, said, now)
+        if verb in {Verb.START, Verb.RESUME}:
+            _see_that_it_may_run(ledger, stored)
+        _do(ledger, stored, decision, now)
+        ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=f"{rollout_id} {said.of}{said.at}".rstrip()))
+        start_at = stored.rollout.plan.start_at
+        if verb is Verb.APPROVE and start_at and parse_utc(start_at) > now:
+            stored = _stored(ledger, rollout_id)
+            _do(ledger, stored, schedule(stored.rollout, by, "as the plan says", start_at, now), now)
         return decision
 
     return await write(job)
+
+
+def _stored(ledger: Ledger, rollout_id: int) -> StoredRollout:
+    stored = ledger.rollouts.rollout(rollout_id)
+    if stored is None:
+        raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+    return stored
+
+
+def _do(ledger: Ledger, stored: StoredRollout, decision: Decision, now: datetime) -> None:
+    carry_out(ledger, stored, evidence_of(ledger, stored, now), decision, now)
+
+
+def _see_that_it_may_run(ledger: Ledger, stored: StoredRollout) -> None:
+    plan = stored.rollout.plan
+    if not stored.rollout.has_begun:
+        require_live(ledger, plan.product, plan.version)
+    rival = ledger.rollouts.rival(stored)
+    if rival is not None:
+        raise ConflictError(
+            f"Rollout {rival} brings {plan.release} already, and is not over.",
+            hint=f"Wait until it is finished, or end it: 'surefoot rollout halt {rival} --why ...'.",
+        )
 
 
 def _check_names(ledger: Ledger, plan: Plan) -> None:

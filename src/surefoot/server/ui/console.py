@@ -27,7 +27,7 @@ from surefoot.server.ui.session import LIFE, Session, Sessions
 from surefoot.server.ui.sight import Sight, see_device, see_fleet, see_login, see_problem, see_rollout, see_rollouts
 
 Steer = Callable[[int, str, str, str], Awaitable[None]]
-"""``steer(rollout_id, verb, by, why)``; the verb is ``start``, ``pause``, ``resume`` or ``halt``; raises our errors."""
+"""``steer(rollout_id, verb, by, why)``; the verb is ``approve``, ``start``, ``pause``, ``resume`` or ``halt``; raises our errors."""
 
 HALT_WORD = "halt"
 
@@ -35,7 +35,7 @@ _MOST_FORM_BYTES = 16 << 10
 _MOST_FIELDS = 10
 _MOST_WHY = 500
 _ROLLOUT = re.compile(r"/rollouts/([1-9][0-9]{0,17})")
-_STEER = re.compile(r"/rollouts/([1-9][0-9]{0,17})/(start|pause|resume|halt)")
+_STEER = re.compile(r"/rollouts/([1-9][0-9]{0,17})/(approve|start|pause|resume|halt)")
 _DEVICE = re.compile(r"/devices/([A-Za-z0-9][A-Za-z0-9._:-]{0,127})")
 _STATIC = "/static/"
 _LIVE = "/live"
@@ -47,7 +47,7 @@ class ConsoleParts:
 
     Attributes:
         catalogue: What people may look up.
-        steer: Starts, pauses, resumes and halts rollouts.
+        steer: Approves, starts, pauses, resumes and halts rollouts.
         token_name: Knows operators by the hash of their token.
         secret: Makes session ids.
         clock: Now, aware, UTC.

@@ -11,7 +11,7 @@ from typing import Any
 from surefoot.model.assignment import Outcome
 from surefoot.model.event import EventType
 from surefoot.model.record import Record
-from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
+from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.plan import Status
 
 _MOST_LETTERS = 300
@@ -48,6 +48,8 @@ _OUTCOMES: dict[Outcome, tuple[str, str]] = {
 }
 _STATUSES: dict[Status, str] = {
     Status.DRAFT: "plain",
+    Status.APPROVED: "plain",
+    Status.SCHEDULED: "plain",
     Status.RUNNING: "good",
     Status.PAUSED: "warn",
     Status.HALTED: "bad",
@@ -99,6 +101,8 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Finish", tone="done")
         case Advance(cause="offer"):
             return Phrase(words="Offer", tone="good")
+        case Advance(cause="retry"):
+            return Phrase(words="Try again", tone="good")
         case Advance():
             return Phrase(words="Advance", tone="good")
         case Hold():
@@ -111,6 +115,10 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Start", tone="good")
         case Resume():
             return Phrase(words="Resume", tone="good")
+        case Approve():
+            return Phrase(words="Approve", tone="good")
+        case Schedule():
+            return Phrase(words="Schedule", tone="plain")
         case Halt():
             return Phrase(words="Halt", tone="bad")
 

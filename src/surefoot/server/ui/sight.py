@@ -21,7 +21,9 @@ _PAGE = 50
 _MOST_NAMED = 100
 _LETTERS = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 _VERBS: dict[Status, tuple[str, ...]] = {
-    Status.DRAFT: ("start", "halt"),
+    Status.DRAFT: ("approve", "halt"),
+    Status.APPROVED: ("start", "halt"),
+    Status.SCHEDULED: ("start", "halt"),
     Status.RUNNING: ("pause", "halt"),
     Status.PAUSED: ("resume", "halt"),
     Status.HALTED: (),
@@ -96,7 +98,7 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
         "track": track(story.rollout, story.evidence),
         "newest": story.decisions[0] if story.decisions else None,
         "decisions": [(stored, stage_counts(stored.evidence)) for stored in story.decisions],
-        "verbs": _VERBS[story.rollout.status],
+        "verbs": ("start", "halt") if story.rollout.may_start else _VERBS[story.rollout.status],
         "named": [(outcome, catalogue.rollout_devices(rollout_id, outcome, 0, _MOST_NAMED)) for outcome in outcomes],
         "stages": [stage.name for stage in story.rollout.plan.stages],
     }
@@ -121,6 +123,7 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "divergences": story.divergences,
+        "setbacks": story.setbacks,
         "attempts": story.assignments,
         "events": story.events,
     }

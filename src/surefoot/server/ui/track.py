@@ -97,7 +97,7 @@ def _batches(rollout: Rollout, stage: Stage, standing: Pass) -> list[BatchStep]:
 
 
 def _standing(rollout: Rollout, index: int, at: int) -> Pass:
-    if rollout.status is Status.DRAFT or index > at:
+    if not rollout.has_begun or index > at:
         return Pass.TO_COME
     if index < at or rollout.status is Status.FINISHED:
         return Pass.DONE

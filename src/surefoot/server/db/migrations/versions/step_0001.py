@@ -112,6 +112,9 @@ def upgrade() -> None:
         sa.Column("rollout_id", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("release", sa.Text(), nullable=False),
+        sa.Column("precedence", sa.Integer(), nullable=False),
+        sa.Column("is_security", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("salt", sa.Text(), nullable=False),
@@ -123,9 +126,11 @@ def upgrade() -> None:
         sa.Column("walk_is_over", sa.Integer(), nullable=False),
         sa.Column("walk_again_at", sa.BigInteger(), nullable=False),
         sa.Column("walk_no_more", sa.Text(), nullable=False),
+        sa.Column("walk_left", sa.Integer(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
     )
+    op.create_index("rollout_of_release", "rollout", ["release", "status"], unique=False)
     op.create_index(
         "rollout_live",
         "rollout",
@@ -163,6 +168,7 @@ def upgrade() -> None:
         sa.Column("late_bad", sa.Integer(), nullable=False),
         sa.Column("due", sa.Integer(), nullable=False),
         sa.Column("relapsed", sa.Integer(), nullable=False),
+        sa.Column("retried", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
         sa.PrimaryKeyConstraint("rollout_id", "stage", "hardware", "region"),
         sqlite_with_rowid=False,
@@ -220,6 +226,30 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("outcome IS NULL"),
         postgresql_where=sa.text("outcome IS NULL"),
+    )
+    op.create_table(
+        "setback",
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("rollout_id", sa.Integer(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("retry_at", sa.BigInteger(), nullable=True),
+        sa.Column("is_quarantined", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["device.device_id"]),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
+        sa.PrimaryKeyConstraint("device_id", "product", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "setback_to_retry",
+        "setback",
+        ["rollout_id", "retry_at"],
+        unique=False,
+        sqlite_where=sa.text("retry_at IS NOT NULL"),
+        postgresql_where=sa.text("retry_at IS NOT NULL"),
     )
     op.create_table(
         "certificate",
