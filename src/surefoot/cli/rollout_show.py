@@ -65,6 +65,9 @@ def say_standing(story: RolloutStory) -> None:
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
         print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
     print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
+    for stage in rollout.written:
+        for name, values in stage.order:
+            print(f"order      {stage.name} by {name}: {', '.join(values)}, then the others")
     _say_gate(story)
     if rollout.status is Status.DRAFT:
         print(f"Next: surefoot rollout start {story.rollout_id}")

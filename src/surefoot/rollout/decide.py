@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from surefoot.model.duration import seconds
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import default_gate
@@ -24,7 +25,7 @@ from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pa
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.judgement import judge
-from surefoot.rollout.plan import WHOLE, Rollout, Status, seconds
+from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, soaked_at, turned
 from surefoot.rollout.verdict import Light, Verdict
 

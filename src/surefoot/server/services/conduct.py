@@ -36,15 +36,23 @@ _LATELY = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Which devices a rollout is for: those that its filter takes at this moment, and that an image of its release fits."""
+    """Which devices a rollout is for: those that its filters take at this moment, and that an image of its release fits.
+
+    Attributes:
+        filter: The plan's.
+        stages: Each stage's own.
+        now: The moment.
+        manifests: The images of the release.
+    """
 
     filter: Filter
+    stages: tuple[Filter, ...]
     now: datetime
     manifests: tuple[Manifest, ...]
 
-    def image_for(self, candidate: Candidate) -> Manifest | None:
-        """Return the image for a device of the audience; nothing for any other device."""
-        if not matches(self.filter, candidate.traits, self.now):
+    def image_for(self, candidate: Candidate, stage: int) -> Manifest | None:
+        """Return the image for a device of the audience of a stage; nothing for any other device. Groups are the caller's affair."""
+        if not all(matches(wanted, candidate.traits, self.now) for wanted in (self.filter, self.stages[stage])):
             return None
         return next((one for one in self.manifests if candidate.attributes["hardware"] in one.target_hardware), None)
 
@@ -54,14 +62,15 @@ def audience_of(reads: Reads, stored: StoredRollout, now: datetime) -> Audience:
 
     Raises:
         ConflictError: Its release is not there any more.
-        FilterError: Its filter cannot be read.
+        FilterError: A filter of it cannot be read.
     """
     plan = stored.rollout.plan
     release = reads.release(plan.product, plan.version)
     if release is None:
         raise ConflictError(f"Release {plan.release} is not there any more.")
     of_variant = tuple(manifest for manifest in release.manifests if manifest.variant == plan.variant)
-    return Audience(filter=parse(plan.audience), now=now, manifests=of_variant)
+    of_stages = tuple(parse(stage.audience) for stage in plan.stages)
+    return Audience(filter=parse(plan.audience), stages=of_stages, now=now, manifests=of_variant)
 
 
 def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: Sequence[Control] = ()) -> Evidence:
@@ -130,7 +139,7 @@ def _found(
         piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
-            manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
+            manifest = audience.image_for(candidate, stored.rollout.stage) if _is_meant(decision, candidate) else None
             if manifest is not None and _may_take(candidate, manifest, stored.rollout.plan.approve):
                 found.append((candidate, manifest))
             if len(found) == decision.offers:

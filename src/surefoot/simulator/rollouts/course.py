@@ -80,8 +80,10 @@ def run(
 
 
 def _by_tick(plan: Plan, tick_s: int) -> Plan:
-    """Return a plan whose limit counts offers of a tick, since that is how often offers are made."""
-    return structs.replace(plan, limits=Limits(per_minute=min(_MOST_A_MINUTE, max(1, plan.limits.per_minute * tick_s // 60))))
+    """Return a plan whose limit counts offers of a tick, since that is how often offers are made; what networks bear is not simulated."""
+    limits = plan.limits
+    a_minute = min(limits.per_minute * 60, limits.per_hour or limits.per_minute * 60) * tick_s // 3_600
+    return structs.replace(plan, limits=Limits(per_minute=min(_MOST_A_MINUTE, max(1, a_minute))))
 
 
 class _Course:
