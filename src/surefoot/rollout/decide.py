@@ -27,6 +27,7 @@ from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, soaked_at, turned
+from surefoot.rollout.urgency import alarms
 from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
@@ -58,7 +59,7 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if rollout.status is Status.PAUSED and rollout.localise_at is not None:
         return _localise(look(rollout, evidence, now), evidence, now)
     if rollout.status is not Status.RUNNING:
-        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
+        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status], warnings=alarms(rollout, now))
     _check(rollout, evidence)
     looked = look(rollout, evidence, now)
     verdict = judge(looked, evidence, _to_come(rollout, evidence))

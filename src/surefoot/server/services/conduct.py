@@ -11,12 +11,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from surefoot.fleet.attempt import Attempt, end
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.model.assignment import AssignmentId, Outcome, next_assignment_id
+from surefoot.model.duration import seconds
 from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
-from surefoot.model.record import utc_text
+from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.rules import Approval, Rule, permits
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence
@@ -164,7 +167,7 @@ def _may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Ap
 
 def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, assignment_id: AssignmentId, now: datetime) -> Attempt:
     plan, hardware = stored.rollout.plan, candidate.attributes["hardware"]
-    return Attempt(
+    attempt = Attempt(
         assignment_id=assignment_id,
         device_id=candidate.device_id,
         product=manifest.product,
@@ -180,7 +183,12 @@ def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, as
         rollout_id=stored.rollout_id,
         stage=stored.rollout.stage,
         region=candidate.attributes.get("region", ""),
+        windows=plan.windows,
+        install_s=plan.install_s,
     )
+    if plan.security is None:
+        return attempt
+    return structs.replace(attempt, deadline_at=utc_text(parse_utc(plan.security.deadline)), grace_s=seconds(plan.security.grace))
 
 
 def _withdraw(ledger: Ledger, rollout_id: int, now: datetime) -> None:
