@@ -115,6 +115,7 @@ def test_json_has_every_default(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("  stages: [{ name: a, group: g, audience: x==1 }, { name: b, group: g }]\n", "Stages a and b may share devices"),
         ("  stages: [{ name: a, audience: x==1 }, { name: b, audience: y==1 }]\n", "Stages a and b may share devices"),
         ("  stages: [{ name: a, audience: x==1 }, { name: b }]\n", ""),
+        ("  limits: { regions: { eu: { concurrent_downloads: 9 } } }\n", "'limits.regions' is not held to yet"),
         ("  gate: { simple: {} }\n", "Only plain percentages judge it"),
         ("  kind: security\n  windows: [{ start: '02:00', length: 3h }]\n", "It has no 'security.deadline'"),
     ],

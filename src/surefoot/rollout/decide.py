@@ -25,6 +25,7 @@ from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pa
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.judgement import judge
+from surefoot.rollout.limits import is_held, tightest
 from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, soaked_at, turned
 from surefoot.rollout.urgency import alarms
@@ -37,7 +38,7 @@ _AT_REST = {
     Status.FINISHED: "The rollout is finished.",
 }
 _PORTIONS = 10
-"""Into how many portions a minute's offers are dealt out, so that a decision stands for a few seconds and not for one device."""
+"""Into how many portions what may be at risk is dealt out, so that a decision stands for a few seconds and not for one device."""
 
 
 def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
@@ -160,18 +161,16 @@ def _canaries(rollout: Rollout, evidence: Evidence) -> dict[str, int]:
 
 
 def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:
-    per_minute = rollout.plan.limits.per_minute
-    allowed = per_minute - evidence.offered_last_minute
-    if allowed < min(wanted, -(-per_minute // _PORTIONS)):
-        reason = f"Within a minute it was offered to {_devices(evidence.offered_last_minute)}; the limit is {per_minute}."
-        return Hold(cause="limit", reason=reason)
+    limit = tightest(rollout.plan.limits, evidence, wanted)
+    if is_held(limit, wanted):
+        return Hold(cause="limit", reason=limit.reason)
     room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - verdict.at_risk
     if verdict.most_at_risk is not None and room < min(wanted, -(-verdict.most_at_risk // _PORTIONS)):
         why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
         reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
         return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
     hardware, most = _next_hardware(rollout, evidence)
-    offers = min(wanted, allowed, room, *([most] if hardware else []))
+    offers = min(wanted, limit.offers, room, *([most] if hardware else []))
     what = f" of hardware {hardware}" if hardware else ""
     return Advance(
         cause="offer",

@@ -58,6 +58,8 @@ def concerns(plan: Plan) -> Iterator[str]:
                 yield f"Stages {earlier.name} and {stage.name} may share devices; one that fits both belongs to {earlier.name}."
     if not plan.has_default_gate:
         yield "Only plain percentages judge it: silent devices and small parts of the fleet are noticed late. 'gate: default' does better."
+    if plan.limits.regions:
+        yield "'limits.regions' is not held to yet: give such a region a stage of its own, and a limit for all."
     if plan.kind is Kind.SECURITY and plan.security is None and plan.windows:
         yield "It has no 'security.deadline': a device whose window never comes stays open to attack."
 

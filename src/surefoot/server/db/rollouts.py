@@ -140,6 +140,13 @@ class SqliteRollouts:
         ).fetchone()
         return int(number)
 
+    def fetching(self, rollout_id: int) -> int:
+        """Return how many devices said that they fetch the image, and not yet that they have it."""
+        (number,) = self._connection.execute(
+            "SELECT count(*) FROM assignment WHERE rollout_id = ? AND is_fetching = 1", (rollout_id,)
+        ).fetchone()
+        return int(number)
+
     def unstarted_until(self, rollout_id: int, instant: datetime) -> int:
         """Return how many offers stand at least until this instant and were not started."""
         (number,) = self._connection.execute(

@@ -34,6 +34,7 @@ _STRIDE = 1_000
 _MOST_STEPS = 5
 _PASS_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 _LATELY = timedelta(hours=2)
 
 
@@ -85,6 +86,8 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         is_exhausted=stored.walk.is_over,
         exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
+        offered_last_hour=ledger.rollouts.offered_since(stored.rollout_id, now - _HOUR) if plan.limits.per_hour else 0,
+        fetching=ledger.rollouts.fetching(stored.rollout_id) if plan.limits.concurrent_downloads else 0,
         offered_lately=ledger.rollouts.unstarted_until(stored.rollout_id, now - _LATELY + timedelta(seconds=plan.start_within_s)),
         audience=list(stored.audience),
         control=list(control),

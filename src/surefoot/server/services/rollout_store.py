@@ -152,6 +152,10 @@ class RolloutStore(Protocol):
         """Return how many devices were offered the release after this instant."""
         ...
 
+    def fetching(self, rollout_id: int) -> int:
+        """Return how many devices said that they fetch the image, and not yet that they have it."""
+        ...
+
     def unstarted_until(self, rollout_id: int, instant: datetime) -> int:
         """Return how many offers stand at least until this instant and were not started."""
         ...
