@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_europe_comes_before_north_america_before_asia_and_nobody_is_left_out(ca
     ]
     assert [stage.name for stage in campaign.stored.rollout.written] == ["canary", "general"]
     assert campaign.counts() == campaign.recounted()
+
+
+def test_a_region_without_devices_holds_nobody_up(campaign: Campaign) -> None:
+    stages = [
+        Stage(name="general", order_by=[{"region": ["eu", "nowhere", "na"]}], batches=["50%", "100%"], soak="10s", audience="region!=sa")
+    ]
+    campaign.begin(world_plan(stages=stages))
+    assert sorted(chain(*reached(campaign))) == [f"{region}-{number:02}" for region in ("apac", "eu", "na") for number in range(3)]
 
 
 def test_a_stage_by_filter_reaches_those_that_fit_it_and_the_plan(campaign: Campaign) -> None:

@@ -74,8 +74,9 @@ def _simulate(arguments: argparse.Namespace) -> int:
         raise InvalidInput("'surefoot rollout simulate' needs packages that are not installed.", hint="Install surefoot[simulate].")
     from surefoot.simulator.rollouts.chart import svg  # noqa: PLC0415  # numpy is an extra of its own
 
-    plan = draft(read_plan(arguments.plan)).plan
-    setting = _made_up(plan, arguments.fleet) if arguments.fleet else twin(plan, arguments)
+    plan = read_plan(arguments.plan)
+    sequence = draft(plan).plan
+    setting = _made_up(sequence, arguments.fleet) if arguments.fleet else twin(sequence, arguments)
     settings = _settings(setting, arguments.fault or _FAULTS)
     outlooks = list(_outlooks(plan, settings, arguments.runs, arguments.seed))
     if arguments.chart:

@@ -120,6 +120,8 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
     stage = rollout.open_stage
     if evidence.population is None:
         return Hold(cause="counting", reason=f"The devices of stage {stage.name} are being counted.")
+    if evidence.population == 0 and rollout.is_in_part:
+        return _next(rollout, evidence, now)
     if evidence.population == 0:
         reason = f"No device fits stage {stage.name}: put devices into it, or halt this rollout and write a plan without it."
         return Hold(cause="empty_stage", reason=reason)

@@ -336,6 +336,11 @@ class Rollout(Record, frozen=True, kw_only=True):
         return self.plan.stages[self.stage]
 
     @property
+    def is_in_part(self) -> bool:
+        """Whether the open stage is one value of a stage that goes value by value; nobody may have that value, and that is no mistake."""
+        return bool(self.written) and self.open_stage.name not in {stage.name for stage in self.written}
+
+    @property
     def share(self) -> int:
         """The ceiling of the open batch, in hundredths of a percent of the stage."""
         return self.open_stage.shares[self.batch]
