@@ -30,10 +30,11 @@ check: $(INSTALLED) ## format, lint, types, imports, a test for each attack
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/attack_ids.py
 
-docs: $(INSTALLED) ## draw the pages that are drawn from the code: code map, states, errors
+docs: $(INSTALLED) ## draw the pages that are drawn from the code: code map, states, errors, schema of plans
 	$(BIN)/python scripts/draw_states.py
 	$(BIN)/python scripts/draw_errors.py
 	$(BIN)/python scripts/draw_map.py
+	$(BIN)/surefoot plan schema > docs/plan.schema.json
 
 format: $(INSTALLED) ## put the code into its one form
 	$(BIN)/ruff format .

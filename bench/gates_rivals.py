@@ -15,11 +15,13 @@ from typing import Protocol
 
 from numpy.random import Generator
 
-from surefoot.rollout.plan import DEFAULT_BATCHES, DEFAULT_SOAKS, WHOLE, hundredths, seconds
+from surefoot.model.duration import seconds
+from surefoot.rollout.plan import WHOLE, hundredths
+from surefoot.rollout.risk import PACES, Kind
 from surefoot.simulator.rollouts.world import Setting, World
 
-_SHARES = [hundredths(batch) for batch in DEFAULT_BATCHES]
-_SOAKS_H = [seconds(soak) / 3_600 for soak in DEFAULT_SOAKS]
+_SHARES = [hundredths(batch) for batch in PACES[Kind.FIRMWARE].batches]
+_SOAKS_H = [seconds(soak) / 3_600 for soak in PACES[Kind.FIRMWARE].soaks]
 _LIMIT = 0.05
 _LEAST = 20
 _MOST = 0.95

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from numpy.random import Generator
 
 from surefoot.rollout.evidence import Baseline
-from surefoot.rollout.plan import DEFAULT_BATCHES, DEFAULT_SOAKS, Limits, Plan, Stage
+from surefoot.rollout.plan import Limits, Plan, Stage
+from surefoot.rollout.risk import PACES, Kind
 from surefoot.simulator.rollouts.fault import parse_fault
 from surefoot.simulator.rollouts.habits import USUAL, Habits, Outage
 from surefoot.simulator.rollouts.mix import REGIONS, published
@@ -91,10 +92,11 @@ def setting_of(scenario: Scenario, devices: int, rng: Generator) -> Setting:
 
 def plan_of(column: str) -> Plan:
     """Return the plan of one of our columns: the default one, with nothing that hinders it; ``bake`` with a canary of 24 hours."""
-    soak = ["24h", *DEFAULT_SOAKS[1:]] if column == "bake" else [*DEFAULT_SOAKS]
+    usual = PACES[Kind.FIRMWARE]
+    soak = ["24h", *usual.soaks[1:]] if column == "bake" else [*usual.soaks]
     return Plan(
         release="simulated 1.0.0",
-        stages=[Stage(name="general", batches=[*DEFAULT_BATCHES], soak=soak)],
+        stages=[Stage(name="general", batches=[*usual.batches], soak=soak)],
         deadline="150m",
         limits=Limits(per_minute=1_000_000),
     )

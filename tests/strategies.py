@@ -260,17 +260,17 @@ def counts(draw: st.DrawFn) -> Counts:
 
 
 @st.composite
-def stages(draw: st.DrawFn, name: str) -> Stage:
+def stages(draw: st.DrawFn, name: str, group: str | None) -> Stage:
     """Return any stage of a plan that can be."""
     shares = sorted(draw(st.sets(st.integers(1, 9_999), max_size=4)))
     batches = [f"{share // 100}.{share % 100:02}%" for share in shares]
-    return Stage(name=name, group=draw(st.none() | NAMES), batches=[*batches, "100%"], soak=draw(DURATIONS))
+    return Stage(name=name, group=group, batches=[*batches, "100%"], soak=draw(DURATIONS))
 
 
 @st.composite
 def bounds(draw: st.DrawFn) -> Bounds:
     """Return two rates, the right way round."""
-    low, high = sorted(draw(st.tuples(st.integers(0, 100), st.integers(0, 100))))
+    low, high = sorted(draw(st.tuples(st.integers(0, 99), st.integers(0, 99))))
     return Bounds(warn=f"{low}%", pause=f"{high}%")
 
 
@@ -281,7 +281,8 @@ def plans(draw: st.DrawFn) -> Plan:
     gate = SimpleGate(rollback_rate=draw(bounds()), health_failure_rate=draw(bounds()), min_resolved=draw(st.integers(1, 100)))
     return Plan(
         release="thermostat 1.2.3",
-        stages=[draw(stages(name)) for name in names],
+        # A stage of everybody leaves none for those after it.
+        stages=[draw(stages(name, name)) for name in names[:-1]] + [draw(stages(names[-1], draw(st.sampled_from([None, names[-1]]))))],
         gate=draw(st.sampled_from([DEFAULT, Gates(simple=gate, default=True), Gates(simple=gate)])),
         watch=draw(DURATIONS),
         deadline=draw(st.sampled_from(["90s", "4h"])),

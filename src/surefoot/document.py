@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import yaml
@@ -83,7 +83,7 @@ def convert(document: Document, kind: type[_R]) -> _R:
     try:
         return msgspec.convert(document.plain, kind)
     except msgspec.ValidationError as error:
-        raise _in_words(document, str(error), types) from error
+        raise _in_words(document, _located(document, str(error), kind), types) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -186,6 +186,9 @@ def _walk(path: str, value: object, wanted: inspect.Type) -> Iterator[tuple[str,
         for field in wanted.fields:
             if field.encode_name in value:
                 yield from _walk(f"{path}.{field.encode_name}", value[field.encode_name], field.type)
+    if isinstance(value, dict) and isinstance(wanted, inspect.DictType):
+        for key, item in value.items():
+            yield from _walk(f"{path}.{key}", item, wanted.value_type)
     if isinstance(value, list) and isinstance(wanted, inspect.ListType):
         for index, item in enumerate(value):
             yield from _walk(f"{path}[{index}]", item, wanted.item_type)
@@ -203,7 +206,7 @@ def _of_shape(value: object, wanted: inspect.Type) -> inspect.Type:
 
 def _has_shape(value: object, wanted: inspect.Type) -> bool:
     if isinstance(value, dict):
-        return isinstance(wanted, inspect.StructType)
+        return isinstance(wanted, (inspect.StructType, inspect.DictType))
     return isinstance(value, list) and isinstance(wanted, inspect.ListType)
 
 
@@ -241,6 +244,40 @@ _WORDS = {
     "object": "a mapping",
     "null": "nothing",
 }
+
+
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+def _located(document: Document, message: str, kind: type[object]) -> str:
+    """Return a message with the key in place of ``[...]``, which stands for any key of a mapping."""
+    before, dots, after = message.partition("[...]")
+    if not dots:
+        return message
+    path = before.partition(" - at `")[2]
+    for key in _at_path(document.plain, path):
+        alone = {key: _at_path(document.plain, path)[key]}
+        try:
+            msgspec.convert(_replaced(document.plain, _STEP.findall(path), alone), kind)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return _located(document, f"{before}.{key}{after}", kind)
+    return message
+
+
+def _at_path(plain: Any, path: str) -> Any:  # noqa: ANN401  # plain data
+    for key, index in _STEP.findall(path):
+        plain = plain[key] if key else plain[int(index)]
+    return plain
+
+
+def _replaced(plain: Any, steps: list[tuple[str, str]], value: object) -> object:  # noqa: ANN401  # plain data
+    if not steps:
+        return value
+    (key, index), *rest = steps
+    if key:
+        return {**plain, key: _replaced(plain[key], rest, value)}
+    return [*plain[: int(index)], _replaced(plain[int(index)], rest, value), *plain[int(index) + 1 :]]
 
 
 _LEAST = re.compile(r"Expected `array` of length >= (\d+)")

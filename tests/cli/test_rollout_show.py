@@ -12,7 +12,8 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Advance, Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally
-from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.plan import Plan, Rollout, Security, Stage, Status
+from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 from tests.server.showroom import BEGIN
@@ -100,3 +101,20 @@ def test_a_rollout_whose_counts_cannot_be_is_shown_without_a_budget(past: Past, 
     past.evidence = Evidence(population=10_000, tallies=[Tally(stage=0, hardware="rev-B", counts=Counts(started=2))])
     say_standing(past.look())
     assert "at risk" not in capsys.readouterr().out
+
+
+def test_a_pause_past_the_security_deadline_is_an_alarm(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    past.rollout = structs.replace(
+        past.rollout, status=Status.PAUSED, plan=Plan(release="lamp 1.0.0", security=Security(deadline="2026-01-01T00:00:00Z"))
+    )
+    say_standing(past.look())
+    assert "alarm      Its security deadline was 2026-01-01T00:00:00Z, and it is paused" in capsys.readouterr().out
+
+
+def test_a_stage_by_region_is_said_as_people_wrote_it(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    written = Plan(release="lamp 1.0.0", stages=[Stage(name="general", order_by=[{"region": ["eu", "na"]}])])
+    past.rollout = draft(written)
+    say_standing(past.look())
+    said = capsys.readouterr().out
+    assert "order      general by region: eu, na, then the others" in said
+    assert [line.split()[0] for line in said.splitlines()[2:6]] == [">", "general-na", "general-others", "in"]

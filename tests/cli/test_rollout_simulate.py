@@ -41,6 +41,19 @@ def test_a_plan_is_told_as_json_and_drawn(plan: Path, capsys: pytest.CaptureFixt
     assert chart.read_text().startswith("<svg")
 
 
+def test_a_plan_by_region_passes_over_regions_that_a_made_up_fleet_lacks(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.write_text(PLAN + "      order_by: [region: [nowhere, somewhere]]\n")
+    assert main(["rollout", "simulate", str(plan), "--fleet", "100", "--runs", "1", "--fault", "brick", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["stopped"], told["harmed"] > 0) == (1.0, True)
+
+
+def test_of_a_made_up_fleet_nobody_knows_more_than_hardware_and_region(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.write_text(PLAN + "      audience: site==berlin\n")
+    assert main(["rollout", "simulate", str(plan), "--fleet", "100"]) == 2
+    assert "Stage general asks for 'site'; of a made-up fleet only hardware and region are known." in capsys.readouterr().err
+
+
 def test_a_table_has_a_line_for_each_fault() -> None:
     good = Outlook(fault="good", runs=20, hours=33.2, harmed=0, harmed_worst=0, stopped=0.05, stopped_after_h=7.0, excluded=0)
     assert rollout_simulate.table([good])[1].split() == ["good", "0.0", "0", "5%", "7", "h", "0%", "33", "h"]

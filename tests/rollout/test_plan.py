@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from msgspec import structs
 
+from surefoot.model.duration import seconds
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, to_json
-from surefoot.rollout.plan import WHOLE, Bounds, Gates, Plan, Rollout, SimpleGate, Stage, check_plan, hundredths, seconds
+from surefoot.rollout.flaw import check_plan
+from surefoot.rollout.plan import WHOLE, Bounds, Gates, Plan, Rollout, SimpleGate, Stage, hundredths
 from tests.strategies import plans
 
 PLAN = Plan(release="thermostat 1.2.3")

@@ -63,7 +63,9 @@ class Campaign:
 
     async def count(self, stored: StoredRollout, now: datetime) -> Census:
         audience = audience_of(self.office.ledger, stored, now)
-        return census(self.connection, stored, lambda candidate: audience.image_for(candidate) is not None, step=self.census_step)
+        return census(
+            self.connection, stored, lambda candidate, stage: audience.image_for(candidate, stage) is not None, step=self.census_step
+        )
 
     async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:
         return watch(self.connection, stored, now, 900)

@@ -12,6 +12,7 @@ from surefoot.fleet.filter import Filter, check_names, matches
 from surefoot.model.assignment import AssignmentId, DeviceId, Outcome
 from surefoot.model.attribute import RESERVED
 from surefoot.model.digest import digest_of
+from surefoot.model.duration import seconds
 from surefoot.model.errors import UnknownError
 from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.manifest import Manifest
@@ -21,7 +22,7 @@ from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
-from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status, seconds
+from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status
 from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import (
     DevicePage,

@@ -111,7 +111,7 @@ def test_a_pause_of_the_gate_is_looked_at_two_hours_later_and_halts_when_nobody_
 def test_the_audience_is_counted_by_hardware_and_region(campaign: Campaign) -> None:
     add_devices(campaign.office, "x", 3, hardware=V2, region="")
     campaign.begin(PLAN)
-    counted = census(campaign.connection, campaign.stored, lambda _: True, step=4)
+    counted = census(campaign.connection, campaign.stored, lambda _candidate, _stage: True, step=4)
     shares = [Share(hardware=V1, region="eu", devices=12), Share(hardware=V1, region="us", devices=8), Share(hardware=V2, devices=3)]
     assert (counted.population, list(counted.audience)) == (23, shares)
 

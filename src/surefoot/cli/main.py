@@ -35,6 +35,7 @@ _EXTRAS = {"release": "cyclonedx", "server": "litestar"}
 NOUNS = {
     "release": Noun(summary="build, verify, sign and publish releases", extras=("release",)),
     "trust": Noun(summary="make and inspect the keys and roots that devices trust"),
+    "plan": Noun(summary="check the plan of a rollout, without a server", extras=("release", "server")),
     "rollout": Noun(summary="roll a release out in stages, or say what a plan would do", extras=("release",)),
     "serve": Noun(summary="run the server", extras=("server",)),
     "ca": Noun(summary="roll the CA of device certificates over", extras=("server",)),

@@ -14,7 +14,8 @@ from surefoot.model.record import Record, from_json, parse_utc, to_json
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Evidence
-from surefoot.rollout.plan import Plan, Rollout, Status
+from surefoot.rollout.plan import Plan, Status
+from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
 
 
@@ -39,7 +40,7 @@ def decisions(plan: Plan, lines: Iterable[bytes]) -> Iterator[Decision]:
     Raises:
         InvalidInput: A line is not evidence, or names a stage that the plan does not have; names the line.
     """
-    rollout = Rollout(plan=plan, status=Status.RUNNING)
+    rollout = structs.replace(draft(plan), status=Status.RUNNING)
     for number, line in enumerate(lines, start=1):
         try:
             moment = from_json(line, Moment, what="This is not evidence")

@@ -5,12 +5,14 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from surefoot.cli.operator import add_options, client
 from surefoot.rollout.evidence import Counts, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Status
+from surefoot.rollout.urgency import alarms
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 
 _SHOWN_DECISIONS = 15
@@ -65,6 +67,9 @@ def say_standing(story: RolloutStory) -> None:
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
         print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
     print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
+    for stage in rollout.written:
+        for name, values in stage.order:
+            print(f"order      {stage.name} by {name}: {', '.join(values)}, then the others")
     _say_gate(story)
     if rollout.approved_by:
         print(f"approved   by {rollout.approved_by}")
@@ -102,6 +107,8 @@ def _say_gate(story: RolloutStory) -> None:
     for region in rollout.regions:
         if region.is_held:
             print(f"held       region {region.region or '(none)'}; {_END_OF_HOLD[region.needs_person]}")
+    for alarm in alarms(rollout, datetime.now(UTC)):
+        print(f"alarm      {alarm}")
     verdict = judge(rollout, story.evidence, 0)
     if rollout.status is Status.RUNNING and verdict.most_at_risk is not None:
         slow = ", while something speaks against it" if verdict.is_slow else ""

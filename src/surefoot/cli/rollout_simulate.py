@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import repeat
 from multiprocessing import get_context
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from surefoot.cli.operator import add_options, client
 from surefoot.cli.plan_file import read_plan
+from surefoot.fleet.field import Traits
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import to_pretty_json
 from surefoot.rollout.evidence import Share
 from surefoot.rollout.plan import Plan
+from surefoot.rollout.sequence import both, draft
 from surefoot.server.services.catalogue import FleetMix
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ _FAULTS = ("good", "brick", "bad:5%", "silent:5%", "late:10%@12h")
 _MOST_DEVICES = 10_000_000
 _MOST_RUNS = 1_000
 _MOST_AWAY = 0.9
+_SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -71,7 +75,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from surefoot.simulator.rollouts.chart import svg  # noqa: PLC0415  # numpy is an extra of its own
 
     plan = read_plan(arguments.plan)
-    setting = _made_up(plan, arguments.fleet) if arguments.fleet else twin(plan, arguments)
+    sequence = draft(plan).plan
+    setting = _made_up(sequence, arguments.fleet) if arguments.fleet else twin(sequence, arguments)
     settings = _settings(setting, arguments.fault or _FAULTS)
     outlooks = list(_outlooks(plan, settings, arguments.runs, arguments.seed))
     if arguments.chart:
@@ -108,7 +113,25 @@ def _made_up(plan: Plan, devices: int) -> "Setting":
 
     if any(stage.group for stage in plan.stages):
         raise InvalidInput("A stage of the plan has a group; a made-up fleet has none.", hint="Leave --fleet out: the server has groups.")
-    return Setting(audience=published(devices), horizon_h=horizon_h(plan, devices))
+    audience = published(devices)
+    return Setting(audience=audience, groups=_made_up_stages(plan, audience), horizon_h=horizon_h(plan, devices))
+
+
+def _made_up_stages(plan: Plan, audience: Sequence[Share]) -> dict[int, list[Share]]:
+    from surefoot.fleet.filter import matches, names, parse  # noqa: PLC0415  # the parser is an extra of its own
+
+    stages: dict[int, list[Share]] = {}
+    for index, stage in enumerate(plan.stages):
+        wanted = parse(stage.audience)
+        if unknown := sorted(names(wanted) - {"hardware", "region"}):
+            raise InvalidInput(
+                f"Stage {stage.name} asks for '{unknown[0]}'; of a made-up fleet only hardware and region are known.",
+                hint="Leave --fleet out: the server knows its devices.",
+            )
+        if stage.audience:
+            fits = [Traits(attributes={"hardware": share.hardware, "region": share.region}) for share in audience]
+            stages[index] = [share for share, traits in zip(audience, fits, strict=True) if matches(wanted, traits, _SOME_DAY)]
+    return stages
 
 
 def twin(plan: Plan, arguments: argparse.Namespace) -> "Setting":
@@ -119,10 +142,10 @@ def twin(plan: Plan, arguments: argparse.Namespace) -> "Setting":
 
     calls = client(arguments)
 
-    def mix(group: str = "") -> FleetMix:
-        return calls.get("mix", FleetMix, product=plan.product, filter=plan.audience, group=group)
+    def mix(audience: str = "", group: str | None = None) -> FleetMix:
+        return calls.get("mix", FleetMix, product=plan.product, filter=both(plan.audience, audience), group=group or "")
 
-    groups = {stage: mix(one.group) for stage, one in enumerate(plan.stages) if one.group}
+    groups = {stage: mix(one.audience, one.group) for stage, one in enumerate(plan.stages) if one.audience or one.group}
     whole = mix()
     shares = whole.shares if len(groups) < len(plan.stages) else _together([group.shares for group in groups.values()])
     devices = sum(share.devices for share in shares)

@@ -32,6 +32,7 @@ _GRACE = timedelta(hours=24)
 _RELAPSES = {EventType.HEALTH_FAILED, EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
 _GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
 _NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED, EventType.INSTALL_WAITING}
+_FETCHING = {EventType.DOWNLOAD_STARTED, EventType.DOWNLOAD_PROGRESS}
 _BEFORE_INSTALL = {EventType.DOWNLOAD_STARTED, EventType.DOWNLOAD_PROGRESS, EventType.DOWNLOAD_COMPLETED}
 
 
@@ -57,6 +58,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         grace_s: Seconds that a device has from its first offer before its windows are ignored.
         first_offered_at: When the device's view first ordered it.
         starts_at_install: Whether it was ordered with windows.
+        is_fetching: Whether the device said that it fetches the image, and not yet that it has it.
         is_started: Whether the device reported work on it; with windows, on its install.
         started_at: When that was first heard.
         is_healthy: Whether the device reported a healthy trial.
@@ -91,6 +93,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     grace_s: int = 86_400
     first_offered_at: str = ""
     starts_at_install: bool = False
+    is_fetching: bool = False
     is_started: bool = False
     started_at: str = ""
     is_healthy: bool = False
@@ -123,7 +126,7 @@ def after_events(attempt: Attempt, events: Iterable[DeploymentEvent], running: D
 
 def end(attempt: Attempt, outcome: Outcome, now: str) -> Attempt:
     """Return the attempt with this outcome, unless it already has one."""
-    return attempt if attempt.outcome is not None else structs.replace(attempt, outcome=outcome, ended_at=now)
+    return attempt if attempt.outcome is not None else structs.replace(attempt, outcome=outcome, ended_at=now, is_fetching=False)
 
 
 def due_at(attempt: Attempt) -> datetime | None:
@@ -170,6 +173,8 @@ def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now
         return end(attempt, Outcome.REJECTED, now)
     if not attempt.is_started and _is_start(attempt, event):
         attempt = structs.replace(attempt, is_started=True, started_at=now)
+    if event.type not in _NOT_A_START:
+        attempt = structs.replace(attempt, is_fetching=event.type in _FETCHING)
     if event.type == EventType.HEALTH_FAILED:
         return structs.replace(attempt, is_unhealthy=True)
     if event.type == EventType.HEALTH_OK:

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from surefoot.model.duration import seconds
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import default_gate
@@ -26,8 +27,10 @@ from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pa
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.judgement import judge
-from surefoot.rollout.plan import WHOLE, Rollout, Status, seconds
+from surefoot.rollout.limits import is_held, tightest
+from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, soaked_at, turned
+from surefoot.rollout.urgency import alarms
 from surefoot.rollout.verdict import Light, Verdict
 
 _AT_REST = {
@@ -38,7 +41,7 @@ _AT_REST = {
     Status.FINISHED: "The rollout is finished.",
 }
 _PORTIONS = 10
-"""Into how many portions a minute's offers are dealt out, so that a decision stands for a few seconds and not for one device."""
+"""Into how many portions what may be at risk is dealt out, so that a decision stands for a few seconds and not for one device."""
 
 
 def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
@@ -62,7 +65,7 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if rollout.status is Status.SCHEDULED:
         return _begin(rollout, evidence, now)
     if rollout.status is not Status.RUNNING:
-        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
+        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status], warnings=alarms(rollout, now))
     _check(rollout, evidence)
     looked = look(rollout, evidence, now)
     verdict = judge(looked, evidence, _to_come(rollout, evidence))
@@ -131,6 +134,8 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
     stage = rollout.open_stage
     if evidence.population is None:
         return Hold(cause="counting", reason=f"The devices of stage {stage.name} are being counted.")
+    if evidence.population == 0 and rollout.is_in_part:
+        return _next(rollout, evidence, now)
     if evidence.population == 0:
         reason = f"No device fits stage {stage.name}: put devices into it, or halt this rollout and write a plan without it."
         return Hold(cause="empty_stage", reason=reason)
@@ -195,18 +200,16 @@ def _try_again(rollout: Rollout, evidence: Evidence, verdict: Verdict) -> Decisi
 
 
 def _room(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> int | Hold:
-    """Return how many of the wanted offers limit and risk allow now, or why it is to be waited."""
-    per_minute = rollout.plan.limits.per_minute
-    allowed = per_minute - evidence.offered_last_minute
-    if allowed < min(wanted, -(-per_minute // _PORTIONS)):
-        reason = f"Within a minute it was offered to {_devices(evidence.offered_last_minute)}; the limit is {per_minute}."
-        return Hold(cause="limit", reason=reason)
+    """Return how many of the wanted offers limits and risk allow now, or why it is to be waited."""
+    limit = tightest(rollout.plan.limits, evidence, wanted)
+    if is_held(limit, wanted):
+        return Hold(cause="limit", reason=limit.reason)
     room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - verdict.at_risk
     if verdict.most_at_risk is not None and room < min(wanted, -(-verdict.most_at_risk // _PORTIONS)):
         why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
         reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
         return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
-    return min(wanted, allowed, room)
+    return min(wanted, limit.offers, room)
 
 
 def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:

@@ -179,6 +179,8 @@ class Evidence(Record, frozen=True, kw_only=True):
         is_exhausted: Whether a whole pass over the open stage found no further device to offer.
         exhausted_hardware: Hardware of which a whole pass over the open stage found no further device to offer.
         offered_last_minute: Offers of this rollout in the 60 s before now.
+        offered_last_hour: Offers of this rollout in the hour before now; only counted where a limit asks for it.
+        fetching: Devices that said that they fetch the image, and not yet that they have it; only counted where a limit asks for it.
         audience: The devices of all stages, by hardware and region; nothing: the open stage is the whole fleet, of the tallies' kinds.
         control: By region, devices to compare with; a region that is not named has none.
         baselines: By hardware and region; what is not named is a fleet without a past.
@@ -193,6 +195,8 @@ class Evidence(Record, frozen=True, kw_only=True):
     is_exhausted: bool = False
     exhausted_hardware: list[str] = []
     offered_last_minute: _Count = 0
+    offered_last_hour: _Count = 0
+    fetching: _Count = 0
     audience: list[Share] = []
     control: list[Control] = []
     baselines: list[Baseline] = []

@@ -3,34 +3,31 @@
 
 - A plan keeps the words of its file (``6h``, ``5%``), so that what is shown is what was written; numbers are properties.
 - Stages are walked in order, and the batches inside a stage; a batch is a ceiling, a share of the stage's devices.
-- A plan that contradicts itself is refused whole; nothing starts of it.
+- What a plan leaves out follows from its kind (``surefoot.rollout.risk``), once: it is kept with the plan, and stays.
+- A plan that contradicts itself is refused whole (``surefoot.rollout.flaw``); nothing starts of it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
+from surefoot.model.attribute import AttributeValue
+from surefoot.model.duration import Duration, seconds
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import Name, Record, parse_utc
 from surefoot.model.rules import Approval
+from surefoot.model.window import Windows
 from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.ledger import Ledger
+from surefoot.rollout.risk import PACES, Kind
 
 WHOLE = 10_000
 """All of a stage, in hundredths of a percent: the unit of every share, so that thresholds compare whole numbers."""
 
-Duration = Annotated[
-    str,
-    Meta(
-        pattern=r"\A(0|[1-9][0-9]{0,6})[smhd]\Z", description="a whole number of seconds, minutes, hours or days, as in 90s, 15m, 6h or 2d"
-    ),
-]
 Percent = Annotated[
     str, Meta(pattern=r"\A(100|[0-9]{1,2}(\.[0-9]{1,2})?)%\Z", description="a percentage with at most two decimals, as in 5% or 0.5%")
 ]
@@ -50,12 +47,18 @@ Instant = Annotated[
     ),
 ]
 
-DEFAULT_BATCHES = ("1%", "5%", "10%", "25%", "50%", "100%")
-DEFAULT_SOAKS = ("6h", "6h", "4h", "2h", "2h", "0s")
+MOST_STAGES = 50
+"""Stages of a plan, as they are walked."""
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_LONGEST_S = 30 * 86_400
-_SHORTEST_DEADLINE_S = 60
+FilterText = Annotated[
+    str, Meta(max_length=4_000, pattern=r"\S", description="a filter, as in 'hardware==thermostat-v2'; left out, it means every device")
+]
+OrderBy = Annotated[
+    list[Annotated[dict[Name, Annotated[list[AttributeValue], Meta(min_length=1, max_length=49)]], Meta(min_length=1, max_length=1)]],
+    Meta(max_length=1, description="one attribute with its values in order, as in [region: [eu, na, apac]]"),
+]
+Rate = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
+BytesPerSecond = Annotated[int, Meta(ge=1, le=10**12, description="a whole number of bytes, at least 1")]
 
 
 class Stage(Record, frozen=True, kw_only=True):
@@ -64,12 +67,16 @@ class Stage(Record, frozen=True, kw_only=True):
     Attributes:
         name: What people call it.
         group: Whose members it is for; nothing means the whole audience.
+        audience: Which devices of these, as a filter; nothing means all.
+        order_by: By which values of an attribute it goes, one after the other, devices with none of them last; nothing means as one.
         batches: Growing shares of the stage, the last being all of it.
         soak: How long nine of ten good installs of a batch must have run before the next one opens; one for all, or one for each.
     """
 
     name: Name
     group: Name | None = None
+    audience: FilterText = ""
+    order_by: OrderBy = []
     batches: Annotated[list[Percent], Meta(min_length=1, max_length=50)] = msgspec.field(default_factory=lambda: ["100%"])
     soak: Duration | Annotated[list[Duration], Meta(min_length=1, max_length=50)] = "2h"
 
@@ -77,6 +84,11 @@ class Stage(Record, frozen=True, kw_only=True):
     def shares(self) -> list[int]:
         """The batches in hundredths of a percent."""
         return [hundredths(batch) for batch in self.batches]
+
+    @property
+    def order(self) -> list[tuple[str, list[str]]]:
+        """The attribute it goes by with its values in order; empty when it goes as one."""
+        return [(name, values) for one in self.order_by for name, values in one.items()]
 
     def soak_of(self, batch: int) -> Duration:
         """Return the soak of one batch; the last that is written stands for those after it."""
@@ -115,16 +127,55 @@ DEFAULT: Literal["default"] = "default"
 """The default gate, with the published percentages as its backstop."""
 
 
-class Limits(Record, frozen=True, kw_only=True):
-    """How fast devices may be offered a release, whatever the batches say; ``per_minute`` counts offers in any minute."""
+class RegionLimits(Record, frozen=True, kw_only=True):
+    """What the network of one region bears.
 
-    per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    Attributes:
+        bytes_per_second: Of downloads, on average; offers are made so slowly that no more is fetched.
+        concurrent_downloads: Devices that may fetch an image at once.
+    """
+
+    bytes_per_second: BytesPerSecond | None = None
+    concurrent_downloads: Rate | None = None
+
+
+class Limits(Record, frozen=True, kw_only=True):
+    """How fast devices may be offered a release, whatever the batches say.
+
+    Attributes:
+        per_minute: Offers in any minute.
+        per_hour: Offers in any hour.
+        concurrent_downloads: Devices that may fetch an image at once.
+        regions: By region, what its network bears.
+    """
+
+    per_minute: Rate = 500
+    per_hour: Rate | None = None
+    concurrent_downloads: Rate | None = None
+    regions: Annotated[dict[AttributeValue, RegionLimits], Meta(max_length=1_000)] = {}
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether offers of the last hour matter."""
+        return self.per_hour is not None or self.concurrent_downloads is not None
+
+
+class Security(Record, frozen=True, kw_only=True):
+    """An update that cannot wait for windows for ever.
+
+    Attributes:
+        deadline: When windows no longer hold it back, RFC 3339. A pause does.
+        grace: How long each device may look for a window of its own from its first offer on, even past the deadline.
+    """
+
+    deadline: str
+    grace: Duration = "1d"
 
 
 class Retries(Record, frozen=True, kw_only=True):
     """How often a device that failed or went silent is offered the release again; ``backoff`` is the first wait, doubled each time."""
 
-    max: Annotated[int, Meta(ge=0, le=10)] = 0
+    max: Annotated[int, Meta(ge=0, le=10, description="a whole number from 0 to 10")] = 0
     backoff: Duration = "1h"
 
     @property
@@ -134,7 +185,7 @@ class Retries(Record, frozen=True, kw_only=True):
 
 
 class PlanApproval(Record, frozen=True, kw_only=True):
-    """Whether a person must approve the rollout before it may start, and whether it must be another one than who created it."""
+    """Whether somebody must approve a rollout before it starts, and whether that must be another than who created it."""
 
     required: bool = False
     second_person: bool = True
@@ -144,40 +195,53 @@ class Plan(Record, frozen=True, kw_only=True):
     """The block ``rollout`` of a plan file.
 
     Attributes:
+        name: What people call it.
+        kind: What the release changes; what is left out follows from it.
         audience: Which devices, as a filter over their attributes; nothing means every device of the product.
         variant: Which build of the release.
+        stages: Its parts, in order; left out, one stage ``general`` at the pace of its kind.
         gate: ``default``, or plain percentages.
-        watch: How long the whole fleet is watched after the last batch, before the rollout ends.
+        watch: How long the whole fleet is watched after the last batch, before the rollout ends; left out, as its kind has it.
         approve: Updates that are not allowed by themselves, and are by whoever wrote this plan: ``major``, ``breaking``.
-        deadline: How long an attempt may take from its start; then it counts as silent.
+        deadline: How long an attempt may take from its start; then it counts as silent. Left out, as its kind has it.
         start_within: How long an offer stands; renewed while the device polls.
-        retries: How often, and when, a device that failed or went silent is offered it again.
-        on_halt: What becomes of the updated devices when it is halted: they keep the release; ``revert`` is refused.
-        approval: Who must approve it before it starts.
+        windows: When installs may start, where neither device, site nor customer has windows of its own; none: the fleet's, or any time.
+        install_time: How long an install usually takes: it starts only where that fits before the window closes.
+        security: By when windows no longer hold it back; nothing means never.
+        on_halt: Whether a halt keeps devices that were updated as they are, or takes them back.
         start_at: When it starts by itself, RFC 3339 UTC; empty when a person starts it.
-        precedence: Of several rollouts that want a device, the highest has it first.
-        kind: What it delivers; of equal precedence, security goes first.
+        precedence: Of several rollouts that want a device, the highest has it first; of equal ones, security goes first.
+        retries: How often, and when, a device that failed or went silent is offered it again.
     """
 
     release: ReleaseName
     name: Annotated[str, Meta(max_length=200)] = ""
-    audience: Annotated[str, Meta(max_length=4_000)] = ""
+    kind: Kind = Kind.FIRMWARE
+    audience: FilterText = ""
     variant: Name = "release"
-    stages: Annotated[list[Stage], Meta(min_length=1, max_length=50)] = msgspec.field(
-        default_factory=lambda: [Stage(name="general", batches=[*DEFAULT_BATCHES], soak=[*DEFAULT_SOAKS])]
-    )
+    stages: Annotated[list[Stage], Meta(min_length=1, max_length=MOST_STAGES)] = []
     gate: Literal["default"] | Gates = DEFAULT
-    watch: Duration = "1d"
+    watch: Duration = ""
     approve: Annotated[list[Approval], Meta(max_length=2)] = []
-    deadline: Duration = "4h"
+    deadline: Duration = ""
     start_within: Duration = "1d"
-    limits: Limits = Limits()
+    windows: Windows = []
+    install_time: Duration = "5m"
+    security: Security | None = None
     retries: Retries = Retries()
+    limits: Limits = msgspec.field(default_factory=Limits)
     on_halt: Literal["hold", "revert"] = "hold"
     approval: PlanApproval = PlanApproval()
     start_at: Instant = ""
     precedence: Annotated[int, Meta(ge=-1_000, le=1_000)] = 0
-    kind: Literal["firmware", "application", "config", "flags", "security"] = "firmware"
+
+    def __post_init__(self) -> None:
+        """Fill in what the kind decides: from here on the plan says it, whatever later versions of us hold to be usual."""
+        pace = PACES[self.kind]
+        general = Stage(name="general", batches=[*pace.batches], soak=[*pace.soaks])
+        for key, usual in (("stages", [general]), ("watch", pace.watch), ("deadline", pace.deadline)):
+            if not getattr(self, key):
+                force_setattr(self, key, usual)
 
     @property
     def product(self) -> str:
@@ -203,6 +267,11 @@ class Plan(Record, frozen=True, kw_only=True):
     def deadline_s(self) -> int:
         """The deadline in seconds."""
         return seconds(self.deadline)
+
+    @property
+    def install_s(self) -> int:
+        """How long an install usually takes, in seconds."""
+        return seconds(self.install_time)
 
     @property
     def start_within_s(self) -> int:
@@ -254,6 +323,7 @@ class Rollout(Record, frozen=True, kw_only=True):
         is_final: Whether a person halted it: for good.
         approved_by: Who approved it; empty when nobody did.
         starts_at: When it starts by itself, RFC 3339 UTC; empty when it was not scheduled.
+        written: The stages as people wrote them, when they are walked otherwise.
     """
 
     plan: Plan
@@ -273,6 +343,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     is_final: bool = False
     approved_by: str = ""
     starts_at: str = ""
+    written: list[Stage] = []
 
     @property
     def is_live(self) -> bool:
@@ -302,49 +373,20 @@ class Rollout(Record, frozen=True, kw_only=True):
         return self.plan.stages[self.stage]
 
     @property
+    def is_in_part(self) -> bool:
+        """Whether the open stage is one value of a stage that goes value by value; nobody may have that value, and that is no mistake."""
+        return bool(self.written) and self.open_stage.name not in {stage.name for stage in self.written}
+
+    @property
     def share(self) -> int:
         """The ceiling of the open batch, in hundredths of a percent of the stage."""
         return self.open_stage.shares[self.batch]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
-    """Where a plan contradicts itself: the key, below ``rollout``; what is wrong there; what to write instead."""
-
-    key: str
-    message: str
-    hint: str
-
-
-def check_plan(plan: Plan) -> None:
-    """See that a plan does not contradict itself.
-
-    Raises:
-        InvalidInput: It has a flaw; names the key.
-    """
-    found = flaw(plan)
-    if found is not None:
-        raise InvalidInput(f"'rollout.{found.key}': {found.message}.", hint=found.hint)
-
-
-def flaw(plan: Plan) -> Flaw | None:
-    """Return the first place where a plan contradicts itself; nothing when it does not.
-
-    Two stages of one name, batches that do not grow or do not reach 100%, bounds the wrong way round, or a deadline that no
-    device can keep.
-    """
-    return next(_flaws(plan), None)
 
 
 def hundredths(percent: Percent) -> int:
     """Return a percentage in hundredths of a percent: ``0.5%`` is 50."""
     whole, _, fraction = percent.removesuffix("%").partition(".")
     return int(whole) * 100 + int(fraction.ljust(2, "0")[:2])
-
-
-def seconds(duration: Duration) -> int:
-    """Return a duration in seconds."""
-    return int(duration[:-1]) * _UNITS_S[duration[-1]]
 
 
 def is_instant(text: str) -> bool:
@@ -354,50 +396,3 @@ def is_instant(text: str) -> bool:
     except InvalidInput:
         return False
     return True
-
-
-def _flaws(plan: Plan) -> Iterator[Flaw]:
-    names = [stage.name for stage in plan.stages]
-    for index, stage in enumerate(plan.stages):
-        if stage.name in names[:index]:
-            yield Flaw(
-                key=f"stages[{index}].name",
-                message=f"there is a stage '{stage.name}' already",
-                hint="Give every stage a name of its own.",
-            )
-        yield from _of_stage(stage, f"stages[{index}]")
-    if not isinstance(plan.gate, str):
-        yield from _of_gate(plan.gate.simple)
-    if plan.start_at and not is_instant(plan.start_at):
-        yield Flaw(key="start_at", message=f"there is no such instant as {plan.start_at}", hint="Write for example 2026-12-01T02:00:00Z.")
-    if not _SHORTEST_DEADLINE_S <= plan.retries.backoff_s <= _LONGEST_S:
-        yield Flaw(key="retries.backoff", message="it is not between a minute and 30 days", hint="Write for example 1h.")
-    if plan.on_halt == "revert":
-        # Accepted only once it is carried out: nobody is to rely on a way back that is not there.
-        yield Flaw(key="on_halt", message="updated devices cannot be sent back yet", hint="Write hold.")
-    if seconds(plan.watch) > _LONGEST_S:
-        yield Flaw(key="watch", message="it is longer than 30 days", hint="Write for example 1d.")
-    for key, value_s in (("deadline", plan.deadline_s), ("start_within", plan.start_within_s)):
-        if not _SHORTEST_DEADLINE_S <= value_s <= _LONGEST_S:
-            yield Flaw(key=key, message="it is not between a minute and 30 days", hint="Write for example 4h.")
-
-
-def _of_stage(stage: Stage, place: str) -> Iterator[Flaw]:
-    shares, written = stage.shares, ", ".join(stage.batches)
-    if any(later <= earlier for earlier, later in pairwise(shares)) or shares[0] == 0:
-        yield Flaw(key=f"{place}.batches", message=f"{written} do not grow", hint="Write growing percentages, as in 1%, 10%, 100%.")
-    if shares[-1] != WHOLE:
-        hint = "End with 100%: a stage is done when all of it is."
-        yield Flaw(key=f"{place}.batches", message=f"they end at {stage.batches[-1]}", hint=hint)
-    if any(seconds(stage.soak_of(batch)) > _LONGEST_S for batch in range(len(shares))):
-        yield Flaw(key=f"{place}.soak", message="it is longer than 30 days", hint="Write for example 6h.")
-    if not isinstance(stage.soak, str) and len(stage.soak) > len(shares):
-        hint = "Write one for each batch, or fewer: the last stands for the rest."
-        yield Flaw(key=f"{place}.soak", message=f"there are {len(stage.soak)} for {len(shares)} batches", hint=hint)
-
-
-def _of_gate(gate: SimpleGate) -> Iterator[Flaw]:
-    for rate, bounds in (("rollback_rate", gate.rollback_rate), ("health_failure_rate", gate.health_failure_rate)):
-        if hundredths(bounds.warn) > hundredths(bounds.pause):
-            message = f"it warns at {bounds.warn}, after it pauses at {bounds.pause}"
-            yield Flaw(key=f"gate.simple.{rate}", message=message, hint="Warn at less than that.")

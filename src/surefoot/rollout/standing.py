@@ -7,13 +7,14 @@ from typing import assert_never
 
 from msgspec import structs
 
+from surefoot.model.duration import seconds
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import control, ledger
 from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.ledger import Ledger
-from surefoot.rollout.plan import Mark, Rollout, Status, seconds
+from surefoot.rollout.plan import Mark, Rollout, Status
 
 LOCALISE_AFTER_S = 2 * 3_600
 """How long a pause of the default gate collects what is still to be heard before it looks for the culprit, seconds."""

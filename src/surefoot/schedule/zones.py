@@ -5,12 +5,13 @@ The one place where zones are read from files; everything else is given them.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 from surefoot.model.errors import InvalidInput
-from surefoot.model.window import Window
+from surefoot.model.window import OF_THE_DEVICE, Window
+from surefoot.schedule.flaw import WindowFlaw
 
 
 def zone(name: str) -> tzinfo:
@@ -41,6 +42,14 @@ def zones_of(windows: Iterable[Window]) -> dict[str, tzinfo]:
         InvalidInput: One names no zone; ``device`` is none, and is to be replaced first.
     """
     return {window.zone: zone(window.zone) for window in windows}
+
+
+def zone_flaws(windows: Iterable[Window]) -> Iterator[WindowFlaw]:
+    """Yield each window whose zone does not exist; ``device`` is not asked for."""
+    for index, window in enumerate(windows):
+        if window.zone != OF_THE_DEVICE and not is_zone(window.zone):
+            key, message = f"windows[{index}].zone", f"there is no time zone '{window.zone}'"
+            yield WindowFlaw(key=key, message=message, hint=_hint(window.zone))
 
 
 def _hint(name: str) -> str:

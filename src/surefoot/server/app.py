@@ -256,7 +256,8 @@ class _Survey:
         """Count a rollout's devices."""
         audience = audience_of(self._reads, stored, now)
         return await _apart(
-            self._database, lambda connection: census(connection, stored, lambda candidate: audience.image_for(candidate) is not None)
+            self._database,
+            lambda connection: census(connection, stored, lambda candidate, stage: audience.image_for(candidate, stage) is not None),
         )
 
     async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:

@@ -45,9 +45,11 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, due_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (assignment_id) DO UPDATE SET
-  outcome = excluded.outcome, is_started = excluded.is_started, due_at = excluded.due_at, body = excluded.body"""
+  outcome = excluded.outcome, is_started = excluded.is_started, is_fetching = excluded.is_fetching,
+  due_at = excluded.due_at, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot,
@@ -236,7 +238,9 @@ class SqliteLedger:
         """Store an attempt."""
         keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
         due = due_at(attempt)
-        self._connection.execute(_PUT_ATTEMPT, (*keys, attempt.is_started, None if due is None else _seconds(due), to_json(attempt)))
+        self._connection.execute(
+            _PUT_ATTEMPT, (*keys, attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due), to_json(attempt))
+        )
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""

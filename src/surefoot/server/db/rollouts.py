@@ -183,6 +183,13 @@ class SqliteRollouts:
         ).fetchone()
         return int(number)
 
+    def fetching(self, rollout_id: int) -> int:
+        """Return how many devices said that they fetch the image, and not yet that they have it."""
+        (number,) = self._connection.execute(
+            "SELECT count(*) FROM assignment WHERE rollout_id = ? AND is_fetching = 1", (rollout_id,)
+        ).fetchone()
+        return int(number)
+
     def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
         """Store a decision with what it was made of."""
         (last,) = self._connection.execute(

@@ -29,6 +29,7 @@ INDEXED = ("connectivity", "customer", "region", "site")
 
 _TO_RETRY = text("retry_at IS NOT NULL")
 _OFFERED = text("outcome IS NULL AND is_started = 0")
+_FETCHING = text("is_fetching = 1")
 
 device = Table(
     "device",
@@ -198,12 +199,14 @@ assignment = Table(
     Column("outcome", Text),
     Column("rollout_id", Integer, ForeignKey("rollout.rollout_id")),
     Column("is_started", Integer, nullable=False),
+    Column("is_fetching", Integer, nullable=False),
     Column("due_at", BigInteger),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
     Index("assignment_of_rollout", "rollout_id", "device_id", "outcome"),
     Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
+    Index("fetching_of_rollout", "rollout_id", sqlite_where=_FETCHING, postgresql_where=_FETCHING),
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
 )
 

@@ -35,8 +35,8 @@ FROM (SELECT CAST(body AS TEXT) AS body, device_id, outcome FROM assignment WHER
 WHERE a.outcome = 'succeeded' AND a.body ->> '$.is_relapsed' IS NULL
   AND CAST(strftime('%s', a.body ->> '$.ended_at') AS INTEGER) <= :long_ago"""
 
-IsIn = Callable[[Candidate], bool]
-"""Says whether a device is in a rollout's audience."""
+IsIn = Callable[[Candidate, int], bool]
+"""Says whether a device is in the audience of a stage, apart from the stage's group."""
 
 
 @dataclass(slots=True)
@@ -49,22 +49,26 @@ class _Seen:
 
 def census(connection: sqlite3.Connection, stored: StoredRollout, is_in: IsIn, *, step: int = 5_000) -> Census:
     """Return how many devices of a rollout's open stage are in its audience, and the audience: walks round the ring, piece by piece."""
-    here = [_kind(candidate) for candidate in _round(connection, stored, stored.rollout.stage, step) if is_in(candidate)]
-    everywhere = Counter(here)
     groups = [stage.group for stage in stored.rollout.plan.stages]
-    if None in groups and stored.rollout.open_stage.group is not None:
-        whole = _round(connection, stored, groups.index(None), step)
-        everywhere = Counter(_kind(candidate) for candidate in whole if is_in(candidate))
-    elif None not in groups:
-        members = {
-            candidate.device_id: _kind(candidate)
-            for stage in range(len(groups))
-            for candidate in _round(connection, stored, stage, step)
-            if is_in(candidate)
-        }
-        everywhere = Counter(members.values())
+    here = stored.rollout.stage
+
+    def is_of(candidate: Candidate, stage: int) -> bool:
+        return groups[stage] in {None, *candidate.traits.groups} and is_in(candidate, stage)
+
+    # A stage without a group is a walk past every device of the product, which meets the members of all groups.
+    stages = [groups.index(None)] if None in groups else range(len(groups))
+    population, seen = 0, set[str]()
+    everywhere: Counter[tuple[str, str]] = Counter()
+    for stage in stages:
+        for candidate in _round(connection, stored, stage, step):
+            if candidate.device_id in seen or not any(is_of(candidate, one) for one in range(len(groups))):
+                continue
+            population += is_of(candidate, here)
+            everywhere[_kind(candidate)] += 1
+            if len(stages) > 1:
+                seen.add(candidate.device_id)
     shares = (Share(hardware=hardware, region=region, devices=devices) for (hardware, region), devices in sorted(everywhere.items()))
-    return Census(population=len(here), audience=tuple(shares))
+    return Census(population=population, audience=tuple(shares))
 
 
 def watch(connection: sqlite3.Connection, stored: StoredRollout, now: datetime, unreachable_after_s: int) -> list[Control]:

@@ -16,9 +16,10 @@ from msgspec import structs
 from surefoot.fleet.attempt import Attempt, end
 from surefoot.fleet.filter import Filter, matches, parse
 from surefoot.model.assignment import AssignmentId, Outcome, next_assignment_id
+from surefoot.model.duration import seconds
 from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
-from surefoot.model.record import utc_text
+from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.rules import Approval, Rule, permits
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence
@@ -33,19 +34,28 @@ _STRIDE = 1_000
 _MOST_STEPS = 5
 _PASS_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
-    """Which devices a rollout is for: those that its filter takes at this moment, and that an image of its release fits."""
+    """Which devices a rollout is for: those that its filters take at this moment, and that an image of its release fits.
+
+    Attributes:
+        filter: The plan's.
+        stages: Each stage's own.
+        now: The moment.
+        manifests: The images of the release.
+    """
 
     filter: Filter
+    stages: tuple[Filter, ...]
     now: datetime
     manifests: tuple[Manifest, ...]
 
-    def image_for(self, candidate: Candidate) -> Manifest | None:
-        """Return the image for a device of the audience; nothing for any other device."""
-        if not matches(self.filter, candidate.traits, self.now):
+    def image_for(self, candidate: Candidate, stage: int) -> Manifest | None:
+        """Return the image for a device of the audience of a stage; nothing for any other device. Groups are the caller's affair."""
+        if not all(matches(wanted, candidate.traits, self.now) for wanted in (self.filter, self.stages[stage])):
             return None
         return next((one for one in self.manifests if candidate.attributes["hardware"] in one.target_hardware), None)
 
@@ -55,14 +65,15 @@ def audience_of(reads: Reads, stored: StoredRollout, now: datetime) -> Audience:
 
     Raises:
         ConflictError: Its release is not there any more.
-        FilterError: Its filter cannot be read.
+        FilterError: A filter of it cannot be read.
     """
     plan = stored.rollout.plan
     release = reads.release(plan.product, plan.version)
     if release is None:
         raise ConflictError(f"Release {plan.release} is not there any more.")
     of_variant = tuple(manifest for manifest in release.manifests if manifest.variant == plan.variant)
-    return Audience(filter=parse(plan.audience), now=now, manifests=of_variant)
+    of_stages = tuple(parse(stage.audience) for stage in plan.stages)
+    return Audience(filter=parse(plan.audience), stages=of_stages, now=now, manifests=of_variant)
 
 
 def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: Sequence[Control] = ()) -> Evidence:
@@ -75,6 +86,8 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         is_exhausted=stored.walk.is_over,
         exhausted_hardware=list(stored.walk.no_more),
         offered_last_minute=ledger.rollouts.offered_since(stored.rollout_id, now - _MINUTE),
+        offered_last_hour=ledger.rollouts.offered_since(stored.rollout_id, now - _HOUR) if plan.limits.looks_back else 0,
+        fetching=ledger.rollouts.fetching(stored.rollout_id) if plan.limits.concurrent_downloads else 0,
         audience=list(stored.audience),
         control=list(control),
         baselines=baselines(ledger, plan.product) if plan.has_default_gate else [],
@@ -131,9 +144,9 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: 
     plan, offered = stored.rollout.plan, 0
     for candidate in ledger.rollouts.to_retry(stored, now, decision.offers):
         known = ledger.rollouts.setback(candidate.device_id, plan.product, plan.version)
-        manifest = audience.image_for(candidate)
         if known is None:
             continue
+        manifest = audience.image_for(candidate, known.stage)
         if candidate.is_fresh and candidate.busy_with is not None:
             ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
         elif manifest is None or not _may_take(candidate, manifest, plan.approve):
@@ -160,7 +173,7 @@ def _found(
         piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
-            manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
+            manifest = audience.image_for(candidate, stored.rollout.stage) if _is_meant(decision, candidate) else None
             if manifest is None or not _would_take(candidate, manifest, stored.rollout.plan.approve):
                 continue
             is_elsewhere = candidate.busy_with not in {None, 0, stored.rollout_id}
@@ -184,10 +197,14 @@ def _goes_first(ledger: Ledger, other: tuple[StoredRollout, Audience], candidate
     """Say whether a rollout that has precedence wants a device, at once or later."""
     senior, audience = other
     rollout = senior.rollout
-    groups = {stage.group for stage in rollout.plan.stages[rollout.stage :]}
-    if candidate.attributes["hardware"] in rollout.excluded or not (None in groups or groups.intersection(candidate.traits.groups)):
+    if candidate.attributes["hardware"] in rollout.excluded:
         return False
-    manifest = audience.image_for(candidate)
+    to_come = [
+        number
+        for number, stage in enumerate(rollout.plan.stages)
+        if number >= rollout.stage and (stage.group is None or stage.group in candidate.traits.groups)
+    ]
+    manifest = next((image for number in to_come if (image := audience.image_for(candidate, number))), None)
     wants = manifest is not None and _fits(candidate, manifest, rollout.plan.approve)
     return wants and ledger.rollouts.takes(senior, candidate.device_id)
 
@@ -217,7 +234,7 @@ def _fits(candidate: Candidate, manifest: Manifest, approvals: Collection[Approv
 def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
     """Return an attempt that has no number yet."""
     plan, hardware = stored.rollout.plan, candidate.attributes["hardware"]
-    return Attempt(
+    attempt = Attempt(
         assignment_id=AssignmentId(0),
         device_id=candidate.device_id,
         product=manifest.product,
@@ -233,7 +250,12 @@ def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, no
         rollout_id=stored.rollout_id,
         stage=stored.rollout.stage,
         region=candidate.attributes.get("region", ""),
+        windows=plan.windows,
+        install_s=plan.install_s,
     )
+    if plan.security is None:
+        return attempt
+    return structs.replace(attempt, deadline_at=utc_text(parse_utc(plan.security.deadline)), grace_s=seconds(plan.security.grace))
 
 
 def _withdraw(ledger: Ledger, rollout_id: int, now: datetime) -> None:

@@ -166,6 +166,10 @@ class RolloutStore(Protocol):
         """Return how many devices were offered the release after this instant."""
         ...
 
+    def fetching(self, rollout_id: int) -> int:
+        """Return how many devices said that they fetch the image, and not yet that they have it."""
+        ...
+
     def add_decision(self, stored: StoredRollout, evidence: Evidence, decision: Decision, offered: int, now: datetime) -> None:
         """Store a decision with what it was made of."""
         ...

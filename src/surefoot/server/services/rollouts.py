@@ -19,7 +19,11 @@ from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
 from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.acts import approve, halt, include, pause, release, resume, schedule, start
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.plan import Plan, Rollout, check_plan
+from surefoot.rollout.flaw import check_plan
+from surefoot.rollout.plan import Plan
+from surefoot.rollout.sequence import draft, walked
+from surefoot.schedule.flaw import check
+from surefoot.schedule.zones import zone_flaws
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Act, Ledger, Write
 from surefoot.server.services.rollout_store import StoredRollout
@@ -76,14 +80,15 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime)
 
     Raises:
         InvalidInput: The plan contradicts itself or starts in the past, or the release has no such variant.
-        FilterError: The audience cannot be read, or names an attribute that no device has.
+        FilterError: An audience cannot be read, or names an attribute that no device has.
         UnknownError: There is no such release or group.
     """
     check_plan(plan)
+    check(zone_flaws(plan.windows))
 
     def job(ledger: Ledger) -> CreateAnswer:
         _check_names(ledger, plan)
-        rollout_id = ledger.rollouts.create(Rollout(plan=plan), by, salt, now)
+        rollout_id = ledger.rollouts.create(draft(plan), by, salt, now)
         ledger.add_act(Act(at=now, by=by, what="rollout.create", subject=f"{rollout_id} {plan.release}"))
         if plan.start_at and not plan.approval.required:
             stored = _stored(ledger, rollout_id)
@@ -150,7 +155,9 @@ def _check_names(ledger: Ledger, plan: Plan) -> None:
     variants = sorted({manifest.variant for manifest in release.manifests})
     if plan.variant not in variants:
         raise InvalidInput(f"Release {plan.release} has no variant '{plan.variant}'.", hint=f"It has: {', '.join(variants)}.")
-    check_names(parse(plan.audience), ledger.attribute_names())
+    known = ledger.attribute_names()
+    for audience in (plan.audience, *(stage.audience for stage in walked(plan.stages))):
+        check_names(parse(audience), known)
     for stage in plan.stages:
         if stage.group is not None and not ledger.has_group(stage.group):
             raise UnknownError(

@@ -16,7 +16,8 @@ from surefoot.rollout.control import CALM_BELOW, unreachable
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Evidence
-from surefoot.rollout.plan import Limits, Plan, Rollout, Status
+from surefoot.rollout.plan import Limits, Plan, Status
+from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
 from surefoot.simulator.rollouts.world import Setting, World
 
@@ -80,8 +81,10 @@ def run(
 
 
 def _by_tick(plan: Plan, tick_s: int) -> Plan:
-    """Return a plan whose limit counts offers of a tick, since that is how often offers are made."""
-    return structs.replace(plan, limits=Limits(per_minute=min(_MOST_A_MINUTE, max(1, plan.limits.per_minute * tick_s // 60))))
+    """Return a plan whose limit counts offers of a tick, since that is how often offers are made; what networks bear is not simulated."""
+    limits = plan.limits
+    a_minute = min(limits.per_minute * 60, limits.per_hour or limits.per_minute * 60) * tick_s // 3_600
+    return structs.replace(plan, limits=Limits(per_minute=min(_MOST_A_MINUTE, max(1, a_minute))))
 
 
 class _Course:
@@ -89,8 +92,10 @@ class _Course:
 
     def __init__(self, plan: Plan, setting: Setting, rng: Generator, watch: Callable[[datetime, Decision], None]) -> None:
         self._setting, self._watch = setting, watch
+        drafted = draft(plan)
+        plan = drafted.plan
         self._world = World(setting, rng, stages=len(plan.stages), deadline_s=plan.deadline_s, start_within_s=plan.start_within_s)
-        self._rollout = Rollout(plan=_by_tick(plan, setting.tick_s))
+        self._rollout = structs.replace(drafted, plan=_by_tick(plan, setting.tick_s))
         self._stopped, self._blind = "", 0
         self._stopped_h: float | None = None
         self._hours: float | None = None

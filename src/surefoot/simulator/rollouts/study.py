@@ -7,8 +7,9 @@ from statistics import fmean, median
 
 import numpy as np
 
+from surefoot.model.duration import seconds
 from surefoot.model.record import Record
-from surefoot.rollout.plan import Plan, seconds
+from surefoot.rollout.plan import Plan
 from surefoot.simulator.rollouts.course import Result, run
 from surefoot.simulator.rollouts.world import Setting
 

@@ -192,6 +192,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("rollout_id", sa.Integer(), nullable=True),
         sa.Column("is_started", sa.Integer(), nullable=False),
+        sa.Column("is_fetching", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -209,6 +210,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
         postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "fetching_of_rollout",
+        "assignment",
+        ["rollout_id"],
+        unique=False,
+        sqlite_where=sa.text("is_fetching = 1"),
+        postgresql_where=sa.text("is_fetching = 1"),
     )
     op.create_index(
         "offer_of_rollout",

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Urgency: a paused rollout past its security deadline raises an alarm, and offers nothing all the same."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from surefoot.rollout.decide import decide
+from surefoot.rollout.decision import Hold
+from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.plan import Plan, Rollout, Security, Status
+from surefoot.rollout.urgency import alarms
+
+DEADLINE = datetime(2026, 12, 1, tzinfo=UTC)
+URGENT = Plan(release="thermostat 1.2.3", security=Security(deadline="2026-12-01T01:00:00+01:00"))
+SAID = "Its security deadline was 2026-12-01T00:00:00Z, and it is paused: nothing starts until a person resumes it."
+
+
+def test_a_paused_rollout_past_its_deadline_holds_and_says_so() -> None:
+    held = decide(Rollout(plan=URGENT, status=Status.PAUSED), Evidence(population=5), DEADLINE)
+    assert held == Hold(cause="paused", reason="The rollout is paused until a person resumes it.", warnings=[SAID])
+
+
+@pytest.mark.parametrize(
+    ("plan", "status", "late_s", "said"),
+    [
+        (URGENT, Status.PAUSED, 0, [SAID]),
+        (URGENT, Status.PAUSED, -1, []),
+        (URGENT, Status.RUNNING, 0, []),
+        (URGENT, Status.FINISHED, 0, []),
+        (Plan(release="thermostat 1.2.3"), Status.PAUSED, 0, []),
+    ],
+)
+def test_nothing_else_raises_it(plan: Plan, status: Status, late_s: int, said: list[str]) -> None:
+    assert alarms(Rollout(plan=plan, status=status), DEADLINE + timedelta(seconds=late_s)) == said
