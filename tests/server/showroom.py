@@ -23,6 +23,7 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status, seconds
 from surefoot.rollout.standing import after
+from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
@@ -42,6 +43,7 @@ from surefoot.server.services.catalogue import (
     VersionList,
     WindowList,
 )
+from surefoot.server.services.why import Why, WhyLine
 
 BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
 HARDWARE = "thermostat-v1"
@@ -187,6 +189,16 @@ class Showroom:
 
     def releases(self) -> ReleaseList:
         return ReleaseList(releases=[])
+
+    def why(self, device_id: DeviceId, rollout_id: int | None = None) -> Why:
+        story = self.story(device_id)
+        newest = [attempt for attempt in story.assignments if rollout_id in (None, attempt.rollout_id)][:1]
+        told = [explain_order(Order(attempt=attempt), story.device, timedelta(hours=1), BEGIN) for attempt in newest]
+        lines = [
+            WhyLine(rollout_id=attempt.rollout_id, release=f"{attempt.product} {attempt.version}", name="", answer=answer)
+            for attempt, answer in zip(newest, told, strict=True)
+        ]
+        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, lines=lines)
 
     async def steer(self, rollout_id: int, verb: str, by: str, why: str) -> None:
         self._show(rollout_id).steer(verb, by, why)

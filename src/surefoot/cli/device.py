@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot device list|show|set|order|revoke``: the fleet, one device with its attributes, and what it should run."""
+"""``surefoot device list|show|why|set|order|revoke``: the fleet, one device with its attributes, and what it should run."""
 
 import argparse
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _configure_list(verbs.add_parser("list", help="list devices", description="List devices."))
     _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
+    _configure_why(
+        verbs.add_parser("why", help="say why a device did or did not update", description="Say why a device did or did not update.")
+    )
     _configure_set(verbs.add_parser("set", help="give a device attributes", description="Give a device attributes, or take them back."))
     _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
     _configure_revoke(
@@ -43,6 +47,14 @@ def _configure_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
     add_options(parser)
     parser.set_defaults(run=_show)
+
+
+def _configure_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("--rollout", metavar="N", type=int, help="for this rollout alone")
+    parser.add_argument("--json", action="store_true", help="with all evidence, as JSON")
+    add_options(parser)
+    parser.set_defaults(run=_why)
 
 
 def _configure_set(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +133,23 @@ def _show(arguments: argparse.Namespace) -> int:
     for stored in reversed(story["events"][:_SHOWN_EVENTS]):
         event = stored["event"]
         print(f"{event['at']}  {event['type']}  {json.dumps(event.get('data', {}), sort_keys=True)}")
+    return 0
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    query = {} if arguments.rollout is None else {"rollout": arguments.rollout}
+    told = client(arguments).get(f"devices/{segment(arguments.device_id)}/why", dict[str, Any], **query)
+    if arguments.json:
+        print(json.dumps(told, indent=1, sort_keys=True))
+        return 0
+    seen = f"last seen {told['last_seen']}" if told["last_seen"] else "never seen"
+    print(f"{told['device_id']}  runs {told['runs'] or 'what it never said'}; {seen}{' (offline)' if told['is_offline'] else ''}")
+    if not told["lines"]:
+        print("No rollout is there, and nobody ordered anything for it.")
+    for line in told["lines"]:
+        whose = "ordered by a person" if line["rollout_id"] is None else f"rollout {line['rollout_id']}"
+        print(f"{line['release']}  ({', '.join(filter(None, (whose, line['name'])))})")
+        print(textwrap.fill(line["answer"]["sentence"], 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
     return 0
 
 

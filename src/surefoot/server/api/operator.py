@@ -73,6 +73,7 @@ from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shel
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
+from surefoot.server.services.why import Tell, Why
 from surefoot.server.services.windows import DeviceWindows, device_windows, remove_windows, set_windows, show_windows
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
@@ -108,6 +109,7 @@ class OperatorParts:
         doors: What enrolment offers say.
         secret: Makes the secret of a token.
         clock: Now, aware, UTC.
+        why: Says why a device did or did not update; may take its time.
         most_blob_bytes: Longest blob taken.
     """
 
@@ -121,6 +123,7 @@ class OperatorParts:
     doors: Doors
     secret: Callable[[], str]
     clock: Callable[[], datetime]
+    why: Tell
     most_blob_bytes: int = 4 << 30
 
 
@@ -309,6 +312,12 @@ async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorP
     return parts.catalogue.story(DeviceId(device_id))
 
 
+@get("/devices/{device_id:str}/why")
+async def show_why(device_id: FromPath[str], parts: NamedDependency[OperatorParts], rollout: FromQuery[int | None] = None) -> Why:
+    """Say why a device did or did not update: for one rollout, or for all that concern it now."""
+    return await asyncio.to_thread(parts.why, DeviceId(device_id), rollout)
+
+
 @post("/devices/{device_id:str}/revoke", status_code=200)
 async def post_revocation(
     request: Request[Any, Any, Any], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
@@ -470,6 +479,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         show_mix,
         list_versions,
         show_device,
+        show_why,
         post_order,
         post_revocation,
         post_rollout,
