@@ -29,6 +29,7 @@ from surefoot.server.services.catalogue import (
     DeviceStory,
     FleetMix,
     GroupList,
+    GroupStory,
     KindList,
     ReleaseList,
     RolloutDevice,
@@ -147,6 +148,9 @@ class Showroom:
 
     def groups(self) -> GroupList:
         return GroupList(groups=[])
+
+    def group(self, name: str) -> GroupStory:
+        raise UnknownError(f"There is no group '{name}'.")
 
     def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # there are no groups
         raise UnknownError(f"There is no group {group}.")

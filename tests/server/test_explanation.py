@@ -98,6 +98,7 @@ FACTS = Facts(
     offered=0,
     turn=None,
     newest=None,
+    late=[],
     orders=[],
     open_order=None,
     path=None,
@@ -159,6 +160,11 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
         Code.NOT_IN_GROUP,
         {"stored": rollout(plan=stages("canary", "lab"))},
         "The rollout is for the devices in canary, lab; this one is in pilot.",
+    ),
+    "joined its group too late": (
+        Code.JOINED_LATE,
+        {"stored": rollout(plan=stages("pilot")), "late": {"pilot"}},
+        "It joined pilot after the rollout was created; that group takes it along from the next rollout on.",
     ),
     "another product": (
         Code.OTHER_PRODUCT,

@@ -127,7 +127,7 @@ def test_the_command_line_sets_shows_and_lists(server: Running, fleet: list[str]
         f"groups     {group_names(server, one)}",
         "attribute  floor=2 (given)",
     ]
-    assert [line.split()[0] for line in lines] == ["DEVICE", one, "DEVICE", one]
+    assert [line.split()[0] for line in lines] == ["DEVICE", one, "pilot", "DEVICE", one]
 
 
 def group_names(server: Running, device_id: str) -> str:

@@ -122,6 +122,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"last seen  {device.get('last_seen') or 'never'}")
     if story["groups"]:
         print(f"groups     {', '.join(story['groups'])}")
+    for line in story["consents"]:
+        print(consent_line(line["group"], line["consent"]))
     for told in story["divergences"]:
         print(f"copied?    event {told['event']['seq']} of journal {told['journal']} was told in two ways, {told['received_at']}")
     for name, value in story["attributes"].items():
@@ -151,6 +153,12 @@ def _why(arguments: argparse.Namespace) -> int:
         print(f"{line['release']}  ({', '.join(filter(None, (whose, line['name'])))})")
         print(textwrap.fill(line["answer"]["sentence"], 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
     return 0
+
+
+def consent_line(what: str, said: dict[str, Any]) -> str:
+    """Return what the people of a device said about a group, as one line."""
+    until = f"until {said['until']}" if said["until"] else "for good"
+    return f"{'opted in' if said['is_in'] else 'opted out':<10} {what} {until}, as {said['who']} said ({said['by']}, {said['at']})"
 
 
 def _set(arguments: argparse.Namespace) -> int:

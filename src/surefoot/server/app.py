@@ -49,6 +49,8 @@ from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
+from surefoot.server.services.groups import fill
+from surefoot.server.services.membership import end_consents
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
@@ -120,6 +122,7 @@ class _Parts:
     shelf: Shelf
     online: Online
     console: Console
+    catalogue: SqlCatalogue
     lookout: Lookout
     counters_off: CountersOff
     versions_off: VersionsOff
@@ -234,6 +237,7 @@ def _assemble(
         shelf=shelf,
         online=online,
         console=console,
+        catalogue=catalogue,
         lookout=Lookout(_Survey(database, reads, unreachable_after_s)),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
         versions_off=lambda: _apart(database, versions_off),
@@ -357,7 +361,12 @@ async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
 
 
 async def _recount(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
-    """Hold the counters against what they count: at the start, and once an hour."""
+    """Go on with groups whose filling was cut off; then hold the counters against what they count, at the start and once an hour."""
+    try:
+        for group in await parts.writer(lambda ledger: ledger.unfilled_groups()):
+            await fill(group, parts.catalogue, parts.writer, clock())
+    except Error as error:
+        _LOG.error("a group was not filled: %s", error)
     while not stop.is_set():
         try:
             for finding in await recount_all(parts.writer, parts.counters_off, parts.versions_off, clock()):
@@ -386,6 +395,8 @@ async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
         seen = parts.presence.take()
         if seen:
             await parts.writer(lambda ledger: ledger.put_presence(seen))
+        while await parts.writer(lambda ledger: end_consents(ledger, now)):
+            pass
         if await refresh(parts.shelf.signers, parts.writer, now):
             parts.poll.reload()
         write_folder(data / "metadata", parts.reads.metadata("image").files)

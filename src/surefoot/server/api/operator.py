@@ -22,6 +22,7 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
 from surefoot.fleet.filter import parse
+from surefoot.fleet.group import GroupRule
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
@@ -54,6 +55,7 @@ from surefoot.server.services.catalogue import (
     DeviceStory,
     FleetMix,
     GroupList,
+    GroupStory,
     ReleaseList,
     ReleaseStory,
     RolloutDevices,
@@ -64,7 +66,17 @@ from surefoot.server.services.catalogue import (
     WindowList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
-from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
+from surefoot.server.services.groups import (
+    AttributesRequest,
+    OptRequest,
+    add_member,
+    define,
+    end_opt,
+    fill,
+    give_attributes,
+    opt,
+    remove_member,
+)
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
@@ -391,6 +403,41 @@ async def list_groups(parts: NamedDependency[OperatorParts]) -> GroupList:
     return parts.catalogue.groups()
 
 
+@get("/groups/{name:str}")
+async def show_group(name: FromPath[str], parts: NamedDependency[OperatorParts]) -> GroupStory:
+    """Show a group: its filter, how many devices are in it, and who opted in or out."""
+    return await asyncio.to_thread(parts.catalogue.group, name)
+
+
+@put("/groups/{name:str}", status_code=204)
+async def put_group(
+    request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[GroupRule], parts: NamedDependency[OperatorParts]
+) -> None:
+    """Make a group by filter, or change its filter; the answer comes when every device has been looked at."""
+    await define(name, data, by=_by(request), write=parts.write, now=parts.clock())
+    await fill(name, parts.catalogue, parts.write, parts.clock())
+
+
+@put("/groups/{name:str}/consents/{device_id:str}", status_code=204)
+async def put_consent(
+    request: Request[Any, Any, Any],
+    name: FromPath[str],
+    device_id: FromPath[str],
+    data: JSONBody[OptRequest],
+    parts: NamedDependency[OperatorParts],
+) -> None:
+    """Write down that the people of a device want it in a group, or out of it, until a time."""
+    await opt(name, DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+
+
+@delete("/groups/{name:str}/consents/{device_id:str}")
+async def delete_consent(
+    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
+) -> None:
+    """End what the people of a device said about a group."""
+    await end_opt(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+
+
 @get("/groups/{name:str}/devices")
 async def list_members(
     name: FromPath[str],
@@ -489,6 +536,10 @@ def _litestar(parts: OperatorParts) -> Litestar:
         post_steer,
         put_attributes,
         list_groups,
+        show_group,
+        put_group,
+        put_consent,
+        delete_consent,
         list_members,
         put_member,
         delete_member,

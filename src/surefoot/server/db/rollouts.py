@@ -50,11 +50,12 @@ SELECT d.device_id, d.bucket, d.state, d.hardware, d.product, d.version, d.attri
 FROM {devices}
 WHERE {mine} AND (:hardware IS NULL OR d.hardware = :hardware) AND ({by}.bucket, {by}.device_id) > (:bucket, :device) AND {by}.bucket < :end
 ORDER BY {by}.bucket, {by}.device_id LIMIT :limit"""
+# A group by filter may let in who joined it later only to rollouts created after that.
+_MEMBER = """m.group_name = :group AND d.product = :product
+  AND (m.joined_at <= :created OR NOT EXISTS (SELECT 1 FROM group_rule WHERE name = :group AND joins = 'next-rollout'))"""
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
-_WALK_GROUP = _WALK.format(
-    devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
-)
+_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m")
 
 
 class SqliteRollouts:
@@ -203,6 +204,7 @@ class SqliteRollouts:
             "rollout": stored.rollout_id,
             "product": stored.rollout.plan.product,
             "group": group,
+            "created": int(stored.created_at.timestamp()),
             "hardware": hardware,
             "bucket": after[0],
             "device": after[1],

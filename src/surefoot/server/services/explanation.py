@@ -5,7 +5,7 @@
 - Of several reasons the one that would have to change first is said: a device that no filter means is not told of a pause.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,6 +38,7 @@ class Facts:
         offered: How many devices its open stage has been offered to.
         turn: The decision that paused, halted or ended it; nothing while it runs.
         newest: Its newest decision.
+        late: Groups that it joined too late for this rollout.
         orders: The device's attempts in it, newest first.
         open_order: The device's open attempt, of whichever rollout.
         path: Through which releases the device gets to this one; nothing when it may go straight.
@@ -54,6 +55,7 @@ class Facts:
     offered: int
     turn: StoredDecision | None
     newest: StoredDecision | None
+    late: Collection[str]
     orders: Sequence[Order]
     open_order: Attempt | None
     path: Path | None
@@ -144,14 +146,18 @@ def _image(facts: Facts) -> Answer | None:
 
 
 def _stages_of(facts: Facts) -> list[int]:
-    stages = facts.stored.rollout.plan.stages
-    return [number for number, stage in enumerate(stages) if stage.group is None or stage.group in facts.traits.groups]
+    stages, own = facts.stored.rollout.plan.stages, set(facts.traits.groups) - set(facts.late)
+    return [number for number, stage in enumerate(stages) if stage.group is None or stage.group in own]
 
 
 def _group(facts: Facts) -> Answer | None:
     if _stages_of(facts):
         return None
     wanted = ", ".join(dict.fromkeys(stage.group for stage in facts.stored.rollout.plan.stages if stage.group))
+    late = ", ".join(name for name in sorted(facts.late) if name in {stage.group for stage in facts.stored.rollout.plan.stages})
+    if late:
+        sentence = f"It joined {late} after the rollout was created; that group takes it along from the next rollout on."
+        return Answer(code=Code.JOINED_LATE, sentence=sentence, evidence={"groups": late})
     own = f"in {', '.join(facts.traits.groups)}" if facts.traits.groups else "in no group"
     return Answer(
         code=Code.NOT_IN_GROUP,

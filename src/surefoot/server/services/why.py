@@ -189,6 +189,7 @@ class _Device:
             offered=sum(tally.counts.offered - tally.counts.cancelled for tally in tallies if tally.stage == rollout.stage),
             turn=_turn(rollout.status, decisions),
             newest=decisions[0] if decisions else None,
+            late=sources.ledger.late_groups(self._device.device_id, stored.created_at),
             orders=[self._order(attempt) for attempt in self._attempts if attempt.rollout_id == stored.rollout_id],
             open_order=self._open,
             path=self._path(stored),

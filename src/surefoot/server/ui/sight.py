@@ -122,6 +122,7 @@ def see_device(catalogue: Catalogue, tell: Tell, device_id: DeviceId) -> Sight:
         "why": tell(device_id, None),
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
+        "consents": story.consents,
         "divergences": story.divergences,
         "attempts": story.assignments,
         "events": story.events,
