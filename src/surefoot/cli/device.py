@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from surefoot.cli.edit import add_edit_options, edit
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import InvalidInput
@@ -61,6 +62,7 @@ def _configure_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("attributes", metavar="NAME=VALUE", nargs="*", help="what to give it; wins over what the device reports")
     parser.add_argument("--unset", metavar="NAME", action="append", default=[], help="take a given attribute back")
+    add_edit_options(parser)
     add_options(parser)
     parser.set_defaults(run=_set)
 
@@ -171,7 +173,9 @@ def _set(arguments: argparse.Namespace) -> int:
     if missing:
         raise InvalidInput(f"Device {arguments.device_id} was not given an attribute '{missing[0]}'.", hint="See 'surefoot device show'.")
     kept = {name: value for name, value in given.items() if name not in arguments.unset}
-    calls.put(f"devices/{segment(arguments.device_id)}/attributes", {"attributes": {**kept, **wanted}})
+    path, value = f"devices/{segment(arguments.device_id)}/attributes", {"attributes": {**kept, **wanted}}
+    if not edit(calls, arguments, ("PUT", path, value)):
+        return 0
     print(
         f"{arguments.device_id} was given: {' '.join(f'{name}={value}' for name, value in sorted({**kept, **wanted}.items())) or 'nothing'}"
     )

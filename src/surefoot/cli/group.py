@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from surefoot.cli.device import consent_line, print_devices
+from surefoot.cli.edit import add_edit_options, edit
 from surefoot.cli.operator import add_options, client, segment
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for verb in (adding, removing):
         verb.add_argument("name", metavar="NAME")
         verb.add_argument("devices", metavar="DEVICE_ID", nargs="+")
+        add_edit_options(verb)
     defining = verbs.add_parser("define", help="make a group by filter", description="Make a group by filter, or change its filter.")
     defining.add_argument("name", metavar="NAME")
     defining.add_argument("--filter", required=True, help="which devices are in it, as in: site==berlin and tag==pilot")
@@ -34,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="next-rollout",
         help="when stages of rollouts take a device along that joins later (%(default)s)",
     )
+    add_edit_options(defining)
     defining.set_defaults(run=_define)
     _configure_opts(verbs)
     listing = verbs.add_parser("list", help="list groups", description="List groups.")
@@ -52,6 +55,7 @@ def _configure_opts(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         opting.add_argument("--by", required=True, metavar="WHO", help="who may speak for the device and said so")
         is_in = word == "opt-in"
         opting.add_argument("--until", required=is_in, default="", metavar="DATE", help="when that ends, as in 2027-01-31 (0:00 UTC)")
+        add_edit_options(opting)
         opting.set_defaults(run=_opt, is_in=is_in)
         _add_member(opting)
     ending = verbs.add_parser("opt-end", help="end an opt-in or opt-out", description="End an opt-in or opt-out before its time.")
@@ -68,22 +72,24 @@ def _add_member(parser: argparse.ArgumentParser) -> None:
 def _add(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
     for device_id in arguments.devices:
-        calls.put(_member(arguments.name, device_id))
-        print(f"{device_id} is in group {arguments.name}.")
+        if edit(calls, arguments, ("PUT", _member(arguments.name, device_id), None)):
+            print(f"{device_id} is in group {arguments.name}.")
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
     for device_id in arguments.devices:
-        calls.delete(_member(arguments.name, device_id))
-        print(f"{device_id} is no longer in group {arguments.name}.")
+        if edit(calls, arguments, ("DELETE", _member(arguments.name, device_id), None)):
+            print(f"{device_id} is no longer in group {arguments.name}.")
     return 0
 
 
 def _define(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
-    calls.put(f"groups/{segment(arguments.name)}", {"filter": arguments.filter, "joins": arguments.joins})
+    rule = {"filter": arguments.filter, "joins": arguments.joins}
+    if not edit(calls, arguments, ("PUT", f"groups/{segment(arguments.name)}", rule)):
+        return 0
     found = calls.get(f"groups/{segment(arguments.name)}", dict[str, Any])
     print(f"Group {arguments.name}: {_devices(found['devices'])}, {_JOINS[arguments.joins]}.")
     return 0
@@ -92,7 +98,8 @@ def _define(arguments: argparse.Namespace) -> int:
 def _opt(arguments: argparse.Namespace) -> int:
     until = f"{arguments.until}T00:00:00Z" if _DAY.fullmatch(arguments.until) else arguments.until
     request = {"is_in": arguments.is_in, "who": arguments.by, "until": until}
-    client(arguments).put(_consent(arguments), request)
+    if not edit(client(arguments), arguments, ("PUT", _consent(arguments), request)):
+        return 0
     where = f"{'in' if arguments.is_in else 'out of'} group {arguments.name}"
     print(f"{arguments.device_id} is {where} {f'until {until}' if until else 'until that is ended'}, as {arguments.by} said.")
     return 0

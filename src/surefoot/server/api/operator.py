@@ -19,7 +19,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
 from surefoot.fleet.filter import parse
 from surefoot.fleet.group import GroupRule
@@ -74,9 +73,11 @@ from surefoot.server.services.groups import (
     end_opt,
     fill,
     give_attributes,
+    moved_by,
     opt,
     remove_member,
 )
+from surefoot.server.services.guard import EditAnswer, Guard, guarded
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
@@ -391,10 +392,17 @@ async def post_steer(
 
 @put("/devices/{device_id:str}/attributes")
 async def put_attributes(
-    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[AttributesRequest], parts: NamedDependency[OperatorParts]
-) -> Device:
+    request: Request[Any, Any, Any],
+    *,
+    device_id: FromPath[str],
+    data: JSONBody[AttributesRequest],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
     """Set all attributes that a device is given; they win over those it reports."""
-    return await give_attributes(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: give_attributes(device, data, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/groups")
@@ -409,25 +417,40 @@ async def show_group(name: FromPath[str], parts: NamedDependency[OperatorParts])
     return await asyncio.to_thread(parts.catalogue.group, name)
 
 
-@put("/groups/{name:str}", status_code=204)
+@put("/groups/{name:str}")
 async def put_group(
-    request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[GroupRule], parts: NamedDependency[OperatorParts]
-) -> None:
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    data: JSONBody[GroupRule],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
     """Make a group by filter, or change its filter; the answer comes when every device has been looked at."""
-    await define(name, data, by=_by(request), write=parts.write, now=parts.clock())
-    await fill(name, parts.catalogue, parts.write, parts.clock())
+    now, by = parts.clock(), _by(request)
+    moved = await moved_by(name, data, parts.catalogue, now)
+    guard = Guard(parts.write, moved, now, is_preview=preview_only, confirmed=confirm)
+    answer = await guarded(guard, lambda write: define(name, data, by=by, write=write, now=now, settled=moved))
+    if answer.is_done:
+        await fill(name, parts.catalogue, parts.write, now)
+    return answer
 
 
-@put("/groups/{name:str}/consents/{device_id:str}", status_code=204)
+@put("/groups/{name:str}/consents/{device_id:str}")
 async def put_consent(
     request: Request[Any, Any, Any],
+    *,
     name: FromPath[str],
     device_id: FromPath[str],
     data: JSONBody[OptRequest],
     parts: NamedDependency[OperatorParts],
-) -> None:
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
     """Write down that the people of a device want it in a group, or out of it, until a time."""
-    await opt(name, DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: opt(name, device, data, by=_by(request), write=write, now=parts.clock()))
 
 
 @delete("/groups/{name:str}/consents/{device_id:str}")
@@ -449,20 +472,34 @@ async def list_members(
     return parts.catalogue.members(name, after, limit)
 
 
-@put("/groups/{name:str}/devices/{device_id:str}", status_code=204)
+@put("/groups/{name:str}/devices/{device_id:str}")
 async def put_member(
-    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
-) -> None:
-    """Put a device into a group; the same again changes nothing."""
-    await add_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Put a device into a fixed group; the same again changes nothing."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: add_member(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
-@delete("/groups/{name:str}/devices/{device_id:str}")
+@delete("/groups/{name:str}/devices/{device_id:str}", status_code=200)
 async def delete_member(
-    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
-) -> None:
-    """Take a device out of a group."""
-    await remove_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Take a device out of a fixed group."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: remove_member(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/windows")
@@ -572,6 +609,10 @@ async def _fill(draft: Draft, pieces: AsyncIterator[bytes], most_bytes: int) -> 
             await asyncio.to_thread(draft.append, bytes(waiting))
             waiting.clear()
     await asyncio.to_thread(draft.append, bytes(waiting))
+
+
+def _guard(parts: OperatorParts, device_id: str, *, is_preview: bool, confirmed: int | None) -> Guard:
+    return Guard(parts.write, [DeviceId(device_id)], parts.clock(), is_preview=is_preview, confirmed=confirmed)
 
 
 def _by(request: Request[Any, Any, Any]) -> str:

@@ -56,6 +56,7 @@ _MEMBER = """m.group_name = :group AND d.product = :product
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
 _WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m")
+_WALK_ONE = _WALK.format(devices="device d", mine="d.product = :product AND d.device_id = :only", by="d")
 
 
 class SqliteRollouts:
@@ -173,6 +174,22 @@ class SqliteRollouts:
             rest = limit - len(found)
             found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, hardware)
         return found
+
+    def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
+        """Return one device as a walk would show it; nothing when it is not of the rollout's product."""
+        values = {
+            "rollout": stored.rollout_id,
+            "product": stored.rollout.plan.product,
+            "only": device_id,
+            "hardware": None,
+            "bucket": -1,
+            "device": "",
+            "end": RING,
+            "limit": 1,
+            "offers": MOST_OFFERS,
+        }
+        row = self._connection.execute(_WALK_ONE, values).fetchone()
+        return None if row is None else _candidate(row, 0, partial(components.of_image, self._connection))
 
     def unstarted(self, rollout_id: int) -> list[Attempt]:
         """Return the open attempts that no device has started."""

@@ -129,7 +129,7 @@ def _found(
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
             manifest = audience.image_for(candidate) if _is_meant(decision, candidate) else None
-            if manifest is not None and _may_take(candidate, manifest, stored.rollout.plan.approve):
+            if manifest is not None and may_take(candidate, manifest, stored.rollout.plan.approve):
                 found.append((candidate, manifest))
             if len(found) == decision.offers:
                 return walk, found
@@ -143,7 +143,8 @@ def _is_meant(decision: Advance, candidate: Candidate) -> bool:
     return hardware not in decision.not_hardware and region not in decision.not_regions
 
 
-def _may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+def may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+    """Say whether a device of the audience is free for an image, does not run it, and the version rules permit it."""
     if not candidate.is_free or candidate.hash == manifest.image.hash or candidate.running is None:
         return False
     verdict = permits(candidate.running, manifest, approvals=frozenset(approvals))

@@ -8,7 +8,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -17,7 +17,7 @@ from msgspec import Meta, structs
 
 from surefoot.fleet.device import Device
 from surefoot.fleet.filter import check_names
-from surefoot.fleet.group import Consent, GroupRule, rule_filter
+from surefoot.fleet.group import Consent, GroupRule, Joins, rule_filter
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
 from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
@@ -28,6 +28,7 @@ from surefoot.server.services.ports import Act, Ledger, Write
 from surefoot.server.services.windows import place
 
 _PIECE = 500
+_MOST_MOVED = 10_000
 
 
 class AttributesRequest(Record, frozen=True, kw_only=True):
@@ -82,8 +83,10 @@ async def remove_member(group: str, device_id: DeviceId, *, by: str, write: Writ
     await write(job)
 
 
-async def define(group: str, rule: GroupRule, *, by: str, write: Write, now: datetime) -> None:
+async def define(group: str, rule: GroupRule, *, by: str, write: Write, now: datetime, settled: Sequence[DeviceId] = ()) -> None:
     """Make a group by filter, or change its filter; ``fill`` then looks at the devices. The same again changes nothing.
+
+    Those in ``settled`` are looked at in the same transaction.
 
     Raises:
         FilterError: The filter cannot be read, or names what no device has, or what a group cannot be made of.
@@ -104,8 +107,29 @@ async def define(group: str, rule: GroupRule, *, by: str, write: Write, now: dat
         if before != rule:
             ledger.put_group_rule(group, rule)
             ledger.add_act(Act(at=now, by=by, what="group.define", subject=f"{group} joins={rule.joins} {rule.filter}"))
+        _settle(ledger, group, list(settled), now)
 
     await write(job)
+
+
+async def moved_by(group: str, rule: GroupRule, catalogue: Catalogue, now: datetime) -> list[DeviceId]:
+    """Return the devices that defining a group may move into it or out of it.
+
+    Raises:
+        FilterError: As ``define`` does.
+        ConflictError: They are too many to be looked at at once, and would come into rollouts at once.
+    """
+    wanted = rule_filter(rule)
+    found: list[DeviceId] = []
+    reads = [lambda after: catalogue.devices(after, _PIECE, wanted, now)]
+    if any(line.name == group for line in (await asyncio.to_thread(catalogue.groups)).groups):
+        reads.append(lambda after: catalogue.members(group, after, _PIECE))
+    for read in reads:
+        async for piece in _pages(read):
+            found += piece
+            if len(found) > _MOST_MOVED:
+                return _too_many(group, rule)
+    return sorted(set(found))
 
 
 async def fill(group: str, catalogue: Catalogue, write: Write, now: datetime) -> None:
@@ -222,6 +246,16 @@ def _name(ledger: Ledger, group: str, device_id: DeviceId, *, is_named: bool, by
     if has_changed:
         ledger.add_act(Act(at=now, by=by, what="group.add" if is_named else "group.remove", subject=f"{group} {device_id}"))
     return has_changed
+
+
+def _too_many(group: str, rule: GroupRule) -> list[DeviceId]:
+    if rule.joins is Joins.NEXT_ROLLOUT:
+        # Nobody comes into a rollout that is under way because of it.
+        return []
+    raise ConflictError(
+        f"Group '{group}' moves more than {_MOST_MOVED} devices: what rollouts under way would offer them cannot be said.",
+        hint="Define it with --joins next-rollout, so that it is nothing; rollouts created from then on come to all of them.",
+    )
 
 
 def _settle(ledger: Ledger, group: str, devices: list[DeviceId], now: datetime) -> None:

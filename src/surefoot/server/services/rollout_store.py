@@ -164,6 +164,10 @@ class RolloutStore(Protocol):
         """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
         ...
 
+    def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
+        """Return one device as a walk would show it; nothing when it is not of the rollout's product. Its place means nothing."""
+        ...
+
     def unstarted(self, rollout_id: int) -> list[Attempt]:
         """Return the open attempts that no device has started."""
         ...
