@@ -9,7 +9,7 @@ import pytest
 from surefoot.cli.main import main
 from surefoot.fleet.group import GroupRule, Joins
 from surefoot.model.errors import ConflictError
-from surefoot.server.services.groups import AttributesRequest, OptRequest, add_member, define, give_attributes, opt, remove_member
+from surefoot.server.services.groups import AttributesRequest, OptRequest, add_member, define, end_opt, give_attributes, opt, remove_member
 from surefoot.server.services.guard import EditAnswer, Effect, Guard, guarded
 from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import Campaign
@@ -97,6 +97,14 @@ def test_a_wider_filter_offers_more_as_the_group_says(campaign: Campaign, joins:
     rule = GroupRule(filter="site=in=(a,b)", joins=joins)
     answer = made(campaign, lambda write: define("pilot", rule, by="ann", write=write, now=office.now, settled=DEVICES), is_preview=True)
     assert sum(effect.offered for effect in answer.effects) == offered
+
+
+def test_an_opt_out_is_ended_early_only_with_a_yes(begun: Campaign) -> None:
+    office = begun.office
+    said = OptRequest(is_in=False, who="owner")
+    made(begun, lambda write: opt("pilot", DEVICES[0], said, by="ann", write=write, now=office.now))
+    with pytest.raises(ConflictError):
+        made(begun, lambda write: end_opt("pilot", DEVICES[0], by="ann", write=write, now=office.now))
 
 
 def test_who_was_offered_it_is_not_counted_again(begun: Campaign) -> None:

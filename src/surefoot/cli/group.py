@@ -59,6 +59,7 @@ def _configure_opts(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         opting.set_defaults(run=_opt, is_in=is_in)
         _add_member(opting)
     ending = verbs.add_parser("opt-end", help="end an opt-in or opt-out", description="End an opt-in or opt-out before its time.")
+    add_edit_options(ending)
     ending.set_defaults(run=_opt_end)
     _add_member(ending)
 
@@ -106,8 +107,8 @@ def _opt(arguments: argparse.Namespace) -> int:
 
 
 def _opt_end(arguments: argparse.Namespace) -> int:
-    client(arguments).delete(_consent(arguments))
-    print(f"Nothing is said any more for {arguments.device_id} about group {arguments.name}.")
+    if edit(client(arguments), arguments, ("DELETE", _consent(arguments), None)):
+        print(f"Nothing is said any more for {arguments.device_id} about group {arguments.name}.")
     return 0
 
 

@@ -453,12 +453,19 @@ async def put_consent(
     return await guarded(guard, lambda write: opt(name, device, data, by=_by(request), write=write, now=parts.clock()))
 
 
-@delete("/groups/{name:str}/consents/{device_id:str}")
+@delete("/groups/{name:str}/consents/{device_id:str}", status_code=200)
 async def delete_consent(
-    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
-) -> None:
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
     """End what the people of a device said about a group."""
-    await end_opt(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: end_opt(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/groups/{name:str}/devices")
