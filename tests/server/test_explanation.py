@@ -145,7 +145,7 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     ),
     "a batch is ahead": (Code.BATCH_AHEAD, {"stored": rollout(salt=MIDDLE)}, "in about batch 2 of 3 of stage 'all'; batch 1 is open."),
     "the last batch": (Code.BATCH_AHEAD, {"stored": rollout(salt=LATE)}, "in about batch 3 of 3"),
-    "came to fit behind the walk": (Code.PASSED, {"stored": rollout(walk=Walk(place=RING // 2))}, "the next pass takes it along"),
+    "came to fit behind the walk": (Code.PASSED, {"stored": rollout(walk=Walk(place=RING // 2))}, "takes it along"),
     "a stage is ahead": (
         Code.STAGE_AHEAD,
         {"stored": rollout(plan=stages("canary", "pilot"))},
@@ -190,7 +190,7 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     "paused by the gate": (
         Code.PAUSED,
         {"stored": rollout(Status.PAUSED), "turn": decided(Pause(cause="rate", reason="6 of 20 rolled back."))},
-        "The rollout is paused since 2026-11-25T10:00:00Z: 6 of 20 rolled back.",
+        "The rollout has been paused since 2026-11-25T10:00:00Z: 6 of 20 rolled back.",
     ),
     "paused by a person": (
         Code.PAUSED,

@@ -210,7 +210,7 @@ def _standing(facts: Facts) -> Answer | None:
             sentence = f"The rollout has not been started: surefoot rollout start {facts.stored.rollout_id}."
             return Answer(code=Code.DRAFT, sentence=sentence)
         case Status.PAUSED:
-            return Answer(code=Code.PAUSED, sentence=f"The rollout is paused{since}{said}.", evidence=evidence)
+            return Answer(code=Code.PAUSED, sentence=f"The rollout has been paused{since}{said}.", evidence=evidence)
         case Status.HALTED:
             sentence = f"The rollout was halted before it came to this device,{since.replace('since', 'at')}{said}."
             return Answer(code=Code.HALTED, sentence=sentence, evidence=evidence)
@@ -269,7 +269,7 @@ def _turn_to_come(facts: Facts) -> Answer:
     around = at * 1_000 // RING / 10
     evidence: dict[str, str | int] = {"place_percent": str(around), "offered": facts.offered, "devices": stored.population or 0}
     if at <= stored.walk.place:
-        sentence = f"The rollout had come past its place on the ring when it began to fit; the next pass takes it along{_holds(facts)}."
+        sentence = f"The rollout had passed its place on the ring before it fitted; the next pass takes it along{_holds(facts)}."
         return Answer(code=Code.PASSED, sentence=sentence, evidence=evidence)
     batches = rollout.open_stage.shares
     before = _rank(at, stored.walk.place, facts.offered, stored.population or 0)
