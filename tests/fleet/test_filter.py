@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.fleet.comparison import Like
+from surefoot.fleet.device import traits
 from surefoot.fleet.field import Traits
-from surefoot.fleet.filter import check_names, matches, names, parse
+from surefoot.fleet.filter import Filter, check_names, matches, misses, names, parse
 from surefoot.fleet.rsql import MAX_DEPTH, MAX_LENGTH, MAX_VALUES
 from surefoot.model.errors import FilterError
-from tests.strategies import ATTRIBUTE_VALUES, NOON, quoted
+from tests.strategies import ATTRIBUTE_VALUES, NOON, devices, filters, quoted
 
 ATTRIBUTES = {
     "bootloader_version": "2.0.0",
@@ -272,3 +273,12 @@ def test_an_attribute_like_no_other_is_answered_with_those_there_are() -> None:
     with pytest.raises(FilterError) as caught:
         check_names(parse("site==eu"), {"state", "region"})
     assert caught.value.hint == "There are: region, state. Others are given: 'surefoot device set DEVICE site=VALUE'."
+
+
+@given(filters(), devices().map(traits))
+def test_a_device_is_not_meant_for_a_reason_that_is_written_in_the_filter(wanted: Filter, seen: Traits) -> None:
+    found = misses(wanted, seen, NOON)
+    assert bool(found) is not matches(wanted, seen, NOON)
+    for miss in found:
+        alone = parse(miss.clause)
+        assert (names(alone), len(alone.comparisons), matches(alone, seen, NOON)) == ({miss.name}, 1, False)

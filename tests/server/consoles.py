@@ -39,6 +39,7 @@ class Desk:
         self.console = Console(
             ConsoleParts(
                 catalogue=self.showroom,
+                why=self.showroom.why,
                 steer=self.showroom.steer,
                 token_name=self.operators.get,
                 secret=lambda: f"secret-{next(_SECRETS)}",

@@ -24,11 +24,13 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status
 from surefoot.rollout.standing import after
+from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import (
     DevicePage,
     DeviceStory,
     FleetMix,
     GroupList,
+    GroupStory,
     KindList,
     ReleaseList,
     RolloutDevice,
@@ -43,6 +45,7 @@ from surefoot.server.services.catalogue import (
     VersionList,
     WindowList,
 )
+from surefoot.server.services.why import Why, WhyLine
 
 BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
 HARDWARE = "thermostat-v1"
@@ -147,6 +150,9 @@ class Showroom:
     def groups(self) -> GroupList:
         return GroupList(groups=[])
 
+    def group(self, name: str) -> GroupStory:
+        raise UnknownError(f"There is no group '{name}'.")
+
     def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # there are no groups
         raise UnknownError(f"There is no group {group}.")
 
@@ -188,6 +194,16 @@ class Showroom:
 
     def releases(self) -> ReleaseList:
         return ReleaseList(releases=[])
+
+    def why(self, device_id: DeviceId, rollout_id: int | None = None) -> Why:
+        story = self.story(device_id)
+        newest = [attempt for attempt in story.assignments if rollout_id in (None, attempt.rollout_id)][:1]
+        told = [explain_order(Order(attempt=attempt), story.device, timedelta(hours=1), BEGIN) for attempt in newest]
+        lines = [
+            WhyLine(rollout_id=attempt.rollout_id, release=f"{attempt.product} {attempt.version}", name="", answer=answer)
+            for attempt, answer in zip(newest, told, strict=True)
+        ]
+        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, lines=lines)
 
     async def steer(self, rollout_id: int, verb: str, by: str, why: str) -> None:
         self._show(rollout_id).steer(verb, by, why)

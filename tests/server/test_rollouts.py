@@ -159,7 +159,7 @@ def test_a_filter_and_groups_say_whom_a_rollout_is_for(campaign: Campaign) -> No
 def test_a_filter_may_ask_for_groups_versions_and_how_long_ago_a_device_was_seen(campaign: Campaign) -> None:
     office = campaign.office
     for name in ("t-03", "t-04", "t-05"):
-        office.ledger.add_member("pilot", DeviceId(name))
+        office.ledger.add_member("pilot", DeviceId(name), office.now)
     office.ledger.put_presence(
         {DeviceId("t-03"): (int(office.now.timestamp()) - 7_200, 1), DeviceId("t-04"): (int(office.now.timestamp()), 1)}
     )

@@ -226,7 +226,12 @@ def test_a_stream_sends_only_what_changed(console: Desk) -> None:
 
 def test_a_stream_of_a_page_as_it_was_sends_every_part(console: Desk) -> None:
     with console.stream("/live/devices/t-017", console.log_in()) as messages:
-        assert [next(messages).splitlines()[0] for _ in range(3)] == ["event: device", "event: attempts", "event: events"]
+        assert [next(messages).splitlines()[0] for _ in range(4)] == [
+            "event: device",
+            "event: why",
+            "event: attempts",
+            "event: events",
+        ]
 
 
 def test_a_stream_ends_with_its_session(console: Desk) -> None:

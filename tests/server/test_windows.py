@@ -290,7 +290,7 @@ def test_a_pause_takes_back_what_waits_for_its_window(office: Office) -> None:
     office.add_release("1.1.0")
     put(office, Level.FLEET, "-")
     office.ledger.put_report(DEVICE, statement(digest_of(b"old")))
-    office.ledger.add_member("canary", DEVICE)
+    office.ledger.add_member("canary", DEVICE, office.now)
     campaign = Campaign(office)
     campaign.begin()
     for _ in range(4):

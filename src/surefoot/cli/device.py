@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot device list|show|set|order|cancel|unquarantine|revoke``: the fleet, one device with its attributes, and what it should run."""
+"""``surefoot device list|show|why|set|order|cancel|unquarantine|revoke``: the fleet, one device, and what it should run."""
 
 import argparse
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from surefoot.cli.edit import add_edit_options, edit
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import InvalidInput
@@ -24,12 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _configure_list(verbs.add_parser("list", help="list devices", description="List devices."))
     _configure_show(verbs.add_parser("show", help="show one device", description="Show one device, its assignments and events."))
+    _configure_why(
+        verbs.add_parser("why", help="say why a device did or did not update", description="Say why a device did or did not update.")
+    )
     _configure_set(verbs.add_parser("set", help="give a device attributes", description="Give a device attributes, or take them back."))
     _configure_order(verbs.add_parser("order", help="order a release for a device", description="Order a release for a device."))
     cancelling = verbs.add_parser("cancel", help="withdraw an order that was not started", description=_CANCEL)
-    _configure_why(cancelling, _cancel)
+    _configure_act(cancelling, _cancel)
     freeing = verbs.add_parser("unquarantine", help="let rollouts offer a device again what it failed with", description=_UNQUARANTINE)
-    _configure_why(freeing, _unquarantine)
+    _configure_act(freeing, _unquarantine)
     _configure_revoke(
         verbs.add_parser(
             "revoke", help="let a device's key in no longer", description="End all certificates of a device whose key is lost."
@@ -51,10 +56,19 @@ def _configure_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_show)
 
 
+def _configure_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("--rollout", metavar="N", type=int, help="for this rollout alone")
+    parser.add_argument("--json", action="store_true", help="with all evidence, as JSON")
+    add_options(parser)
+    parser.set_defaults(run=_why)
+
+
 def _configure_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("attributes", metavar="NAME=VALUE", nargs="*", help="what to give it; wins over what the device reports")
     parser.add_argument("--unset", metavar="NAME", action="append", default=[], help="take a given attribute back")
+    add_edit_options(parser)
     add_options(parser)
     parser.set_defaults(run=_set)
 
@@ -77,7 +91,7 @@ def _configure_order(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_order)
 
 
-def _configure_why(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+def _configure_act(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     parser.add_argument("device_id", metavar="DEVICE_ID")
     parser.add_argument("--why", default="", help="one sentence for those who read it later")
     add_options(parser)
@@ -123,6 +137,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"last seen  {device.get('last_seen') or 'never'}")
     if story["groups"]:
         print(f"groups     {', '.join(story['groups'])}")
+    for line in story["consents"]:
+        print(consent_line(line["group"], line["consent"]))
     for told in story["divergences"]:
         print(f"copied?    event {told['event']['seq']} of journal {told['journal']} was told in two ways, {told['received_at']}")
     for name, value in story["attributes"].items():
@@ -165,6 +181,29 @@ def _unquarantine(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _why(arguments: argparse.Namespace) -> int:
+    query = {} if arguments.rollout is None else {"rollout": arguments.rollout}
+    told = client(arguments).get(f"devices/{segment(arguments.device_id)}/why", dict[str, Any], **query)
+    if arguments.json:
+        print(json.dumps(told, indent=1, sort_keys=True))
+        return 0
+    seen = f"last seen {told['last_seen']}" if told["last_seen"] else "never seen"
+    print(f"{told['device_id']}  runs {told['runs'] or 'what it never said'}; {seen}{' (offline)' if told['is_offline'] else ''}")
+    if not told["lines"]:
+        print("No rollout is there, and nobody ordered anything for it.")
+    for line in told["lines"]:
+        whose = "ordered by a person" if line["rollout_id"] is None else f"rollout {line['rollout_id']}"
+        print(f"{line['release']}  ({', '.join(filter(None, (whose, line['name'])))})")
+        print(textwrap.fill(line["answer"]["sentence"], 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+    return 0
+
+
+def consent_line(what: str, said: dict[str, Any]) -> str:
+    """Return what the people of a device said about a group, as one line."""
+    until = f"until {said['until']}" if said["until"] else "for good"
+    return f"{'opted in' if said['is_in'] else 'opted out':<10} {what} {until}, as {said['who']} said ({said['by']}, {said['at']})"
+
+
 def _set(arguments: argparse.Namespace) -> int:
     wanted = dict(_attribute(words) for words in arguments.attributes)
     if not wanted and not arguments.unset:
@@ -175,7 +214,9 @@ def _set(arguments: argparse.Namespace) -> int:
     if missing:
         raise InvalidInput(f"Device {arguments.device_id} was not given an attribute '{missing[0]}'.", hint="See 'surefoot device show'.")
     kept = {name: value for name, value in given.items() if name not in arguments.unset}
-    calls.put(f"devices/{segment(arguments.device_id)}/attributes", {"attributes": {**kept, **wanted}})
+    path, value = f"devices/{segment(arguments.device_id)}/attributes", {"attributes": {**kept, **wanted}}
+    if not edit(calls, arguments, ("PUT", path, value)):
+        return 0
     print(
         f"{arguments.device_id} was given: {' '.join(f'{name}={value}' for name, value in sorted({**kept, **wanted}.items())) or 'nothing'}"
     )

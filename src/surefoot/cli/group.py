@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot group add|remove|list|show``: devices that belong together, under a name that plans can use."""
+"""``surefoot group add|remove|define|opt-in|opt-out|opt-end|list|show``: devices that belong together, under a name that plans can use."""
 
 import argparse
+import re
 from typing import Any
 
-from surefoot.cli.device import print_devices
+from surefoot.cli.device import consent_line, print_devices
+from surefoot.cli.edit import add_edit_options, edit
 from surefoot.cli.operator import add_options, client, segment
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_JOINS = {
+    "now": "devices that join come into rollouts at once",
+    "next-rollout": "devices that join come into rollouts created after that",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,42 +26,121 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for verb in (adding, removing):
         verb.add_argument("name", metavar="NAME")
         verb.add_argument("devices", metavar="DEVICE_ID", nargs="+")
+        add_edit_options(verb)
+    defining = verbs.add_parser("define", help="make a group by filter", description="Make a group by filter, or change its filter.")
+    defining.add_argument("name", metavar="NAME")
+    defining.add_argument("--filter", required=True, help="which devices are in it, as in: site==berlin and tag==pilot")
+    defining.add_argument(
+        "--joins",
+        choices=["now", "next-rollout"],
+        default="next-rollout",
+        help="when stages of rollouts take a device along that joins later (%(default)s)",
+    )
+    add_edit_options(defining)
+    defining.set_defaults(run=_define)
+    _configure_opts(verbs)
     listing = verbs.add_parser("list", help="list groups", description="List groups.")
     listing.set_defaults(run=_list)
     showing = verbs.add_parser("show", help="list the devices of a group", description="List the devices of a group.")
     showing.add_argument("name", metavar="NAME")
     showing.add_argument("--json", action="store_true", help="as JSON, one device a line")
     showing.set_defaults(run=_show)
-    for verb in (adding, removing, listing, showing):
+    for verb in (adding, removing, defining, listing, showing):
         add_options(verb)
+
+
+def _configure_opts(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for word, what in (("opt-in", "into a group"), ("opt-out", "out of a group")):
+        opting = verbs.add_parser(word, help=f"note that a device's people want it {what}", description=f"Note who wants a device {what}.")
+        opting.add_argument("--by", required=True, metavar="WHO", help="who may speak for the device and said so")
+        is_in = word == "opt-in"
+        opting.add_argument("--until", required=is_in, default="", metavar="DATE", help="when that ends, as in 2027-01-31 (0:00 UTC)")
+        add_edit_options(opting)
+        opting.set_defaults(run=_opt, is_in=is_in)
+        _add_member(opting)
+    ending = verbs.add_parser("opt-end", help="end an opt-in or opt-out", description="End an opt-in or opt-out before its time.")
+    add_edit_options(ending)
+    ending.set_defaults(run=_opt_end)
+    _add_member(ending)
+
+
+def _add_member(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("device_id", metavar="DEVICE_ID")
+    add_options(parser)
 
 
 def _add(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
     for device_id in arguments.devices:
-        calls.put(_member(arguments.name, device_id))
-        print(f"{device_id} is in group {arguments.name}.")
+        if edit(calls, arguments, ("PUT", _member(arguments.name, device_id), None)):
+            print(f"{device_id} is in group {arguments.name}.")
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
     for device_id in arguments.devices:
-        calls.delete(_member(arguments.name, device_id))
-        print(f"{device_id} is no longer in group {arguments.name}.")
+        if edit(calls, arguments, ("DELETE", _member(arguments.name, device_id), None)):
+            print(f"{device_id} is no longer in group {arguments.name}.")
+    return 0
+
+
+def _define(arguments: argparse.Namespace) -> int:
+    calls = client(arguments)
+    rule = {"filter": arguments.filter, "joins": arguments.joins}
+    if not edit(calls, arguments, ("PUT", f"groups/{segment(arguments.name)}", rule)):
+        return 0
+    found = calls.get(f"groups/{segment(arguments.name)}", dict[str, Any])
+    print(f"Group {arguments.name}: {_devices(found['devices'])}, {_JOINS[arguments.joins]}.")
+    return 0
+
+
+def _opt(arguments: argparse.Namespace) -> int:
+    until = f"{arguments.until}T00:00:00Z" if _DAY.fullmatch(arguments.until) else arguments.until
+    request = {"is_in": arguments.is_in, "who": arguments.by, "until": until}
+    if not edit(client(arguments), arguments, ("PUT", _consent(arguments), request)):
+        return 0
+    where = f"{'in' if arguments.is_in else 'out of'} group {arguments.name}"
+    print(f"{arguments.device_id} is {where} {f'until {until}' if until else 'until that is ended'}, as {arguments.by} said.")
+    return 0
+
+
+def _opt_end(arguments: argparse.Namespace) -> int:
+    if edit(client(arguments), arguments, ("DELETE", _consent(arguments), None)):
+        print(f"Nothing is said any more for {arguments.device_id} about group {arguments.name}.")
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     for group in client(arguments).get("groups", dict[str, Any])["groups"]:
-        print(f"{group['name']:<32} {group['devices']} {'device' if group['devices'] == 1 else 'devices'}")
+        print(f"{group['name']:<32} {_devices(group['devices']):<15} {group.get('filter', '')}".rstrip())
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    print_devices(client(arguments), f"groups/{segment(arguments.name)}/devices", {}, as_json=arguments.json)
+    calls = client(arguments)
+    if not arguments.json:
+        _say(calls.get(f"groups/{segment(arguments.name)}", dict[str, Any]))
+    print_devices(calls, f"groups/{segment(arguments.name)}/devices", {}, as_json=arguments.json)
     return 0
 
 
 def _member(group: str, device_id: str) -> str:
     return f"groups/{segment(group)}/devices/{segment(device_id)}"
+
+
+def _say(group: dict[str, Any]) -> None:
+    rule = group["rule"]
+    kind = f"by filter: {rule['filter']}\n{'':<10} {_JOINS[rule['joins']]}" if rule else "named one by one"
+    print(f"{group['name']:<10} {_devices(group['devices'])}, {kind}")
+    for line in group["consents"]:
+        print(consent_line(line["device_id"], line["consent"]))
+
+
+def _devices(number: int) -> str:
+    return f"{number} {'device' if number == 1 else 'devices'}"
+
+
+def _consent(arguments: argparse.Namespace) -> str:
+    return f"groups/{segment(arguments.name)}/consents/{segment(arguments.device_id)}"

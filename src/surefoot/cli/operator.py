@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import urllib3
 
@@ -59,6 +59,13 @@ class OperatorClient:
         """Put ``value`` as JSON, or nothing, under ``/api/v1/<path>``."""
         body = None if value is None else to_json(value)
         self._call("PUT", path, body=body, headers={} if body is None else {"Content-Type": "application/json"})
+
+    def edit(self, method: str, path: str, value: object, kind: type[_T], **query: str | int) -> _T:
+        """Send an edit with a query and return the answer, decoded as one ``kind``."""
+        body = None if value is None else to_json(value)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        answer = self._call(method, f"{path}?{urlencode(query)}", body=body, headers=headers)
+        return from_json(answer.data, kind, what=f"Answer of {self._server}")
 
     def delete(self, path: str) -> None:
         """Delete what lies under ``/api/v1/<path>``."""

@@ -71,6 +71,19 @@ def kind_of(name: str) -> Kind:
     return _KINDS.get(name) or (Kind.VERSION if name.startswith(COMPONENT) else Kind.ATTRIBUTE)
 
 
+def shown(name: str, traits: Traits) -> str | None:
+    """Return what a device has in a field, in words for people; nothing when it has nothing there."""
+    match kind_of(name):
+        case Kind.TIME if name != "last_seen":
+            return traits.enrolled_at or None
+        case Kind.TIME | Kind.AGE:
+            return traits.last_seen or None
+        case Kind.WORDS:
+            return ", ".join(traits.groups if name == GROUP else words(traits.attributes.get(TAGS, ""))) or None
+        case _:
+            return traits.attributes.get(name) or None
+
+
 @lru_cache(maxsize=1_000)
 def version_key(text: str) -> str | None:
     """Return the key of a version; nothing for a text that is none. A fleet runs few versions, so they are remembered."""

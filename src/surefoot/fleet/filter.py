@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from surefoot.fleet.comparison import Comparison, compare, holds
-from surefoot.fleet.field import Traits
-from surefoot.fleet.rsql import Joint, Tree, error_at, leaves, mapped, read
+from surefoot.fleet.field import Traits, shown
+from surefoot.fleet.rsql import Joint, Tree, clause_at, error_at, leaves, mapped, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,31 @@ def matches(wanted: Filter, traits: Traits, now: datetime) -> bool:
     return wanted.tree is None or _fits(wanted.tree, traits, now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """A comparison that does not hold for a device.
+
+    Attributes:
+        name: The field.
+        clause: The comparison as written.
+        value: What the device has there; nothing when it has nothing.
+    """
+
+    name: str
+    clause: str
+    value: str | None
+
+
+def misses(wanted: Filter, traits: Traits, now: datetime) -> list[Miss]:
+    """Return the comparisons for which a device is not meant: of parts that must all hold, those that do not; of choices, each."""
+    if wanted.tree is None:
+        return []
+    return [
+        Miss(name=one.name, clause=clause_at(wanted.text, one.place), value=shown(one.name, traits))
+        for one in _failing(wanted.tree, traits, now)
+    ]
+
+
 def names(wanted: Filter) -> set[str]:
     """Return the fields that a filter compares."""
     return {comparison.name for comparison in wanted.comparisons}
@@ -71,6 +96,12 @@ def check_names(wanted: Filter, known: Collection[str]) -> None:
             there = f"There are: {', '.join(sorted(known)[:20])}. Others are given: 'surefoot device set DEVICE {comparison.name}=VALUE'."
             hint = f"Did you mean '{near[0]}'?" if near else there
             raise error_at(wanted.text, comparison.place, f"no device has an attribute '{comparison.name}'", hint)
+
+
+def _failing(tree: Tree[Comparison], traits: Traits, now: datetime) -> list[Comparison]:
+    if _fits(tree, traits, now):
+        return []
+    return [one for part in tree.parts for one in _failing(part, traits, now)] if isinstance(tree, Joint) else [tree]
 
 
 def _fits(tree: Tree[Comparison], traits: Traits, now: datetime) -> bool:

@@ -57,6 +57,11 @@ WORD: /[^\s'"();,=<>!~]+/
 %ignore /\s+/
 """
 _UNREADABLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
+_CLAUSE = re.compile(
+    r"""[^\s'"();,=<>!~]+\s*(?:=[a-z]*=|!=|<=|>=|<|>)\s*"""
+    r"""(?:\((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'")])*\)|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"();,=<>!~]+)""",
+    re.DOTALL,
+)
 _SHOWN = re.compile(r"""=[a-z]*=|[!<>]=|['"();,=<>!~]|[^\s'"();,=<>!~]+""")
 
 
@@ -154,6 +159,12 @@ def mapped(tree: Tree[_Leaf], change: Callable[[_Leaf], _Other]) -> Tree[_Other]
     if isinstance(tree, Joint):
         return Joint(is_any=tree.is_any, parts=tuple(mapped(part, change) for part in tree.parts))
     return change(tree)
+
+
+def clause_at(text: str, place: int) -> str:
+    """Return the one comparison of a filter that was read, as written, that begins at ``place``."""
+    match = _CLAUSE.match(text, place)
+    return text[place:] if match is None else match[0]
 
 
 def error_at(text: str, place: int, what: str, hint: str) -> FilterError:

@@ -18,7 +18,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ import uvloop
 from sqlalchemy import NullPool, create_engine
 
 from surefoot.fleet.enroll import token_hash
+from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import Error, InvalidInput, SignerUnavailableError, StoreError
 from surefoot.model.record import Record, to_pretty_json
 from surefoot.rollout.evidence import Control
@@ -37,6 +38,7 @@ from surefoot.server.api.metadata import MetadataApi
 from surefoot.server.api.operator import OperatorApi, OperatorParts
 from surefoot.server.ca import DeviceCa, open_authorities
 from surefoot.server.db.catalogue import SqlCatalogue
+from surefoot.server.db.clues import SqliteClues
 from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.recount import counters_off, versions_off
 from surefoot.server.db.seed import read_folder, write_folder
@@ -47,6 +49,8 @@ from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
+from surefoot.server.services.groups import fill
+from surefoot.server.services.membership import end_consents
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
@@ -54,6 +58,7 @@ from surefoot.server.services.rollout_store import Census, StoredRollout
 from surefoot.server.services.rollouts import SteerRequest, Verb, steer
 from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
+from surefoot.server.services.why import Sources, Tell, Why, why
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
 from surefoot.server.ui.listener import OperatorListener
@@ -117,6 +122,7 @@ class _Parts:
     shelf: Shelf
     online: Online
     console: Console
+    catalogue: SqlCatalogue
     lookout: Lookout
     counters_off: CountersOff
     versions_off: VersionsOff
@@ -194,10 +200,13 @@ def _assemble(
         peer_key=PEER,
         clock=clock,
     )
+    catalogue = SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool))
+    unreachable_after_s = max(_UNREACHABLE_AFTER_S, 3 * settings.poll_interval_s)
+    explain = _why(database, catalogue, timedelta(seconds=unreachable_after_s), clock)
     operators = OperatorParts(
         reads=reads,
         write=writer,
-        catalogue=SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)),
+        catalogue=catalogue,
         shelf=shelf,
         signers=online.director,
         online=online,
@@ -205,10 +214,11 @@ def _assemble(
         doors=Doors(enroll_url=addresses.enroll_url, device_url=addresses.device_url, server_ca=authorities.server_ca),
         secret=_new_secret,
         clock=clock,
+        why=explain,
     )
     console = Console(
         ConsoleParts(
-            catalogue=operators.catalogue, steer=_steer(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
+            catalogue=catalogue, why=explain, steer=_steer(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
         )
     )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
@@ -227,7 +237,8 @@ def _assemble(
         shelf=shelf,
         online=online,
         console=console,
-        lookout=Lookout(_Survey(database, reads, max(_UNREACHABLE_AFTER_S, 3 * settings.poll_interval_s))),
+        catalogue=catalogue,
+        lookout=Lookout(_Survey(database, reads, unreachable_after_s)),
         counters_off=lambda rollout_id: _apart(database, lambda connection: counters_off(connection, rollout_id)),
         versions_off=lambda: _apart(database, versions_off),
         servers=servers,
@@ -241,6 +252,22 @@ def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer
         await steer(rollout_id, Verb(verb), SteerRequest(why=why), by=by, write=writer, now=clock())
 
     return by_hand
+
+
+def _why(database: Path, catalogue: SqlCatalogue, offline_after: timedelta, clock: Callable[[], datetime]) -> Tell:
+    """Return what says why a device did or did not update; each call reads on a connection of its own."""
+
+    def tell(device_id: DeviceId, rollout_id: int | None = None) -> Why:
+        with closing(connect(database)) as connection:
+            sources = Sources(
+                ledger=SqliteLedger(connection),
+                clues=SqliteClues(connection),
+                live=catalogue.live_manifests,
+                offline_after=offline_after,
+            )
+            return why(sources, device_id, rollout_id, clock())
+
+    return tell
 
 
 class _Survey:
@@ -335,7 +362,12 @@ async def _conduct(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datet
 
 
 async def _recount(parts: _Parts, stop: asyncio.Event, clock: Callable[[], datetime]) -> None:
-    """Hold the counters against what they count: at the start, and once an hour."""
+    """Go on with groups whose filling was cut off; then hold the counters against what they count, at the start and once an hour."""
+    try:
+        for group in await parts.writer(lambda ledger: ledger.unfilled_groups()):
+            await fill(group, parts.catalogue, parts.writer, clock())
+    except Error as error:
+        _LOG.error("a group was not filled: %s", error)
     while not stop.is_set():
         try:
             for finding in await recount_all(parts.writer, parts.counters_off, parts.versions_off, clock()):
@@ -364,6 +396,8 @@ async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
         seen = parts.presence.take()
         if seen:
             await parts.writer(lambda ledger: ledger.put_presence(seen))
+        while await parts.writer(lambda ledger: end_consents(ledger, now)):
+            pass
         if await refresh(parts.shelf.signers, parts.writer, now):
             parts.poll.reload()
         write_folder(data / "metadata", parts.reads.metadata("image").files)

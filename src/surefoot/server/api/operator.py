@@ -19,9 +19,9 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import token_hash
 from surefoot.fleet.filter import parse
+from surefoot.fleet.group import GroupRule
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import AttributeValue
 from surefoot.model.digest import Digest, from_hex
@@ -54,6 +54,7 @@ from surefoot.server.services.catalogue import (
     DeviceStory,
     FleetMix,
     GroupList,
+    GroupStory,
     ReleaseList,
     ReleaseStory,
     RolloutDevices,
@@ -64,7 +65,19 @@ from surefoot.server.services.catalogue import (
     WindowList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
-from surefoot.server.services.groups import AttributesRequest, add_member, give_attributes, remove_member
+from surefoot.server.services.groups import (
+    AttributesRequest,
+    OptRequest,
+    add_member,
+    define,
+    end_opt,
+    fill,
+    give_attributes,
+    moved_by,
+    opt,
+    remove_member,
+)
+from surefoot.server.services.guard import EditAnswer, Guard, guarded
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
 from surefoot.server.services.ports import Act, Reads, Write
@@ -74,6 +87,7 @@ from surefoot.server.services.quarantine import UnquarantineAnswer, WhyRequest, 
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
+from surefoot.server.services.why import Tell, Why
 from surefoot.server.services.windows import DeviceWindows, device_windows, remove_windows, set_windows, show_windows
 from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
@@ -109,6 +123,7 @@ class OperatorParts:
         doors: What enrolment offers say.
         secret: Makes the secret of a token.
         clock: Now, aware, UTC.
+        why: Says why a device did or did not update; may take its time.
         most_blob_bytes: Longest blob taken.
     """
 
@@ -122,6 +137,7 @@ class OperatorParts:
     doors: Doors
     secret: Callable[[], str]
     clock: Callable[[], datetime]
+    why: Tell
     most_blob_bytes: int = 4 << 30
 
 
@@ -310,6 +326,12 @@ async def show_device(device_id: FromPath[str], parts: NamedDependency[OperatorP
     return parts.catalogue.story(DeviceId(device_id))
 
 
+@get("/devices/{device_id:str}/why")
+async def show_why(device_id: FromPath[str], parts: NamedDependency[OperatorParts], rollout: FromQuery[int | None] = None) -> Why:
+    """Say why a device did or did not update: for one rollout, or for all that concern it now."""
+    return await asyncio.to_thread(parts.why, DeviceId(device_id), rollout)
+
+
 @post("/devices/{device_id:str}/revoke", status_code=200)
 async def post_revocation(
     request: Request[Any, Any, Any], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
@@ -387,16 +409,80 @@ async def post_steer(
 
 @put("/devices/{device_id:str}/attributes")
 async def put_attributes(
-    request: Request[Any, Any, Any], device_id: FromPath[str], data: JSONBody[AttributesRequest], parts: NamedDependency[OperatorParts]
-) -> Device:
+    request: Request[Any, Any, Any],
+    *,
+    device_id: FromPath[str],
+    data: JSONBody[AttributesRequest],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
     """Set all attributes that a device is given; they win over those it reports."""
-    return await give_attributes(DeviceId(device_id), data, by=_by(request), write=parts.write, now=parts.clock())
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: give_attributes(device, data, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/groups")
 async def list_groups(parts: NamedDependency[OperatorParts]) -> GroupList:
     """List groups, by name."""
     return parts.catalogue.groups()
+
+
+@get("/groups/{name:str}")
+async def show_group(name: FromPath[str], parts: NamedDependency[OperatorParts]) -> GroupStory:
+    """Show a group: its filter, how many devices are in it, and who opted in or out."""
+    return await asyncio.to_thread(parts.catalogue.group, name)
+
+
+@put("/groups/{name:str}")
+async def put_group(
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    data: JSONBody[GroupRule],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Make a group by filter, or change its filter; the answer comes when every device has been looked at."""
+    now, by = parts.clock(), _by(request)
+    moved = await moved_by(name, data, parts.catalogue, now)
+    guard = Guard(parts.write, moved, now, is_preview=preview_only, confirmed=confirm)
+    answer = await guarded(guard, lambda write: define(name, data, by=by, write=write, now=now, settled=moved))
+    if answer.is_done:
+        await fill(name, parts.catalogue, parts.write, now)
+    return answer
+
+
+@put("/groups/{name:str}/consents/{device_id:str}")
+async def put_consent(
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    data: JSONBody[OptRequest],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Write down that the people of a device want it in a group, or out of it, until a time."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: opt(name, device, data, by=_by(request), write=write, now=parts.clock()))
+
+
+@delete("/groups/{name:str}/consents/{device_id:str}", status_code=200)
+async def delete_consent(
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """End what the people of a device said about a group."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: end_opt(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/groups/{name:str}/devices")
@@ -410,20 +496,34 @@ async def list_members(
     return parts.catalogue.members(name, after, limit)
 
 
-@put("/groups/{name:str}/devices/{device_id:str}", status_code=204)
+@put("/groups/{name:str}/devices/{device_id:str}")
 async def put_member(
-    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
-) -> None:
-    """Put a device into a group; the same again changes nothing."""
-    await add_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Put a device into a fixed group; the same again changes nothing."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: add_member(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
-@delete("/groups/{name:str}/devices/{device_id:str}")
+@delete("/groups/{name:str}/devices/{device_id:str}", status_code=200)
 async def delete_member(
-    request: Request[Any, Any, Any], name: FromPath[str], device_id: FromPath[str], parts: NamedDependency[OperatorParts]
-) -> None:
-    """Take a device out of a group."""
-    await remove_member(name, DeviceId(device_id), by=_by(request), write=parts.write, now=parts.clock())
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    device_id: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Take a device out of a fixed group."""
+    device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: remove_member(name, device, by=_by(request), write=write, now=parts.clock()))
 
 
 @get("/windows")
@@ -487,6 +587,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
         show_mix,
         list_versions,
         show_device,
+        show_why,
         post_order,
         post_cancel,
         post_unquarantine,
@@ -498,6 +599,10 @@ def _litestar(parts: OperatorParts) -> Litestar:
         post_steer,
         put_attributes,
         list_groups,
+        show_group,
+        put_group,
+        put_consent,
+        delete_consent,
         list_members,
         put_member,
         delete_member,
@@ -530,6 +635,10 @@ async def _fill(draft: Draft, pieces: AsyncIterator[bytes], most_bytes: int) -> 
             await asyncio.to_thread(draft.append, bytes(waiting))
             waiting.clear()
     await asyncio.to_thread(draft.append, bytes(waiting))
+
+
+def _guard(parts: OperatorParts, device_id: str, *, is_preview: bool, confirmed: int | None) -> Guard:
+    return Guard(parts.write, [DeviceId(device_id)], parts.clock(), is_preview=is_preview, confirmed=confirmed)
 
 
 def _by(request: Request[Any, Any, Any]) -> str:

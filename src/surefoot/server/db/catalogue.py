@@ -7,11 +7,12 @@ Management queries only; nothing that a device calls comes here. Pages go by key
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, Table, Text, and_, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Row, Select, Table, Text, and_, cast, func, select, tuple_
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import Filter, check_names
+from surefoot.fleet.group import Consent, GroupRule
 from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import RESERVED, Attributes
@@ -30,11 +31,13 @@ from surefoot.server.db.schema import (
     assignment,
     attribute_name,
     baseline,
+    consent,
     counter,
     decision,
     device,
     divergence,
     event,
+    group_rule,
     maintenance_window,
     manifest,
     member,
@@ -45,11 +48,13 @@ from surefoot.server.db.schema import (
     version_count,
 )
 from surefoot.server.services.catalogue import (
+    ConsentLine,
     DevicePage,
     DeviceStory,
     FleetMix,
     GroupLine,
     GroupList,
+    GroupStory,
     Kind,
     KindList,
     ReleaseLine,
@@ -136,12 +141,30 @@ class SqlCatalogue:
 
     def groups(self) -> GroupList:
         """Return every group, by name."""
-        query = select(member.c.group_name, func.count().label("devices")).group_by(member.c.group_name).order_by(member.c.group_name)
-        return GroupList(groups=[GroupLine(name=row.group_name, devices=row.devices) for row in self._rows(query)])
+        counted = self._rows(select(member.c.group_name, func.count().label("devices")).group_by(member.c.group_name))
+        found = {row.group_name: row.devices for row in counted}
+        rules = {row.name: from_json(row.body, GroupRule, what="stored rule") for row in self._rows(select(group_rule))}
+        said = {row.group_name for row in self._rows(select(consent.c.group_name).distinct())}
+        lines = [
+            GroupLine(name=name, devices=found.get(name, 0), filter=rules[name].filter if name in rules else "")
+            for name in sorted({*found, *rules, *said})
+        ]
+        return GroupList(groups=lines)
+
+    def group(self, name: str) -> GroupStory:
+        """Return one group's story; ``UnknownError`` when there is no such group."""
+        number = self._rows(select(func.count().label("devices")).where(member.c.group_name == name))[0].devices
+        rules = self._rows(select(group_rule.c.body).where(group_rule.c.name == name))
+        consents = self._consents(consent.c.group_name == name)
+        if not (number or rules or consents):
+            raise UnknownError(f"There is no group '{name}'.", hint="See 'surefoot group list'.")
+        rule = from_json(rules[0].body, GroupRule, what="stored rule") if rules else None
+        return GroupStory(name=name, devices=number, rule=rule, consents=consents)
 
     def members(self, group: str, after: str, limit: int) -> DevicePage:
         """Return up to ``limit`` members of a group, in the order in which rollouts come to them."""
-        if not self._rows(select(member.c.device_id).where(member.c.group_name == group).limit(1)):
+        names = (member.c.group_name, group_rule.c.name, consent.c.group_name)
+        if not any(self._rows(select(name).where(name == group).limit(1)) for name in names):
             raise UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
         query = _DEVICES.join(member, member.c.device_id == device.c.device_id).where(member.c.group_name == group)
         if after:
@@ -173,6 +196,7 @@ class SqlCatalogue:
             events=self._events(event, device_id),
             divergences=self._events(divergence, device_id),
             setbacks=self._setbacks(device_id),
+            consents=self._consents(consent.c.device_id == device_id),
         )
 
     def _setbacks(self, device_id: DeviceId) -> list[Setback]:
@@ -256,6 +280,13 @@ class SqlCatalogue:
         mine = select(assignment.c.body).where(assignment.c.device_id == device_id)
         newest = mine.order_by(assignment.c.assignment_id.desc()).limit(_MOST_ATTEMPTS)
         return [from_json(row.body, Attempt, what="stored assignment") for row in self._rows(newest)]
+
+    def _consents(self, mine: ColumnElement[bool]) -> list[ConsentLine]:
+        rows = self._rows(select(consent).where(mine).order_by(consent.c.group_name, consent.c.device_id))
+        return [
+            ConsentLine(group=row.group_name, device_id=row.device_id, consent=from_json(row.body, Consent, what="stored consent"))
+            for row in rows
+        ]
 
     def _events(self, table: Table, device_id: DeviceId) -> list[StoredEvent]:
         mine = select(table).where(table.c.device_id == device_id)

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from surefoot.fleet.attempt import Attempt, due_at
-from surefoot.fleet.device import Device
+from surefoot.fleet.device import Device, traits
 from surefoot.fleet.enroll import CertificateTerms, Token
+from surefoot.fleet.field import Traits
+from surefoot.fleet.group import Consent, GroupRule
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -247,8 +249,8 @@ class SqliteLedger:
         return {*RESERVED, *(str(name) for (name,) in self._connection.execute("SELECT name FROM attribute_name"))}
 
     def has_group(self, name: str) -> bool:
-        """Say whether any device is in this group."""
-        return self._row("SELECT 1 FROM member WHERE group_name = ? LIMIT 1", name) is not None
+        """Say whether there is a group of this name."""
+        return groups.has(self._connection, name)
 
     def call_again(self, device_id: DeviceId) -> None:
         """Let the device's next poll sign a new view, and give out no image until then."""
@@ -333,9 +335,53 @@ class SqliteLedger:
         """Return the groups of a device, sorted."""
         return groups.of_device(self._connection, device_id)
 
-    def add_member(self, group: str, device_id: DeviceId) -> bool:
+    def traits_of(self, device_id: DeviceId) -> Traits | None:
+        """Return what filters look at of a device."""
+        found = fleet.read_device(self._connection, device_id)
+        if found is None:
+            return None
+        parts = {} if found.report is None else components.of_image(self._connection, found.report.hash)
+        return traits(found, self.groups_of(device_id), parts)
+
+    def late_groups(self, device_id: DeviceId, since: datetime) -> set[str]:
+        """Return the groups of a device that a rollout created then does not count."""
+        return groups.late(self._connection, device_id, since)
+
+    def add_member(self, group: str, device_id: DeviceId, now: datetime) -> bool:
         """Put a device into a group; false when it was there."""
-        return groups.add(self._connection, group, device_id)
+        return groups.add(self._connection, group, device_id, _seconds(now))
+
+    def group_rule(self, name: str) -> GroupRule | None:
+        """Return the rule of a group by filter."""
+        return groups.rule(self._connection, name)
+
+    def group_rules(self) -> dict[str, GroupRule]:
+        """Return every group by filter, by name."""
+        return groups.rules(self._connection)
+
+    def put_group_rule(self, name: str, rule: GroupRule) -> None:
+        """Store the rule of a group by filter; its devices are still to be looked at."""
+        groups.put_rule(self._connection, name, rule)
+
+    def unfilled_groups(self) -> list[str]:
+        """Return the groups by filter whose devices have not all been looked at since they were defined."""
+        return groups.unfilled(self._connection)
+
+    def note_filled(self, name: str) -> None:
+        """Note that every device has been looked at since a group was defined."""
+        groups.note_filled(self._connection, name)
+
+    def consent(self, group: str, device_id: DeviceId) -> Consent | None:
+        """Return what was said for a device about a group."""
+        return groups.consent(self._connection, group, device_id)
+
+    def put_consent(self, group: str, device_id: DeviceId, said: Consent | None) -> None:
+        """Store what is said for a device about a group; nothing forgets it."""
+        groups.put_consent(self._connection, group, device_id, said)
+
+    def ended_consents(self, now: datetime, limit: int) -> list[tuple[str, DeviceId]]:
+        """Return consents that have ended, as group and device."""
+        return groups.ended(self._connection, now, limit)
 
     def remove_member(self, group: str, device_id: DeviceId) -> bool:
         """Take a device out of a group; false when it was not there."""

@@ -58,11 +58,13 @@ FROM {{devices}}
 WHERE {{mine}} AND (:hardware IS NULL OR d.hardware = :hardware)
   AND ({{by}}.bucket, {{by}}.device_id) > (:bucket, :device) AND {{by}}.bucket < :end
 ORDER BY {{by}}.bucket, {{by}}.device_id LIMIT :limit"""  # our own words
+# A group by filter may let in who joined it later only to rollouts created after that.
+_MEMBER = """m.group_name = :group AND d.product = :product
+  AND (m.joined_at <= :created OR NOT EXISTS (SELECT 1 FROM group_rule WHERE name = :group AND joins = 'next-rollout'))"""
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
-_WALK_GROUP = _WALK.format(
-    devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine="m.group_name = :group AND d.product = :product", by="m"
-)
+_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m")
+_WALK_ONE = _WALK.format(devices="device d", mine="d.product = :product AND d.device_id = :only", by="d")
 
 _TO_RETRY = f"""{_FACTS}
 FROM (
@@ -131,8 +133,8 @@ class SqliteRollouts:
         return [number for (number,) in self._connection.execute("SELECT rollout_id FROM rollout WHERE is_live = 1 ORDER BY 1")]
 
     def unfinished(self) -> list[int]:
-        """Return the ids of the rollouts that run or are paused, oldest first."""
-        rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('running', 'paused') ORDER BY 1")
+        """Return the ids of the rollouts that run, are paused, or start by themselves, oldest first."""
+        rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('scheduled', 'running', 'paused') ORDER BY 1")
         return [number for (number,) in rows]
 
     def rival(self, stored: StoredRollout) -> int | None:
@@ -275,6 +277,23 @@ class SqliteRollouts:
         parts = cache(partial(components.of_image, self._connection))
         return [_candidate(row, 0, parts) for row in rows.fetchall()]
 
+    def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
+        """Return one device as a walk would show it; nothing when it is not of the rollout's product."""
+        values = {
+            "rollout": stored.rollout_id,
+            "product": stored.rollout.plan.product,
+            "version": stored.rollout.plan.version,
+            "only": device_id,
+            "hardware": None,
+            "bucket": -1,
+            "device": "",
+            "end": RING,
+            "limit": 1,
+            "offers": MOST_OFFERS,
+        }
+        row = self._connection.execute(_WALK_ONE, values).fetchone()
+        return None if row is None else _candidate(row, 0, partial(components.of_image, self._connection))
+
     def unstarted(self, rollout_id: int) -> list[Attempt]:
         """Return the open attempts that no device has started."""
         return self._attempts("rollout_id = ? AND outcome IS NULL AND is_started = 0 ORDER BY assignment_id", rollout_id)
@@ -306,6 +325,7 @@ class SqliteRollouts:
             "product": stored.rollout.plan.product,
             "version": stored.rollout.plan.version,
             "group": group,
+            "created": int(stored.created_at.timestamp()),
             "hardware": hardware,
             "bucket": after[0],
             "device": after[1],

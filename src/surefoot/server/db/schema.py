@@ -319,6 +319,30 @@ member = Table(
     Column("group_name", Text, primary_key=True),
     Column("bucket", BigInteger, primary_key=True),
     Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("joined_at", BigInteger, nullable=False),
     Index("member_by_device", "device_id", "group_name"),
+    sqlite_with_rowid=False,
+)
+
+group_rule = Table(
+    "group_rule",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("joins", Text, nullable=False),
+    Column("is_filled", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("group_name", Text, primary_key=True),
+    Column("device_id", Text, ForeignKey("device.device_id"), primary_key=True),
+    Column("is_in", Integer, nullable=False),
+    Column("until", BigInteger),
+    Column("body", LargeBinary, nullable=False),
+    Index("consent_by_device", "device_id", "group_name"),
+    Index("consent_until", "until", sqlite_where=text("until IS NOT NULL"), postgresql_where=text("until IS NOT NULL")),
     sqlite_with_rowid=False,
 )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
 from surefoot.fleet.filter import Filter
+from surefoot.fleet.group import Consent, GroupRule
 from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import Digest
@@ -34,11 +35,20 @@ class StoredEvent(Record, frozen=True, kw_only=True):
     event: dict[str, Any]
 
 
+class ConsentLine(Record, frozen=True, kw_only=True):
+    """What the people of a device said about a group."""
+
+    group: str
+    device_id: DeviceId
+    consent: Consent
+
+
 class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One device with its effective attributes, its groups, and its newest attempts and events, newest first.
 
-    ``divergences`` are events that it told in two ways, the first of each journal as it came the second time: somebody copied the
-    device, or set it back to an old copy of itself. ``setbacks`` are releases that it failed with and has not run well since.
+    ``consents`` are what its people said about groups. ``divergences`` are events that it told in two ways, the first of each journal
+    as it came the second time: somebody copied the device, or set it back to an old copy of itself. ``setbacks`` are releases that it
+    failed with and has not run well since.
     """
 
     device: Device
@@ -48,6 +58,7 @@ class DeviceStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     events: list[StoredEvent]
     divergences: list[StoredEvent] = []
     setbacks: list[Setback] = []
+    consents: list[ConsentLine] = []
 
 
 class ReleaseLine(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -117,10 +128,20 @@ class KindList(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class GroupLine(Record, frozen=True, kw_only=True):
-    """One group, and how many devices are in it."""
+    """One group, how many devices are in it, and the filter that says so; a fixed group has none."""
 
     name: str
     devices: int
+    filter: str = ""
+
+
+class GroupStory(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """One group: how many devices are in it, its rule (a fixed group has none), and who opted in or out, by device."""
+
+    name: str
+    devices: int
+    rule: GroupRule | None
+    consents: list[ConsentLine]
 
 
 class GroupList(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -266,6 +287,14 @@ class Catalogue(Protocol):
 
     def groups(self) -> GroupList:
         """Return every group, by name."""
+        ...
+
+    def group(self, name: str) -> GroupStory:
+        """Return one group's story.
+
+        Raises:
+            UnknownError: There is no such group.
+        """
         ...
 
     def members(self, group: str, after: str, limit: int) -> DevicePage:

@@ -149,7 +149,7 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: 
         manifest = audience.image_for(candidate, known.stage)
         if candidate.is_fresh and candidate.busy_with is not None:
             ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
-        elif manifest is None or not _may_take(candidate, manifest, plan.approve):
+        elif manifest is None or not may_take(candidate, manifest, plan.approve):
             ledger.rollouts.put_setback(structs.replace(known, retry_at=""))
         else:
             attempt = _attempt(stored, candidate, manifest, now)
@@ -214,7 +214,8 @@ def _is_meant(decision: Advance, candidate: Candidate) -> bool:
     return hardware not in decision.not_hardware and region not in decision.not_regions
 
 
-def _may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+def may_take(candidate: Candidate, manifest: Manifest, approvals: Collection[Approval]) -> bool:
+    """Say whether a device of the audience is free for an image, does not run it, and the version rules permit it."""
     return candidate.is_free and _fits(candidate, manifest, approvals)
 
 

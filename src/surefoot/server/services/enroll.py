@@ -11,6 +11,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import ConflictError
 from surefoot.model.record import Name, Record, utc_text
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
+from surefoot.server.services.membership import regroup
 from surefoot.server.services.ports import Act, DeviceCertificates, Ledger, Reads, Write
 
 
@@ -46,6 +47,7 @@ async def enroll(request: EnrolmentRequest, ca: DeviceCertificates, write: Write
         terms = certificate_terms(request.device_id, now)
         issued = ca.issue(request.csr, terms)
         ledger.put_device(_joined(request, known, now))
+        regroup(ledger, request.device_id, now)
         ledger.add_certificate(request.device_id, issued.serial, issued.issuer, terms)
         return EnrolmentAnswer(certificate=issued.pem)
 

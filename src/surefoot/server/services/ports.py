@@ -14,6 +14,8 @@ from typing import Protocol, TypeVar
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
+from surefoot.fleet.field import Traits
+from surefoot.fleet.group import Consent, GroupRule
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -202,7 +204,7 @@ class Ledger(Reads, Protocol):
         ...
 
     def has_group(self, name: str) -> bool:
-        """Say whether any device is in this group."""
+        """Say whether there is a group of this name."""
         ...
 
     def call_again(self, device_id: DeviceId) -> None:
@@ -305,8 +307,48 @@ class Ledger(Reads, Protocol):
         """Store who did what."""
         ...
 
-    def add_member(self, group: str, device_id: DeviceId) -> bool:
+    def traits_of(self, device_id: DeviceId) -> Traits | None:
+        """Return what filters look at of a device."""
+        ...
+
+    def late_groups(self, device_id: DeviceId, since: datetime) -> set[str]:
+        """Return the groups that a device joined after this, and that rollouts created until then do not count for it."""
+        ...
+
+    def add_member(self, group: str, device_id: DeviceId, now: datetime) -> bool:
         """Put a device that there is into a group; false when it was there."""
+        ...
+
+    def group_rule(self, name: str) -> GroupRule | None:
+        """Return the rule of a group by filter; nothing for any other name."""
+        ...
+
+    def group_rules(self) -> Mapping[str, GroupRule]:
+        """Return every group by filter, by name."""
+        ...
+
+    def put_group_rule(self, name: str, rule: GroupRule) -> None:
+        """Store the rule of a group by filter; its devices are still to be looked at."""
+        ...
+
+    def unfilled_groups(self) -> list[str]:
+        """Return the groups by filter whose devices have not all been looked at since they were defined."""
+        ...
+
+    def note_filled(self, name: str) -> None:
+        """Note that every device has been looked at since a group was defined."""
+        ...
+
+    def consent(self, group: str, device_id: DeviceId) -> Consent | None:
+        """Return what was said for a device about a group, ended or not."""
+        ...
+
+    def put_consent(self, group: str, device_id: DeviceId, said: Consent | None) -> None:
+        """Store what is said for a device about a group; nothing forgets it."""
+        ...
+
+    def ended_consents(self, now: datetime, limit: int) -> list[tuple[str, DeviceId]]:
+        """Return consents that have ended, as group and device, the longest ended first."""
         ...
 
     def remove_member(self, group: str, device_id: DeviceId) -> bool:

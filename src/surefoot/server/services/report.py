@@ -19,6 +19,7 @@ from surefoot.model.errors import FormatError
 from surefoot.model.event import Acknowledgement, DeploymentEvent, EventBatch, Position
 from surefoot.model.record import utc_text
 from surefoot.server.services.attempts import keep
+from surefoot.server.services.membership import regroup
 from surefoot.server.services.ports import Ledger, Write
 from surefoot.server.services.views import settle, stand_down
 from surefoot.trust.director import DirectorSigners
@@ -52,7 +53,10 @@ def _take(ledger: Ledger, device_id: DeviceId, batch: EventBatch, signers: Direc
         elif ledger.note_divergence(device_id, batch.journal, event, now):
             divergent.append(event.seq)
     # A batch sent again may be older than what the device said last; only news moves its report.
-    is_moved = batch.report is not None and (fresh or not batch.events) and ledger.put_report(device_id, batch.report)
+    is_moved = False
+    if batch.report is not None and (fresh or not batch.events):
+        is_moved = ledger.put_report(device_id, batch.report)
+        regroup(ledger, device_id, now)
     if is_moved and ledger.open_attempt(device_id) is not None:
         # It may be elsewhere now, where other windows apply.
         ledger.look_again(device_id)

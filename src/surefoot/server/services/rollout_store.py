@@ -214,6 +214,10 @@ class RolloutStore(Protocol):
         """Return devices that may be tried again now, those that wait longest first; ``is_fresh`` as if they had not failed."""
         ...
 
+    def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
+        """Return one device as a walk would show it; nothing when it is not of the rollout's product. Its place means nothing."""
+        ...
+
     def unstarted(self, rollout_id: int) -> list[Attempt]:
         """Return the open attempts that no device has started."""
         ...

@@ -19,6 +19,7 @@ from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import DeniedError, Error, FormatError, InvalidInput, UnknownError
 from surefoot.server.api.http import MethodError, Receive, Scope, Send, header, problem_of, read_body
 from surefoot.server.services.catalogue import Catalogue
+from surefoot.server.services.why import Tell
 from surefoot.server.ui.answer import cookie, send_elsewhere, send_page, send_refusal, session_id
 from surefoot.server.ui.asset import read_assets, send_asset
 from surefoot.server.ui.live import Pace, follow
@@ -47,6 +48,7 @@ class ConsoleParts:
 
     Attributes:
         catalogue: What people may look up.
+        why: Says why a device did or did not update.
         steer: Approves, starts, pauses, resumes and halts rollouts.
         token_name: Knows operators by the hash of their token.
         secret: Makes session ids.
@@ -55,6 +57,7 @@ class ConsoleParts:
     """
 
     catalogue: Catalogue
+    why: Tell
     steer: Steer
     token_name: Callable[[bytes], str | None]
     secret: Callable[[], str]
@@ -171,7 +174,7 @@ class Console:
             return lambda: see_rollout(catalogue, rollout_id)
         if (match := _DEVICE.fullmatch(path)) is not None:
             device_id = DeviceId(match[1])
-            return lambda: see_device(catalogue, device_id)
+            return lambda: see_device(catalogue, self._parts.why, device_id)
         raise _nothing()
 
     async def _refuse(self, send: Send, error: Error, session: Session | None) -> None:

@@ -15,6 +15,7 @@ from surefoot.model.errors import FilterError
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.plan import Status
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
+from surefoot.server.services.why import Tell
 from surefoot.server.ui.track import spans, track
 
 _PAGE = 50
@@ -111,7 +112,7 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
     )
 
 
-def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
+def see_device(catalogue: Catalogue, tell: Tell, device_id: DeviceId) -> Sight:
     """Return the page of one device.
 
     Raises:
@@ -120,14 +121,16 @@ def see_device(catalogue: Catalogue, device_id: DeviceId) -> Sight:
     story = catalogue.story(device_id)
     facts = {
         "device": story.device,
+        "why": tell(device_id, None),
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
+        "consents": story.consents,
         "divergences": story.divergences,
         "setbacks": story.setbacks,
         "attempts": story.assignments,
         "events": story.events,
     }
-    parts = ("device", "attempts", "events")
+    parts = ("device", "why", "attempts", "events")
     return Sight(template="device", title=story.device.device_id, parts=parts, live=f"/live/devices/{device_id}?", facts=facts)
 
 

@@ -369,8 +369,37 @@ def upgrade() -> None:
         sa.Column("group_name", sa.Text(), nullable=False),
         sa.Column("bucket", sa.BigInteger(), nullable=False),
         sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("joined_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["device_id"], ["device.device_id"]),
         sa.PrimaryKeyConstraint("group_name", "bucket", "device_id"),
         sqlite_with_rowid=False,
     )
     op.create_index("member_by_device", "member", ["device_id", "group_name"])
+    op.create_table(
+        "group_rule",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("joins", sa.Text(), nullable=False),
+        sa.Column("is_filled", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "consent",
+        sa.Column("group_name", sa.Text(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("is_in", sa.Integer(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["device_id"], ["device.device_id"]),
+        sa.PrimaryKeyConstraint("group_name", "device_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("consent_by_device", "consent", ["device_id", "group_name"])
+    op.create_index(
+        "consent_until",
+        "consent",
+        ["until"],
+        sqlite_where=sa.text("until IS NOT NULL"),
+        postgresql_where=sa.text("until IS NOT NULL"),
+    )

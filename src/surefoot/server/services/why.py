@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why: gathers what is stored of one device and of the rollouts that might mean it, and lets ``explanation`` say what came of it.
+
+- Everything is read by key: what it costs depends on how many rollouts are under way, not on the fleet.
+- Asked for one rollout it answers for that; else for all that are not over, for the last one that is, and for what a person ordered.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from surefoot.fleet.attempt import Attempt
+from surefoot.fleet.device import Device, running, traits
+from surefoot.fleet.filter import parse
+from surefoot.fleet.path import Path, paths
+from surefoot.fleet.setback import Setback
+from surefoot.model.assignment import DeviceId, Outcome
+from surefoot.model.errors import UnknownError
+from surefoot.model.event import DeploymentEvent, EventType
+from surefoot.model.manifest import Manifest
+from surefoot.model.record import Record, parse_utc
+from surefoot.rollout.decision import Advance, Halt, Pause
+from surefoot.rollout.plan import Status
+from surefoot.schedule.permission import Permission, Terms, forced_at, may_start
+from surefoot.schedule.zones import zones_of
+from surefoot.server.services.answer import Answer, rank
+from surefoot.server.services.attempt_story import Order, explain_order
+from surefoot.server.services.catalogue import StoredDecision
+from surefoot.server.services.explanation import Facts, explain
+from surefoot.server.services.ports import Ledger
+from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.windows import windows_of
+
+_MOST_ATTEMPTS = 50
+_MOST_DECISIONS = 20
+
+
+class WhyLine(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """The answer for one rollout; ``rollout_id`` is nothing for what a person ordered."""
+
+    rollout_id: int | None
+    release: str
+    name: str
+    answer: Answer
+
+
+class Why(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Why a device did or did not update, the most telling answer first.
+
+    Attributes:
+        device_id: The device.
+        runs: Product and version that it says it runs; empty when it never said.
+        last_seen: RFC 3339 UTC; empty when it never called.
+        is_offline: Whether it has not called for so long that it cannot be reached.
+        lines: One for each rollout; none when no rollout is there and nobody ordered anything.
+    """
+
+    device_id: DeviceId
+    runs: str
+    last_seen: str
+    is_offline: bool
+    lines: list[WhyLine]
+
+
+class Clues(Protocol):
+    """What is stored of one device and of single rollouts; every call reads a few rows by key."""
+
+    def rollouts(self, product: str) -> list[int]:
+        """Return the rollouts that are not over, newest first, and after them the newest one of a product that is."""
+        ...
+
+    def attempts(self, device_id: DeviceId, limit: int) -> list[Attempt]:
+        """Return a device's attempts, newest first."""
+        ...
+
+    def events(self, device_id: DeviceId) -> list[DeploymentEvent]:
+        """Return a device's newest events, newest first."""
+        ...
+
+    def decisions(self, rollout_id: int, limit: int) -> list[StoredDecision]:
+        """Return a rollout's newest decisions, newest first."""
+        ...
+
+    def components(self, device: Device) -> dict[str, str]:
+        """Return the versions of the parts of the image that a device runs, by the names that filters call them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the answers come from.
+
+    Attributes:
+        ledger: Devices, releases, windows and rollouts.
+        clues: The rest.
+        live: Every manifest of a product, in one variant, that may be ordered; asked only for a path.
+        offline_after: Without a call for this long, a device is offline.
+    """
+
+    ledger: Ledger
+    clues: Clues
+    live: Callable[[str, str], list[Manifest]]
+    offline_after: timedelta
+
+
+Tell = Callable[[DeviceId, int | None], Why]
+"""Says why a device did or did not update, for one rollout or all; may take its time."""
+
+
+def why(sources: Sources, device_id: DeviceId, rollout_id: int | None, now: datetime) -> Why:
+    """Say why a device did or did not update: for one rollout, or for all that concern it now.
+
+    Raises:
+        UnknownError: There is no such device or rollout.
+    """
+    device = sources.ledger.device(device_id)
+    if device is None:
+        raise UnknownError(f"There is no device {device_id}.", hint="See 'surefoot device list'.")
+    found = _Device(sources, device, now)
+    numbers = found.rollouts() if rollout_id is None else [rollout_id]
+    lines = [found.line(number) for number in numbers]
+    if rollout_id is None:
+        lines = sorted([*found.by_hand(), *lines], key=lambda line: rank(line.answer))
+    report = device.report
+    seen = parse_utc(device.last_seen) if device.last_seen else None
+    return Why(
+        device_id=device_id,
+        runs="" if report is None else f"{report.product} {report.version}",
+        last_seen=device.last_seen,
+        is_offline=seen is None or now - seen > sources.offline_after,
+        lines=lines,
+    )
+
+
+class _Device:
+    """One device, read once for all rollouts."""
+
+    def __init__(self, sources: Sources, device: Device, now: datetime) -> None:
+        self._sources, self._device, self._now = sources, device, now
+        ledger, clues = sources.ledger, sources.clues
+        self._traits = traits(device, ledger.groups_of(device.device_id), clues.components(device))
+        self._attempts = clues.attempts(device.device_id, _MOST_ATTEMPTS)
+        self._open = ledger.open_attempt(device.device_id)
+        self._events = clues.events(device.device_id)
+
+    def rollouts(self) -> list[int]:
+        report = self._device.report
+        last = [attempt.rollout_id for attempt in self._attempts if attempt.rollout_id is not None][:1]
+        return list(dict.fromkeys([*self._sources.clues.rollouts("" if report is None else report.product), *last]))
+
+    def by_hand(self) -> list[WhyLine]:
+        """Return the line of what a person ordered, when nothing was offered since."""
+        newest = self._attempts[0] if self._attempts else None
+        if newest is None or newest.rollout_id is not None:
+            return []
+        answer = explain_order(self._order(newest), self._device, self._sources.offline_after, self._now)
+        return [WhyLine(rollout_id=None, release=f"{newest.product} {newest.version}", name="", answer=answer)]
+
+    def line(self, rollout_id: int) -> WhyLine:
+        stored = self._sources.ledger.rollouts.rollout(rollout_id)
+        if stored is None:
+            raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
+        plan = stored.rollout.plan
+        return WhyLine(rollout_id=rollout_id, release=plan.release, name=plan.name, answer=explain(self._facts(stored)))
+
+    def _facts(self, stored: StoredRollout) -> Facts:
+        sources, rollout = self._sources, stored.rollout
+        plan = rollout.plan
+        release = sources.ledger.release(plan.product, plan.version)
+        decisions = sources.clues.decisions(stored.rollout_id, _MOST_DECISIONS)
+        tallies = sources.ledger.rollouts.tallies(stored.rollout_id)
+        return Facts(
+            device=self._device,
+            traits=self._traits,
+            stored=stored,
+            wanted=parse(plan.audience),
+            manifests=[] if release is None else [one for one in release.manifests if one.variant == plan.variant],
+            offered=sum(tally.counts.offered - tally.counts.cancelled for tally in tallies if tally.stage == rollout.stage),
+            turn=_turn(rollout.status, decisions),
+            newest=decisions[0] if decisions else None,
+            late=sources.ledger.late_groups(self._device.device_id, stored.created_at),
+            orders=[self._order(attempt) for attempt in self._attempts if attempt.rollout_id == stored.rollout_id],
+            open_order=self._open,
+            path=self._path(stored),
+            quarantine=_quarantine(sources.ledger.rollouts.setback(self._device.device_id, plan.product, plan.version)),
+            offline_after=sources.offline_after,
+            now=self._now,
+        )
+
+    def _path(self, stored: StoredRollout) -> Path | None:
+        now, plan = running(self._device), stored.rollout.plan
+        if now is None or now.product != plan.product:
+            return None
+        return paths([now], plan.version, self._sources.live(plan.product, plan.variant))[0]
+
+    def _order(self, attempt: Attempt) -> Order:
+        own = [event for event in self._events if event.assignment_id == attempt.assignment_id]
+        return Order(attempt=attempt, permission=self._permission(attempt), refusal=_refusal(attempt, own), waits=_waits(own))
+
+    def _permission(self, attempt: Attempt) -> Permission | None:
+        if attempt.outcome is not None or attempt.is_started:
+            return None
+        windows, _ = windows_of(self._sources.ledger, attempt)
+        terms = Terms(
+            device_id=attempt.device_id,
+            windows=windows,
+            install_s=attempt.install_s,
+            start_before=parse_utc(attempt.start_before),
+            ignore_windows_from=_forced(attempt),
+        )
+        return may_start(terms, zones_of(windows), self._now)
+
+
+def _forced(attempt: Attempt) -> datetime | None:
+    if not attempt.deadline_at:
+        return None
+    first = parse_utc(attempt.first_offered_at or attempt.issued_at)
+    return forced_at(parse_utc(attempt.deadline_at), first, timedelta(seconds=attempt.grace_s), attempt.device_id)
+
+
+def _turn(status: Status, decisions: Sequence[StoredDecision]) -> StoredDecision | None:
+    """Return the decision that paused, halted or ended a rollout."""
+    for stored in decisions if status is not Status.RUNNING else ():
+        match stored.decision:
+            case Pause() | Halt() | Advance(is_end=True):
+                return stored
+            case _:
+                continue
+    return None
+
+
+def _refusal(attempt: Attempt, events: Sequence[DeploymentEvent]) -> tuple[str, str]:
+    for event in events if attempt.outcome is Outcome.REJECTED else ():
+        if event.type == EventType.CHECK_COMPLETED and event.data.get("refused"):
+            return str(event.data["refused"]), str(event.data.get("detail", ""))
+    return "", ""
+
+
+def _waits(events: Sequence[DeploymentEvent]) -> str:
+    newest = events[0] if events else None
+    return str(newest.data.get("detail", "")) if newest is not None and newest.type == EventType.INSTALL_WAITING else ""
+
+
+def _quarantine(setback: Setback | None) -> str:
+    """Say in words why a device is kept from a release; empty when it is not."""
+    if setback is None or not setback.quarantined_at:
+        return ""
+    cause = f"{setback.quarantined_by} withdrew it" if setback.quarantined_by else f"it failed {setback.failures} times"
+    return f"{cause}, {setback.quarantined_at}; a person ends that: surefoot device unquarantine {setback.device_id}"
