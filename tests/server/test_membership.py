@@ -36,6 +36,7 @@ from surefoot.server.services.groups import (
     remove_member,
 )
 from surefoot.server.services.membership import end_consents
+from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import Office, open_office, statement
 from tests.server.running import Running
@@ -165,6 +166,7 @@ def test_a_device_that_joins_later_comes_into_a_rollout_as_the_group_says(campai
     campaign.advance()
     assert {attempt.device_id for attempt in campaign.open_attempts()} == offered
     assert (codes(office, DEVICES[1]) == [Code.JOINED_LATE]) is (joins is Joins.NEXT_ROLLOUT)
+    campaign.steer(Verb.HALT)
     campaign.begin(PLAN)
     campaign.advance()
     assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-0", "t-1"}

@@ -27,7 +27,7 @@ from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import open_office, statement
 
-LAX = Gates(simple=SimpleGate(rollback_rate=Bounds(warn="100%", pause="100%"), min_resolved=1))
+LAX = Gates(simple=SimpleGate(rollback_rate=Bounds(warn="99.99%", pause="99.99%"), min_resolved=1))
 PLAN = Plan(
     release="thermostat 1.1.0",
     gate=LAX,

@@ -85,7 +85,8 @@ def test_the_most_telling_answer_comes_first(campaign: Campaign) -> None:
     office = campaign.office
     office.add_release("1.0.0", b"door", product="door")
     campaign.begin(Plan(release="door 1.0.0", gate=Gates()))
-    campaign.begin(Plan(release="thermostat 1.1.0", gate=Gates(), audience="state==revoked"))
+    office.add_release("1.0.1", b"small")
+    campaign.begin(Plan(release="thermostat 1.0.1", gate=Gates(), audience="state==revoked"))
     campaign.begin()
     campaign.advance()
     assert codes(office, CANARY) == [Code.OFFERED, Code.NOT_MATCHED, Code.OTHER_PRODUCT]

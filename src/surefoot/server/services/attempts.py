@@ -5,8 +5,9 @@ A rollout's counter moves by the difference that a change makes, in the transact
 device that failed.
 """
 
-from surefoot.fleet.attempt import Attempt
-from surefoot.fleet.setback import failed, is_news, next_setback
+from surefoot.fleet.attempt import Attempt, end
+from surefoot.fleet.setback import Setback, failed, is_news, next_setback
+from surefoot.model.assignment import Outcome
 from surefoot.rollout.evidence import Counts, Facts, counts_of
 from surefoot.rollout.plan import Retries
 from surefoot.server.services.ports import Ledger
@@ -45,8 +46,20 @@ def _remember(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
     setback = next_setback(known, before, after, most=most, backoff_s=backoff_s)
     if setback is not None and setback != known:
         ledger.rollouts.put_setback(setback)
+        if setback.quarantined_at:
+            _take_back(ledger, setback, after)
     elif setback is None and known is not None:
         ledger.rollouts.forget_setback(*release)
+
+
+def _take_back(ledger: Ledger, setback: Setback, attempt: Attempt) -> None:
+    """Withdraw an offer of the release that was made before an older one was heard to have failed; what has started finishes."""
+    other = ledger.open_attempt(setback.device_id)
+    if other is None or other.assignment_id == attempt.assignment_id or other.is_started:
+        return
+    if (other.product, other.version) == (setback.product, setback.version):
+        keep(ledger, other, end(other, Outcome.CANCELLED, max(other.issued_at, setback.quarantined_at)))
+        ledger.call_again(other.device_id)
 
 
 def _policy(ledger: Ledger, attempt: Attempt) -> tuple[int, int]:
