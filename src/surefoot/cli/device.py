@@ -158,7 +158,11 @@ def _show(arguments: argparse.Namespace) -> int:
 def _setback(setback: Mapping[str, Any]) -> str:
     release, failures = f"{setback['product']} {setback['version']}", setback.get("failures", 0)
     if "quarantined_at" in setback:
-        why = f"withdrawn by {setback['quarantined_by']}" if "quarantined_by" in setback else f"it failed {failures} times"
+        why = (
+            f"withdrawn by {setback['quarantined_by']}"
+            if "quarantined_by" in setback
+            else f"it failed {'once' if failures == 1 else f'{failures} times'}"
+        )
         return f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine"
     again = f"; tried again from {setback['retry_at']}" if "retry_at" in setback else ""
     return f"setback    {release} failed {failures} times{again}"

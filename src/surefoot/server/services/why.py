@@ -246,5 +246,9 @@ def _quarantine(setback: Setback | None) -> str:
     """Say in words why a device is kept from a release; empty when it is not."""
     if setback is None or not setback.quarantined_at:
         return ""
-    cause = f"{setback.quarantined_by} withdrew it" if setback.quarantined_by else f"it failed {setback.failures} times"
+    cause = f"{setback.quarantined_by} withdrew it" if setback.quarantined_by else _often(setback.failures)
     return f"{cause}, {setback.quarantined_at}; a person ends that: surefoot device unquarantine {setback.device_id}"
+
+
+def _often(failures: int) -> str:
+    return "it failed once" if failures == 1 else f"it failed {failures} times"
