@@ -21,6 +21,7 @@ from surefoot.model.event import DeviceReport
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, utc_text
 from surefoot.model.rules import Running
+from surefoot.model.version import precedence
 from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
@@ -216,8 +217,10 @@ class SqlCatalogue:
 
     def releases(self) -> ReleaseList:
         """Return every published release, newest first."""
-        query = select(release).order_by(release.c.published_at.desc(), release.c.product, release.c.version)
-        return ReleaseList(releases=[_release(row) for row in self._rows(query)])
+        rows = self._rows(select(release).order_by(release.c.product))
+        # Several may be published within a second; then the higher version is the newer.
+        newest = sorted(rows, key=lambda row: (row.published_at, precedence(row.version)), reverse=True)
+        return ReleaseList(releases=[_release(row) for row in newest])
 
     def rollouts(self) -> RolloutList:
         """Return every rollout, newest first."""
