@@ -148,7 +148,10 @@ def test_a_release_is_published_listed_and_shown_with_its_url(server: Running) -
     shown = server.call("GET", f"releases/{PRODUCT}/2.0.0").json()
     assert shown["manifests"][0]["image"]["url"] == f"{server.addresses.device_url}/v1/artifacts/{hex_of(digest_of(b'image 2.0.0'))}"
     listed = server.call("GET", "releases").json()["releases"]
-    assert {"product": PRODUCT, "version": "2.0.0", "hash": shown["hash"]}.items() <= listed[0].items()
+    line = next(line for line in listed if line["version"] == "2.0.0")
+    assert {"product": PRODUCT, "version": "2.0.0", "hash": shown["hash"]}.items() <= line.items()
+    dates = [line["published_at"] for line in listed]
+    assert dates == sorted(dates, reverse=True)
     by, what, subject = acts(server)[-1]
     assert (by, what) == ("admin", "release.publish")
     assert subject.split()[-1] == server.repositories.product.public_key.keyid
