@@ -158,6 +158,7 @@ TRUST = (
     _m(5, "the entry for this device", VERIFY, "if ordered.order.device_id != device_id:", "if False:", by="d07"),
     _m(5, "the order's time can be read", VERIFY, "        parse_utc(order.issued_at)\n", ""),
     _m(5, "the order's end can be read", VERIFY, "        parse_utc(order.start_before)\n", ""),
+    _m(5, "the end of putting it off can be read", VERIFY, "        if order.consent_until:\n", "        if False:\n"),
     _m(
         6,
         "nothing ordered keeps what is trusted of the image repository",

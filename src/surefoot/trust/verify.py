@@ -416,7 +416,8 @@ def _ordered(entry: TargetFile) -> Ordered:
         ordered = Ordered(path=entry.path, size=entry.length, hash=from_hex(entry.hashes["sha256"]), order=order)
         parse_utc(order.issued_at)
         parse_utc(order.start_before)
-        parse_utc(order.consent_until or order.start_before)
+        if order.consent_until:
+            parse_utc(order.consent_until)
     except FormatError as error:
         raise MetadataError(error.message) from error
     block = order.must_match
