@@ -166,7 +166,7 @@ def _is_allowed(act: Callable[[Rollout], Decision], rollout: Rollout) -> bool:
 def test_who_starts_twice_is_told_what_to_do_instead(status: Status, does: str) -> None:
     with pytest.raises(ConflictError) as refused:
         start(structs.replace(CANARY, status=status), "ada")
-    assert f"'surefoot rollout {does}'" in refused.value.hint
+    assert f"'surefoot rollout {does} ROLLOUT'" in refused.value.hint
 
 
 def test_a_decision_of_a_person_names_who_and_why() -> None:

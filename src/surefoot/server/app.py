@@ -248,8 +248,8 @@ def _assemble(
 def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer:
     """Return what the console's buttons do: the same verb as the operator API's."""
 
-    async def by_hand(rollout_id: int, verb: str, by: str, why: str) -> None:
-        await steer(rollout_id, Verb(verb), SteerRequest(why=why), by=by, write=writer, now=clock())
+    async def by_hand(rollout_id: int, verb: Verb, said: SteerRequest, by: str) -> None:
+        await steer(rollout_id, verb, said, by=by, write=writer, now=clock())
 
     return by_hand
 

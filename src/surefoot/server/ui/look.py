@@ -2,6 +2,7 @@
 """The look: sights become HTML through the templates; every value is escaped unless a template of ours made it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,6 +24,10 @@ class Look:
         """Return a whole page."""
         parts = self.parts(sight, session)
         live = f"{sight.live}{'' if sight.live.endswith('?') else '&'}seen={marks(parts)}" if sight.live else ""
+        if sight.passing:
+            # Marked as without it, so that the stream leaves it there until something else changes.
+            sight = replace(sight, facts={**sight.facts, **sight.passing}, passing={})
+            parts = self.parts(sight, session)
         template = self._environment.get_template(f"{sight.template}.html")
         return template.render(_context(sight, session), parts=parts, live=live)
 

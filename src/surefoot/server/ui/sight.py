@@ -13,23 +13,16 @@ from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import FilterError
 from surefoot.rollout.evidence import Evidence, total
-from surefoot.rollout.plan import Status
+from surefoot.rollout.judgement import judge
+from surefoot.rollout.urgency import alarms
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
 from surefoot.server.services.why import Tell
+from surefoot.server.ui.deed import Refusal, deeds, kept_out, waits_for
 from surefoot.server.ui.track import spans, track
 
 _PAGE = 50
 _MOST_NAMED = 100
 _LETTERS = re.compile(r"[A-Za-z0-9._:-]{0,128}")
-_VERBS: dict[Status, tuple[str, ...]] = {
-    Status.DRAFT: ("approve", "halt"),
-    Status.APPROVED: ("start", "halt"),
-    Status.SCHEDULED: ("start", "halt"),
-    Status.RUNNING: ("pause", "halt"),
-    Status.PAUSED: ("resume", "halt"),
-    Status.HALTED: (),
-    Status.FINISHED: (),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +35,7 @@ class Sight:
         parts: The names of the parts that change; each is a template in ``parts/``.
         live: The address of its stream; empty when nothing on it changes.
         facts: What the templates show.
+        passing: What they show this once in place of such facts: a stream does not know of it.
     """
 
     template: str
@@ -49,6 +43,7 @@ class Sight:
     parts: tuple[str, ...] = ()
     live: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    passing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def see_fleet(catalogue: Catalogue, text: str, after: str, now: datetime) -> Sight:
@@ -82,8 +77,8 @@ def see_rollouts(catalogue: Catalogue) -> Sight:
     return Sight(template="rollouts", title="Rollouts", parts=("rollouts",), live="/live/rollouts?", facts={"rollouts": lines})
 
 
-def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
-    """Return the page of one rollout.
+def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, refusal: Refusal | None = None) -> Sight:
+    """Return the page of one rollout, for the operator ``by``; with a refusal, that is said beside its form.
 
     Raises:
         UnknownError: There is no such rollout.
@@ -99,7 +94,12 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
         "track": track(story.rollout, story.evidence),
         "newest": story.decisions[0] if story.decisions else None,
         "decisions": [(stored, stage_counts(stored.evidence)) for stored in story.decisions],
-        "verbs": ("start", "halt") if story.rollout.may_start else _VERBS[story.rollout.status],
+        "deeds": deeds(story, by),
+        "waits_for": waits_for(story, by),
+        "refusal": None,
+        "kept_out": kept_out(story.rollout),
+        "alarms": alarms(story.rollout, now),
+        "verdict": judge(story.rollout, story.evidence, 0),
         "named": [(outcome, catalogue.rollout_devices(rollout_id, outcome, 0, _MOST_NAMED)) for outcome in outcomes],
         "stages": [stage.name for stage in story.rollout.plan.stages],
     }
@@ -109,6 +109,7 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
         parts=("standing", "actions", "track", "named", "decisions"),
         live=f"/live/rollouts/{rollout_id}?",
         facts=facts,
+        passing={} if refusal is None else {"refusal": refusal},
     )
 
 
