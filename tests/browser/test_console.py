@@ -27,6 +27,7 @@ PLACES = {
     "rollout-finished": f"/rollouts/{FINISHED}",
     "rollout-long": f"/rollouts/{LONG}",
     "device": "/devices/t-017",
+    "device-waiting": "/devices/t-018",
     "device-new": "/devices/attic-239",
 }
 
@@ -84,6 +85,15 @@ def test_a_devices_timeline_grows_while_it_is_looked_at(window: Window) -> None:
     window.open("/devices/t-017")
     window.console.showroom.happened("t-017", EventType.DOWNLOAD_PROGRESS, 20, received=3 << 20, percent=60)
     expect(window.page.locator("#part-events li").first).to_contain_text("3.0 MiB")
+
+
+def test_a_device_that_waits_says_until_when_on_its_own_clock_and_in_utc(window: Window) -> None:
+    window.open("/devices/t-018")
+    at = "Sun 2026-11-29 03:00 (Europe/Berlin) = 2026-11-29 02:00 UTC"
+    expect(window.page.locator("#part-why .headline")).to_contain_text("waits for its time: window opens Sun 03:00 local")
+    expect(window.page.locator("#part-why .next")).to_contain_text(f"Next {at} It may start the install then")
+    expect(window.page.locator("#part-windows")).to_contain_text(f"Opens {at}")
+    expect(window.page.locator("#part-windows")).to_contain_text("Set for the site plant-7")
 
 
 def test_times_are_the_readers_own(window: Window) -> None:

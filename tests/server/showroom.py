@@ -18,6 +18,7 @@ from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
+from surefoot.model.window import DownloadTime
 from surefoot.rollout import acts
 from surefoot.rollout.control import Region
 from surefoot.rollout.decide import decide
@@ -25,6 +26,8 @@ from surefoot.rollout.decision import Decision, Exclude, Halt, Hold
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, PlanApproval, Rollout, Stage, Status
 from surefoot.rollout.standing import after
+from surefoot.schedule.permission import Permission, Reason
+from surefoot.schedule.words import parse as parse_window
 from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import (
     DevicePage,
@@ -46,10 +49,13 @@ from surefoot.server.services.catalogue import (
     VersionList,
     WindowList,
 )
+from surefoot.server.services.outlook import Subject, outlook
 from surefoot.server.services.rollouts import SteerRequest, Verb
 from surefoot.server.services.why import Why, WhyLine
+from surefoot.server.services.windows import DeviceWindows
 
 BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
+OPENS = datetime(2026, 11, 29, 2, tzinfo=UTC)
 HARDWARE = "thermostat-v1"
 RUNNING, PAUSED, DRAFT = 43, 42, 44
 APPROVABLE, OWN, SCHEDULED, CULPRIT, GATE_HALTED, FINISHED, LONG = range(45, 52)
@@ -137,8 +143,10 @@ class Showroom:
     def __init__(self) -> None:
         self.fleet = {device.device_id: device for device in map(_device, range(240))}
         self.stories: dict[str, DeviceStory] = {}
+        self.openings: dict[str, DeviceWindows] = {}
         self.shows = {show.rollout_id: show for make in _SHOWS for show in [make()]}
         self._go_back(DeviceId("t-017"))
+        self._wait(DeviceId("t-018"))
 
     def devices(self, after: str, limit: int, wanted: Filter, now: datetime) -> DevicePage:
         check_names(wanted, RESERVED)
@@ -211,13 +219,23 @@ class Showroom:
 
     def why(self, device_id: DeviceId, rollout_id: int | None = None) -> Why:
         story = self.story(device_id)
-        newest = [attempt for attempt in story.assignments if rollout_id in (None, attempt.rollout_id)][:1]
-        told = [explain_order(Order(attempt=attempt), story.device, timedelta(hours=1), BEGIN) for attempt in newest]
-        lines = [
-            WhyLine(rollout_id=attempt.rollout_id, release=f"{attempt.product} {attempt.version}", name="", answer=answer)
-            for attempt, answer in zip(newest, told, strict=True)
-        ]
-        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, lines=lines)
+        lines = [line for line in self._lines(story) if rollout_id in (None, line.rollout_id)]
+        zone = story.attributes.get("timezone", "UTC")
+        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, zone=zone, lines=lines)
+
+    def windows_of(self, device_id: DeviceId) -> DeviceWindows:
+        return self.openings.get(device_id, DeviceWindows(level="", windows=[], zone="UTC", download=DownloadTime.ANY, notes=[]))
+
+    def _lines(self, story: DeviceStory) -> list[WhyLine]:
+        lines = []
+        for attempt in story.assignments[:1]:
+            waits = Permission(may_start=False, reason=Reason.CLOSED, detail="window opens Sun 03:00 local (Europe/Berlin)", until=OPENS)
+            order = Order(attempt=attempt, permission=None if attempt.is_started else waits)
+            answer = explain_order(order, story.device, timedelta(hours=1), BEGIN)
+            release = f"{attempt.product} {attempt.version}"
+            following = outlook(answer, Subject(device_id=story.device.device_id, release=release, rollout_id=attempt.rollout_id))
+            lines.append(WhyLine(rollout_id=attempt.rollout_id, release=release, name="", answer=answer, next=following))
+        return lines
 
     async def steer(self, rollout_id: int, verb: Verb, said: SteerRequest, by: str) -> None:
         self._show(rollout_id).steer(verb, by, said)
@@ -239,12 +257,25 @@ class Showroom:
             raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
         return self.shows[rollout_id]
 
+    def _wait(self, device_id: DeviceId) -> None:
+        """Let a device wait for the window of its site."""
+        attempt = structs.replace(_attempt(device_id, 18, "1.1.0", Outcome.SUCCEEDED), outcome=None, ended_at="", is_started=False)
+        offered = structs.replace(attempt, rollout_id=RUNNING)
+        place = {"region": "north", "site": "plant-7", "timezone": "Europe/Berlin"}
+        story = structs.replace(self.story(device_id), assignments=[offered], attributes=place)
+        self.stories = {**self.stories, device_id: story}
+        opening = {"opens_at": utc_text(OPENS), "closes_at": utc_text(OPENS + timedelta(hours=2))}
+        window = parse_window("sun 03:00 2h Europe/Berlin")
+        self.openings[device_id] = DeviceWindows(
+            level="site", windows=[window], zone="Europe/Berlin", download=DownloadTime.ANY, notes=[], **opening
+        )
+
     def _go_back(self, device_id: DeviceId) -> None:
         attempts = [
             _attempt(device_id, 17, "1.2.0", Outcome.ROLLED_BACK),
             _attempt(device_id, 8, "1.1.0", Outcome.SUCCEEDED),
         ]
-        self.stories = {device_id: structs.replace(self.story(device_id), assignments=attempts)}
+        self.stories = {**self.stories, device_id: structs.replace(self.story(device_id), assignments=attempts)}
         size = 5_242_880
         self.happened(device_id, EventType.CHECK_COMPLETED, 1, offered="thermostat 1.2.0")
         self.happened(device_id, EventType.DOWNLOAD_STARTED, 1, size=size, hash=digest_of(b"1.2.0"))

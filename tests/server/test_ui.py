@@ -226,9 +226,10 @@ def test_a_stream_sends_only_what_changed(console: Desk) -> None:
 
 def test_a_stream_of_a_page_as_it_was_sends_every_part(console: Desk) -> None:
     with console.stream("/live/devices/t-017", console.log_in()) as messages:
-        assert [next(messages).splitlines()[0] for _ in range(4)] == [
+        assert [next(messages).splitlines()[0] for _ in range(5)] == [
             "event: device",
             "event: why",
+            "event: windows",
             "event: attempts",
             "event: events",
         ]

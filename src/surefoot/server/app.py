@@ -59,6 +59,7 @@ from surefoot.server.services.rollouts import SteerRequest, Verb, steer
 from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.services.why import Sources, Tell, Why, why
+from surefoot.server.services.windows import DeviceWindows, device_windows
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
 from surefoot.server.ui.listener import OperatorListener
@@ -218,7 +219,13 @@ def _assemble(
     )
     console = Console(
         ConsoleParts(
-            catalogue=catalogue, why=explain, steer=_steer(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
+            catalogue=catalogue,
+            why=explain,
+            windows=_windows(database, clock),
+            steer=_steer(writer, clock),
+            token_name=reads.token_name,
+            secret=_new_secret,
+            clock=clock,
         )
     )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
@@ -266,6 +273,16 @@ def _why(database: Path, catalogue: SqlCatalogue, offline_after: timedelta, cloc
                 offline_after=offline_after,
             )
             return why(sources, device_id, rollout_id, clock())
+
+    return tell
+
+
+def _windows(database: Path, clock: Callable[[], datetime]) -> Callable[[DeviceId], DeviceWindows]:
+    """Return what says which windows a device has; each call reads on a connection of its own."""
+
+    def tell(device_id: DeviceId) -> DeviceWindows:
+        with closing(connect(database)) as connection:
+            return device_windows(SqliteLedger(connection), device_id, clock())
 
     return tell
 

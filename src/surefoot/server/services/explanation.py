@@ -7,7 +7,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, running
@@ -15,6 +15,7 @@ from surefoot.fleet.field import Traits
 from surefoot.fleet.filter import Filter, Miss, matches, misses, parse
 from surefoot.fleet.path import Path
 from surefoot.model.manifest import Manifest
+from surefoot.model.record import utc_text
 from surefoot.model.rules import Rule, permits
 from surefoot.rollout.cohort import RING, origin, place
 from surefoot.rollout.decision import Hold
@@ -217,8 +218,11 @@ def _standing(facts: Facts) -> Answer | None:
             sentence = f"The rollout is approved and has not been started: surefoot rollout start {facts.stored.rollout_id}."
             return Answer(code=Code.DRAFT, sentence=sentence)
         case Status.SCHEDULED:
-            return Answer(code=Code.DRAFT, sentence=f"The rollout starts by itself at {facts.stored.rollout.starts_at}.")
+            starts_at = facts.stored.rollout.starts_at
+            return Answer(code=Code.DRAFT, sentence=f"The rollout starts by itself at {starts_at}.", evidence={"starts_at": starts_at})
         case Status.PAUSED:
+            if (localise_at := facts.stored.rollout.localise_at) is not None:
+                evidence = {**evidence, "localise_at": utc_text(datetime.fromtimestamp(localise_at, UTC))}
             return Answer(code=Code.PAUSED, sentence=f"The rollout has been paused{since}{said}.", evidence=evidence)
         case Status.HALTED:
             sentence = f"The rollout was halted before it came to this device,{since.replace('since', 'at')}{said}."

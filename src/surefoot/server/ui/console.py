@@ -21,6 +21,7 @@ from surefoot.server.api.http import MethodError, Receive, Scope, Send, header, 
 from surefoot.server.services.catalogue import Catalogue
 from surefoot.server.services.rollouts import SteerRequest, Verb
 from surefoot.server.services.why import Tell
+from surefoot.server.services.windows import DeviceWindows
 from surefoot.server.ui.answer import cookie, send_elsewhere, send_page, send_refusal, session_id
 from surefoot.server.ui.asset import read_assets, send_asset
 from surefoot.server.ui.deed import Refusal, key_of
@@ -53,6 +54,7 @@ class ConsoleParts:
     Attributes:
         catalogue: What people may look up.
         why: Says why a device did or did not update.
+        windows: Says which maintenance windows a device has.
         steer: Does what a person says to a rollout.
         token_name: Knows operators by the hash of their token.
         secret: Makes session ids.
@@ -62,6 +64,7 @@ class ConsoleParts:
 
     catalogue: Catalogue
     why: Tell
+    windows: Callable[[DeviceId], DeviceWindows]
     steer: Steer
     token_name: Callable[[bytes], str | None]
     secret: Callable[[], str]
@@ -189,7 +192,7 @@ class Console:
             return lambda: self._see_rollout(rollout_id, session)
         if (match := _DEVICE.fullmatch(path)) is not None:
             device_id = DeviceId(match[1])
-            return lambda: see_device(catalogue, self._parts.why, device_id)
+            return lambda: see_device(catalogue, self._parts.why, self._parts.windows, device_id, self._parts.clock())
         raise _nothing()
 
     async def _refuse(self, send: Send, error: Error, session: Session | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from surefoot.schedule.words import words_of
 from surefoot.server.ui import phrase
 from surefoot.server.ui.live import marks
 from surefoot.server.ui.session import Session
@@ -53,6 +54,8 @@ def _environment(version: str) -> Environment:
         of_decision=phrase.of_decision,
         facts=phrase.facts,
         pieces=phrase.pieces,
+        there=phrase.there,
+        window=words_of,
         more=more_of,
     )
     environment.globals.update(of_outcome=phrase.of_outcome, version=version)

@@ -10,9 +10,11 @@ from typing import Any
 
 from surefoot.model.assignment import Outcome
 from surefoot.model.event import EventType
-from surefoot.model.record import Record
+from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.plan import Status
+from surefoot.schedule.words import clock_words
+from surefoot.schedule.zones import zone
 
 _MOST_LETTERS = 300
 _KIB = 1024
@@ -133,6 +135,13 @@ def facts(data: object) -> list[Fact]:
 def pieces(sentence: str) -> list[str]:
     """Return a sentence in pieces: text and instant (RFC 3339 UTC) by turns, beginning and ending with text."""
     return _INSTANT.split(sentence)
+
+
+def there(at: str, zone_name: str) -> str:
+    """Return an instant (RFC 3339 UTC) on the clocks of a zone, with its day of the week, and in UTC."""
+    instant = parse_utc(at)
+    utc = f"{instant:%Y-%m-%d %H:%M} UTC"
+    return utc if zone_name == "UTC" else f"{clock_words(instant, zone(zone_name), zone_name)} = {utc}"
 
 
 def size(size_bytes: int) -> str:

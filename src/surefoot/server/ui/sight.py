@@ -2,7 +2,7 @@
 """Sights: what each page shows, read from the catalogue; the templates only lay it out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,11 +12,14 @@ from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import FilterError
+from surefoot.model.record import parse_utc
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.urgency import alarms
+from surefoot.schedule.nearest import Level
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
 from surefoot.server.services.why import Tell
+from surefoot.server.services.windows import DeviceWindows
 from surefoot.server.ui.deed import Refusal, deeds, kept_out, waits_for
 from surefoot.server.ui.track import spans, track
 
@@ -113,16 +116,19 @@ def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, r
     )
 
 
-def see_device(catalogue: Catalogue, tell: Tell, device_id: DeviceId) -> Sight:
+def see_device(catalogue: Catalogue, tell: Tell, windows: Callable[[DeviceId], DeviceWindows], device_id: DeviceId, now: datetime) -> Sight:
     """Return the page of one device.
 
     Raises:
         UnknownError: There is no such device.
     """
-    story = catalogue.story(device_id)
+    story, applied = catalogue.story(device_id), windows(device_id)
     facts = {
         "device": story.device,
         "why": tell(device_id, None),
+        "windows": applied,
+        "whose": _whose(applied, story.attributes),
+        "is_open": bool(applied.opens_at) and parse_utc(applied.opens_at) <= now,
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "consents": story.consents,
@@ -131,7 +137,7 @@ def see_device(catalogue: Catalogue, tell: Tell, device_id: DeviceId) -> Sight:
         "attempts": story.assignments,
         "events": story.events,
     }
-    parts = ("device", "why", "attempts", "events")
+    parts = ("device", "why", "windows", "attempts", "events")
     return Sight(template="device", title=story.device.device_id, parts=parts, live=f"/live/devices/{device_id}?", facts=facts)
 
 
@@ -153,6 +159,18 @@ def stage_counts(evidence: Evidence) -> list[tuple[int, Any]]:
 def more_of(found: RolloutDevices) -> bool:
     """Say whether a list of devices goes on."""
     return found.next != 0
+
+
+def _whose(applied: DeviceWindows, attributes: Mapping[str, str]) -> str:
+    match applied.level:
+        case Level.DEVICE:
+            return "for this device alone"
+        case Level.SITE | Level.CUSTOMER as level:
+            return f"for the {level} {attributes.get(level, '')}"
+        case Level.FLEET:
+            return "for the whole fleet"
+        case _:
+            return ""
 
 
 def _devices(catalogue: Catalogue, text: str, after: str, now: datetime) -> DevicePage:
