@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from surefoot.model.event import EventType
 from tests.browser.window import Window
-from tests.server.showroom import APPROVABLE, CULPRIT, DRAFT, FINISHED, GATE_HALTED, LONG, OWN, PAUSED, RUNNING, SCHEDULED
+from tests.server.showroom import APPROVABLE, CULPRIT, DRAFT, FINISHED, GATE_HALTED, LONG, OWN, PAUSED, RUNNING, SCHEDULED, SEARCHING
 
 PLACES = {
     "login": "/login",
@@ -25,6 +25,7 @@ PLACES = {
     "rollout-culprit": f"/rollouts/{CULPRIT}",
     "rollout-gate-halted": f"/rollouts/{GATE_HALTED}",
     "rollout-finished": f"/rollouts/{FINISHED}",
+    "rollout-searching": f"/rollouts/{SEARCHING}",
     "rollout-long": f"/rollouts/{LONG}",
     "device": "/devices/t-017",
     "device-waiting": "/devices/t-018",

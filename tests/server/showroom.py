@@ -58,9 +58,10 @@ BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
 OPENS = datetime(2026, 11, 29, 2, tzinfo=UTC)
 HARDWARE = "thermostat-v1"
 RUNNING, PAUSED, DRAFT = 43, 42, 44
-APPROVABLE, OWN, SCHEDULED, CULPRIT, GATE_HALTED, FINISHED, LONG = range(45, 52)
+APPROVABLE, OWN, SCHEDULED, CULPRIT, GATE_HALTED, FINISHED, LONG, SEARCHING = range(45, 53)
 """More rollouts: two that wait for approval, the second written by who looks; one that starts by itself; one whose gate keeps hardware
-and regions out; one halted by its gate; one that is over; one whose texts are as long as they may be."""
+and regions out; one halted by its gate; one that is over; one whose texts are as long as they may be;
+one that is paused, whose gate will look for the culprit."""
 
 CULPRITS = ["rev-C"]
 HELD = ["eu", ""]
@@ -437,6 +438,14 @@ def _gate_halted() -> Show:
     return show
 
 
+def _searching() -> Show:
+    show = Show(SEARCHING, structs.replace(_plan("1.9.0", "Dusk"), gate="default"))
+    show.steer(Verb.START, "ada")
+    show.population = 200
+    show.report(offered=20, started=20, succeeded=12, rolled_back=7, silent=1)
+    return show
+
+
 def _finished() -> Show:
     show = Show(FINISHED, structs.replace(_plan("1.0.0", "First light"), stages=[Stage(name="all", soak="0s")]))
     show.steer(Verb.START, "ada")
@@ -465,4 +474,5 @@ _SHOWS: tuple[Callable[[], Show], ...] = (
     _gate_halted,
     _finished,
     _long,
+    _searching,
 )

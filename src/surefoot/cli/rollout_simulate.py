@@ -94,7 +94,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def table(outlooks: Sequence["Outlook"]) -> list[str]:
     """Return the lines of the table that people read."""
-    lines = [f"{'fault':<18}{'harmed':>10}{'worst':>10}{'paused':>9}{'after':>8}{'excluded':>10}{'to 95 %':>9}"]
+    lines = [f"{'fault':<18}{'harmed':>10}{'worst':>10}{'paused':>9}{'after':>8}{'excluded':>10}{'to 95%':>9}"]
     for one in outlooks:
         after, hours = _hours(one.stopped_after_h), _hours(one.hours)
         share, excluded = f"{one.stopped:.0%}", f"{one.excluded:.0%}"

@@ -120,7 +120,7 @@ def _turn(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision | Non
     if held:
         names = ", ".join(region.region or "(none)" for region in held)
         person = " Only a person ends this hold." if any(region.needs_person for region in held) else ""
-        reason = f"Nothing starts in region {names}: more than 10 % of the devices there that were not updated cannot be reached.{person}"
+        reason = f"Nothing starts in region {names}: more than 10% of the devices there that were not updated cannot be reached.{person}"
         return Hold(cause="region_unreachable", reason=reason, regions=[region.region for region in held])
     if back:
         names = ", ".join(region.region or "(none)" for region in back)

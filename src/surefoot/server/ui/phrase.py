@@ -178,7 +178,7 @@ def _value(name: str, value: Any) -> str:  # noqa: ANN401  # JSON that a device 
         if name == "seconds":
             return duration(value)
         if name == "percent":
-            return f"{value} %"
+            return f"{value}%"
     if isinstance(value, float) and name == "seconds" and 0 <= value < _MINUTE_S:
         return f"{value:.1f} s"
     text = short_hash(value) if isinstance(value, str) else str(value)

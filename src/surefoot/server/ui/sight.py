@@ -4,7 +4,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,9 +12,10 @@ from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import FilterError
-from surefoot.model.record import parse_utc
+from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.judgement import judge
+from surefoot.rollout.plan import Rollout
 from surefoot.rollout.urgency import alarms
 from surefoot.schedule.nearest import Level
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
@@ -87,7 +88,7 @@ def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, r
         UnknownError: There is no such rollout.
     """
     story = catalogue.rollout(rollout_id)
-    counts = total(tally.counts for tally in story.evidence.tallies)
+    counts, localise_at = total(tally.counts for tally in story.evidence.tallies), story.rollout.localise_at
     outcomes = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SILENT)
     facts = {
         "story": story,
@@ -100,6 +101,8 @@ def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, r
         "deeds": deeds(story, by),
         "waits_for": waits_for(story, by),
         "refusal": None,
+        "beginning": _beginning(story.rollout),
+        "localise_at": "" if localise_at is None else utc_text(datetime.fromtimestamp(localise_at, UTC)),
         "kept_out": kept_out(story.rollout),
         "alarms": alarms(story.rollout, now),
         "verdict": judge(story.rollout, story.evidence, 0),
@@ -159,6 +162,14 @@ def stage_counts(evidence: Evidence) -> list[tuple[int, Any]]:
 def more_of(found: RolloutDevices) -> bool:
     """Say whether a list of devices goes on."""
     return found.next != 0
+
+
+def _beginning(rollout: Rollout) -> str:
+    """Say how a rollout stands of which nobody has decided anything."""
+    if rollout.may_start:
+        return "It has not been started."
+    who = "another operator than who created it" if rollout.plan.approval.second_person else "an operator"
+    return f"It waits for {who} to approve it, as its plan asks."
 
 
 def _whose(applied: DeviceWindows, attributes: Mapping[str, str]) -> str:
