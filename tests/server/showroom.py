@@ -442,7 +442,7 @@ def _searching() -> Show:
     show = Show(SEARCHING, structs.replace(_plan("1.9.0", "Dusk"), gate="default"))
     show.steer(Verb.START, "ada")
     show.population = 200
-    show.report(offered=20, started=20, succeeded=12, rolled_back=7, silent=1)
+    show.report(offered=20, started=20, succeeded=12, rolled_back=8)
     return show
 
 
@@ -452,7 +452,7 @@ def _finished() -> Show:
     show.population = 40
     show.is_exhausted = True
     show.report(offered=40, started=40, succeeded=40)
-    for _ in range(5):
+    while show.rollout.status is not Status.FINISHED:
         show.step(86_400)
     return show
 

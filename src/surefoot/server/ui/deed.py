@@ -111,7 +111,7 @@ def kept_out(rollout: Rollout) -> list[str]:
 
 def _resume(rollout: Rollout) -> Deed:
     if rollout.status is not Status.HALTED:
-        return Deed(verb=Verb.RESUME, label="Resume", what="What was counted so far is not judged again.")
+        return Deed(verb=Verb.RESUME, label="Resume", what="It goes on where it stood; what was counted so far is not judged again.")
     what = "The gate halted it. To go on is against its judgement: what was counted so far is not judged again."
     return Deed(verb=Verb.RESUME, label="Override and resume", what=what, asks=Asks.MUST)
 

@@ -168,8 +168,8 @@ def _beginning(rollout: Rollout) -> str:
     """Say how a rollout stands of which nobody has decided anything."""
     if rollout.may_start:
         return "It has not been started."
-    who = "another operator than who created it" if rollout.plan.approval.second_person else "an operator"
-    return f"It waits for {who} to approve it, as its plan asks."
+    whose = "another operator's" if rollout.plan.approval.second_person else "an operator's"
+    return f"It waits for {whose} approval, as its plan asks."
 
 
 def _whose(applied: DeviceWindows, attributes: Mapping[str, str]) -> str:
