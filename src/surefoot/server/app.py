@@ -49,8 +49,8 @@ from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
+from surefoot.server.services.expiry import end_consents
 from surefoot.server.services.groups import fill
-from surefoot.server.services.membership import end_consents
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
@@ -413,8 +413,7 @@ async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
         seen = parts.presence.take()
         if seen:
             await parts.writer(lambda ledger: ledger.put_presence(seen))
-        while await parts.writer(lambda ledger: end_consents(ledger, now)):
-            pass
+        await end_consents(parts.writer, now)
         if await refresh(parts.shelf.signers, parts.writer, now):
             parts.poll.reload()
         write_folder(data / "metadata", parts.reads.metadata("image").files)

@@ -135,6 +135,7 @@ def see_device(catalogue: Catalogue, tell: Tell, windows: Callable[[DeviceId], D
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "consents": story.consents,
+        "now": now,
         "divergences": story.divergences,
         "setbacks": story.setbacks,
         "attempts": story.assignments,
