@@ -185,7 +185,7 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     "version rule": (Code.VERSION_RULE, wanted(min_bootloader_version="2.0.0"), "needs bootloader 2.0.0; this board has 1.0.0."),
     "needs approval": (Code.VERSION_RULE, {"manifests": [manifest("2.0.0", b"two")]}, "is a major update; somebody must approve it."),
     "quarantined": (Code.QUARANTINED, {"quarantine": "it failed three times"}, "in quarantine for this release: it failed three times."),
-    "excluded": (Code.EXCLUDED, {"stored": rollout(excluded=["thermostat-v1"])}, "surefoot rollout include 3 thermostat-v1."),
+    "excluded": (Code.EXCLUDED, {"stored": rollout(excluded=["thermostat-v1"])}, "surefoot rollout include 3 thermostat-v1 --why REASON."),
     "region held": (Code.REGION_HELD, {"stored": rollout(regions=HELD)}, "Nothing starts in region europe"),
     "draft": (Code.DRAFT, {"stored": rollout(Status.DRAFT)}, "surefoot rollout start 3."),
     "paused by the gate": (

@@ -166,7 +166,9 @@ def _setback(setback: Mapping[str, Any]) -> str:
             if "quarantined_by" in setback
             else f"it failed {'once' if failures == 1 else f'{failures} times'}"
         )
-        return f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine"
+        return (
+            f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine {setback['device_id']}"
+        )
     again = f"; tried again from {setback['retry_at']}" if "retry_at" in setback else ""
     return f"setback    {release} failed {failures} times{again}"
 

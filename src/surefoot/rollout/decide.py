@@ -276,7 +276,7 @@ def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
     """Return the hold of a batch whose attempts all ended without saying anything of the release: to go on would be to guess."""
     stage = _batch_words(rollout)
     if counts.rejected:
-        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
+        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. 'surefoot device why DEVICE_ID' says why."
         return Hold(cause="all_refused", reason=reason)
     void = counts.cancelled + counts.superseded
     reason = f"Nothing was learnt in {stage}: {_devices(void)} had another order, or did not start in time. Put other devices into it."

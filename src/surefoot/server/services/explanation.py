@@ -197,7 +197,7 @@ def _excluded(facts: Facts) -> Answer | None:
     hardware = facts.device.hardware
     if hardware not in facts.stored.rollout.excluded:
         return None
-    override = f"surefoot rollout include {facts.stored.rollout_id} {hardware}"
+    override = f"surefoot rollout include {facts.stored.rollout_id} {hardware} --why REASON"
     sentence = f"The gate excluded hardware {hardware}, since it took harm; a person includes it again: {override}."
     return Answer(code=Code.EXCLUDED, sentence=sentence, evidence={"hardware": hardware})
 
@@ -237,7 +237,8 @@ def _region(facts: Facts) -> Answer | None:
     held = next((one for one in facts.stored.rollout.regions if one.region == region and one.is_held), None)
     if held is None:
         return None
-    end = f"a person ends that: surefoot rollout release {facts.stored.rollout_id} {region}" if held.needs_person else "it ends by itself"
+    release = f"surefoot rollout release {facts.stored.rollout_id} {region or repr('')} --why REASON"
+    end = f"a person ends that: {release}" if held.needs_person else "it ends by itself after half an hour of calm"
     where = f"region {region}" if region else "devices without a region"
     sentence = f"Nothing starts in {where}: too many devices there cannot be reached that this rollout never touched; {end}."
     return Answer(code=Code.REGION_HELD, sentence=sentence, evidence={"region": region})
