@@ -76,6 +76,7 @@ def test_what_is_refused_is_said_beside_its_form_with_what_was_typed(window: Win
     do(window, "Schedule", WHY)
     expect(form(window, "Schedule").get_by_role("alert")).to_contain_text("2020-01-01T02:00:00Z has passed.")
     expect(form(window, "Schedule").get_by_label(re.compile("^Why"))).to_have_value(WHY)
+    window.picture("rollout-refused-1440")
     window.console.showroom.shows[DRAFT].devices = window.console.showroom.shows[PAUSED].devices
     expect(window.page.locator("#part-named")).to_contain_text("t-017")
     expect(form(window, "Schedule").get_by_role("alert")).to_be_visible()

@@ -148,7 +148,7 @@ class Console:
 
     async def _steer(self, send: Send, rollout_id: int, verb: Verb, form: Mapping[str, str], session: Session) -> None:
         """Do what a form says; what is refused is said beside it, on the same page, with what was typed."""
-        why, at, of = (form.get(name, "").strip() for name in ("why", "at", "of"))
+        why, at, of = form.get("why", "").strip(), form.get("at", "").strip(), form.get("of", "")
         try:
             _see_that_it_is_meant(verb, form.get("word", ""), why)
             said = SteerRequest(why=why, of=of, at=f"{at}:00Z" if _MINUTE.fullmatch(at) else at)
