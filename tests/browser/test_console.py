@@ -8,9 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from surefoot.model.event import EventType
-from surefoot.rollout.plan import Status
 from tests.browser.window import Window
-from tests.server.showroom import DRAFT, PAUSED, RUNNING
+from tests.server.showroom import APPROVABLE, CULPRIT, DRAFT, FINISHED, GATE_HALTED, LONG, OWN, PAUSED, RUNNING, SCHEDULED, SEARCHING
 
 PLACES = {
     "login": "/login",
@@ -20,7 +19,16 @@ PLACES = {
     "rollout-running": f"/rollouts/{RUNNING}",
     "rollout-paused": f"/rollouts/{PAUSED}",
     "rollout-draft": f"/rollouts/{DRAFT}",
+    "rollout-approvable": f"/rollouts/{APPROVABLE}",
+    "rollout-own": f"/rollouts/{OWN}",
+    "rollout-scheduled": f"/rollouts/{SCHEDULED}",
+    "rollout-culprit": f"/rollouts/{CULPRIT}",
+    "rollout-gate-halted": f"/rollouts/{GATE_HALTED}",
+    "rollout-finished": f"/rollouts/{FINISHED}",
+    "rollout-searching": f"/rollouts/{SEARCHING}",
+    "rollout-long": f"/rollouts/{LONG}",
     "device": "/devices/t-017",
+    "device-waiting": "/devices/t-018",
     "device-new": "/devices/attic-239",
 }
 
@@ -68,34 +76,6 @@ def test_a_decision_opens_to_its_evidence(window: Window) -> None:
     expect(newest.get_by_role("row", name=re.compile("pilot"))).to_contain_text("7")
 
 
-def test_pause_and_resume_are_one_button_each(window: Window) -> None:
-    window.open(f"/rollouts/{RUNNING}")
-    window.page.get_by_label("Why you pause it").fill("lunch")
-    window.page.get_by_role("button", name="Pause").click()
-    expect(window.page.locator("#newest")).to_have_text("Paused by ada: lunch.")
-    window.page.get_by_role("button", name="Resume").click()
-    expect(window.page.locator("#newest")).to_have_text("Resumed by ada.")
-
-
-def test_a_halt_waits_for_the_word(window: Window) -> None:
-    window.open(f"/rollouts/{RUNNING}")
-    window.page.locator("#halt summary").click()
-    window.page.get_by_role("button", name="Halt for good").click()
-    assert window.console.showroom.shows[RUNNING].rollout.status is Status.RUNNING
-
-
-def test_a_halt_with_its_word_is_for_good(window: Window) -> None:
-    window.open(f"/rollouts/{RUNNING}")
-    window.page.locator("#halt summary").click()
-    window.page.get_by_label("Why, for those").fill("It crashes.")
-    window.page.get_by_label("Type halt to confirm").fill("halt")
-    window.page.get_by_role("button", name="Halt for good").click()
-    expect(window.page.locator("#part-standing .badge").first).to_have_text("Halted")
-    expect(window.page.locator("#part-track .standing-word", has_text="halted")).to_have_count(1)
-    window.picture("rollout-halted-1440")
-    expect(window.page.locator("#part-actions form")).to_have_count(0)
-
-
 def test_a_harmed_device_leads_to_its_timeline(window: Window) -> None:
     window.open(f"/rollouts/{PAUSED}")
     window.page.locator("#part-named").get_by_role("link", name="t-017").click()
@@ -106,6 +86,15 @@ def test_a_devices_timeline_grows_while_it_is_looked_at(window: Window) -> None:
     window.open("/devices/t-017")
     window.console.showroom.happened("t-017", EventType.DOWNLOAD_PROGRESS, 20, received=3 << 20, percent=60)
     expect(window.page.locator("#part-events li").first).to_contain_text("3.0 MiB")
+
+
+def test_a_device_that_waits_says_until_when_on_its_own_clock_and_in_utc(window: Window) -> None:
+    window.open("/devices/t-018")
+    at = "Sun 2026-11-29 03:00 (Europe/Berlin) = 2026-11-29 02:00 UTC"
+    expect(window.page.locator("#part-why .headline")).to_contain_text("waits for its time: window opens Sun 03:00 local")
+    expect(window.page.locator("#part-why .next")).to_contain_text(f"Next {at} It may start the install then")
+    expect(window.page.locator("#part-windows")).to_contain_text(f"Opens {at}")
+    expect(window.page.locator("#part-windows")).to_contain_text("Set for the site plant-7")
 
 
 def test_times_are_the_readers_own(window: Window) -> None:
@@ -141,6 +130,8 @@ def test_every_page_fits_its_screen(window: Window, width: int, scheme: Literal[
             window.page.locator("#part-decisions summary").first.click()
         if name == "rollout-running":
             window.page.locator("#halt summary").click()
+        if name == "rollout-draft":
+            window.page.locator("#schedule summary").click()
         window.picture(f"{name}-{width}-{scheme}")
         if window.is_wider_than_its_screen():
             too_wide.append(name)

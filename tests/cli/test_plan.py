@@ -84,6 +84,7 @@ def test_a_good_plan_is_told_as_it_will_be_walked(capsys: pytest.CaptureFixture[
         "           general-eu: region=='eu'; 1% 6h, 5% 6h, 10% 4h, 25% 2h, 50% 2h, 100%",
         "           general-na: region=='na'; 1% 6h, 5% 6h, 10% 4h, 25% 2h, 50% 2h, 100%",
     ]
+    assert "in all     5 stages, 3d 14h of soaking at least (the times beside the batches); then watched for 1d" in said
     assert said.endswith(f"Next: surefoot rollout simulate {BY_REGION}\n      surefoot rollout create {BY_REGION}\n")
 
 
@@ -94,8 +95,8 @@ def test_the_example_is_told_with_all_that_it_limits(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     for words in (
         "at most 500 a minute, 20000 an hour, 2000 downloads at once, in region eu 50000000 bytes a second and 800 downloads at once",
-        "silent 4h after the start; tried again up to 3 times, first after 1h",
-        "mon-fri 02:00 3h; ignored from 2026-12-15T00:00:00Z on, 1d after the first offer at the earliest",
+        "count as silent 4h after their start; tried again up to 3 times, first after 1h",
+        "mon-fri 02:00 3h by the clock of each device; ignored from 2026-12-15T00:00:00Z on, 1d after the first offer at the earliest",
         "by another person than who created it, before it starts; it allows major updates",
     ):
         assert words in said

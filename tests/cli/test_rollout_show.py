@@ -2,17 +2,18 @@
 """Tests of ``surefoot rollout show --follow``: each decision is said once, in its order, until nothing more is to come."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec import structs
 
-from surefoot.cli.rollout_show import follow, say_standing
+from surefoot.cli.rollout_show import follow, next_steps, say_standing
 from surefoot.model.record import utc_text
 from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Advance, Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally
-from surefoot.rollout.plan import Plan, Rollout, Security, Stage, Status
+from surefoot.rollout.plan import Plan, PlanApproval, Rollout, Security, Stage, Status
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
@@ -88,13 +89,54 @@ def test_it_says_what_is_excluded_and_held_and_how_many_are_at_risk(past: Past, 
     past.evidence = Evidence(population=10_000, tallies=[Tally(stage=0, hardware="rev-B", counts=Counts(offered=7, started=2))])
     say_standing(past.look())
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()[2:]] == [
-        "> general      7 offered, 0 succeeded, 7 open",
+        "> general      7 offered, 0 succeeded, 7 open; at batch 1 of 6 (1%)",
         "  in all       7 offered, 0 succeeded, 7 open",
-        "excluded   hardware rev-C; a person includes it: surefoot rollout include",
-        "held       region eu; it goes on by itself once it is calm",
-        "held       region (none); a person ends it: surefoot rollout release",
+        "excluded   hardware rev-C; a person includes it: surefoot rollout include 1 rev-C --why REASON",
+        "held       region eu; it goes on by itself after half an hour of calm",
+        "held       region (none); a person ends it: surefoot rollout release 1 '' --why REASON",
         "at risk    7 devices, of at most 10",
     ]
+
+
+def test_only_the_open_stage_has_a_batch_and_those_after_it_are_to_come(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [Stage(name="canary"), Stage(name="pilot", batches=["5%", "50%", "100%"]), Stage(name="rest", batches=["100%"])]
+    past.rollout = Rollout(plan=Plan(release="lamp 1.0.0", stages=stages), status=Status.RUNNING, stage=1, batch=2)
+    say_standing(past.look())
+    assert [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[2:5]] == [
+        "0 offered, 0 succeeded",
+        "pilot        0 offered, 0 succeeded; at batch 3 of 3 (100%)",
+        "to come",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"status": Status.DRAFT}, ["Next: surefoot rollout start 1"]),
+        (
+            {"status": Status.DRAFT, "plan": Plan(release="lamp 1.0.0", approval=PlanApproval(required=True))},
+            ["Next: another operator than ada says: surefoot rollout approve 1"],
+        ),
+        (
+            {"status": Status.SCHEDULED, "starts_at": "2026-12-01T02:00:00Z"},
+            ["Next: it starts by itself at 2026-12-01T02:00:00Z; to start it now: surefoot rollout start 1"],
+        ),
+        ({"status": Status.RUNNING}, ["Next: it goes on by itself; to follow it: surefoot rollout show 1 --follow"]),
+        (
+            {"status": Status.PAUSED, "localise_at": 1_800_000_000},
+            [
+                "Next: at 2027-01-15T08:00:00Z the gate looks for the culprit, by itself; to go on: surefoot rollout resume 1 --why REASON",
+                "      to end it: surefoot rollout halt 1 --why REASON",
+            ],
+        ),
+        ({"status": Status.HALTED}, ["Next: a new rollout; or, against its gate: surefoot rollout resume 1 --why REASON"]),
+        ({"status": Status.HALTED, "is_final": True}, []),
+        ({"status": Status.FINISHED}, []),
+    ],
+)
+def test_what_comes_next_is_said_with_the_number(past: Past, changes: dict[str, Any], lines: list[str]) -> None:
+    past.rollout = structs.replace(past.rollout, **changes)
+    assert next_steps(past.look()) == lines
 
 
 def test_a_rollout_whose_counts_cannot_be_is_shown_without_a_budget(past: Past, capsys: pytest.CaptureFixture[str]) -> None:

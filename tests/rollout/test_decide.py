@@ -110,7 +110,7 @@ def test_harm_in_a_stage_that_is_done_pauses_the_one_that_is_open() -> None:
     decision = decide(GENERAL, heard(0, offered=50, started=50, succeeded=40, failed=10), NOON)
     assert decision == Pause(
         cause="rollback_rate",
-        reason="Paused: in stage canary, 10 of 50 devices failed, rolled back or went silent: 20 %; the limit is 5%.",
+        reason="Paused: in stage canary, 10 of 50 devices failed, rolled back or went silent: 20%; the limit is 5%.",
     )
 
 
@@ -120,7 +120,7 @@ def test_a_gate_that_cannot_be_evaluated_holds() -> None:
 
 def test_a_decision_to_go_on_carries_the_warnings() -> None:
     assert decide(CANARY, heard(offered=50, started=50, succeeded=49, failed=1), NOON).warnings == [
-        "In stage canary, 1 of 50 devices failed, rolled back or went silent: 2 %; people are warned above 1%."
+        "In stage canary, 1 of 50 devices failed, rolled back or went silent: 2%; people are warned above 1%."
     ]
 
 
@@ -166,7 +166,7 @@ def _is_allowed(act: Callable[[Rollout], Decision], rollout: Rollout) -> bool:
 def test_who_starts_twice_is_told_what_to_do_instead(status: Status, does: str) -> None:
     with pytest.raises(ConflictError) as refused:
         start(structs.replace(CANARY, status=status), "ada")
-    assert f"'surefoot rollout {does}'" in refused.value.hint
+    assert f"'surefoot rollout {does} ROLLOUT'" in refused.value.hint
 
 
 def test_a_decision_of_a_person_names_who_and_why() -> None:

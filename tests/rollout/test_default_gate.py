@@ -52,6 +52,11 @@ def test_the_example_of_the_specification_is_said_in_its_words() -> None:
     )
 
 
+def test_odds_beyond_doubt_are_not_said_to_the_last_digit() -> None:
+    (finding,) = (one for one in Reading(everywhere(100, 90), FLEET, []).findings if one.segment == Segment())
+    assert "less than once in a million rollouts;" in finding.sentence()
+
+
 def test_streams_are_weighed_as_published() -> None:
     """By the definition: half on failures, and nothing was tried of silence and lateness."""
     finding = next(

@@ -283,6 +283,22 @@ def test_a_person_releases_a_region_that_waits_for_one() -> None:
     assert world.rollout.held_regions == []
 
 
+def test_devices_without_a_region_are_released_by_no_name() -> None:
+    held = structs.replace(World().rollout, regions=[Region(region="", is_held=True)])
+    assert release(held, "", "ada", "it is back").reason == "Devices without a region released by ada: it is back."
+    with pytest.raises(ConflictError, match="Held is: devices without a region"):
+        release(held, "eu", "ada", "it is back")
+
+
+@pytest.mark.parametrize("over", [{"status": Status.FINISHED}, {"status": Status.HALTED, "is_final": True}])
+def test_nothing_is_let_back_into_a_rollout_that_is_over(over: dict[str, object]) -> None:
+    kept = structs.replace(World().rollout, excluded=["v3"], regions=[Region(region="eu", is_held=True)], **over)
+    with pytest.raises(ConflictError, match="already"):
+        include(kept, "v3", "ada", "why")
+    with pytest.raises(ConflictError, match="already"):
+        release(kept, "eu", "ada", "why")
+
+
 def test_a_quiet_rollout_writes_nothing() -> None:
     world = World()
     world.report("v1", offered=10)

@@ -38,13 +38,13 @@ def test_the_bound_itself_does_not_pause() -> None:
 
 def test_above_the_lower_bound_people_are_warned() -> None:
     assert verdict(ended(98, failed=2)).warnings == [
-        "In stage canary, 2 of 100 devices failed, rolled back or went silent: 2 %; people are warned above 1%."
+        "In stage canary, 2 of 100 devices failed, rolled back or went silent: 2%; people are warned above 1%."
     ]
 
 
 def test_the_sentence_names_stage_count_rate_and_limit() -> None:
     assert verdict(ended(1, failed=2), to_come=1).reason == (
-        "In stage canary, 2 of 3 devices failed, rolled back or went silent: 50 %"
+        "In stage canary, 2 of 3 devices failed, rolled back or went silent: 50%"
         " (judged as of 4, the least that a rate is taken of); the limit is 5%."
     )
 

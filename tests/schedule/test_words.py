@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows in one line."""
 
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 
 from surefoot.model.errors import InvalidInput
 from surefoot.model.window import Weekday, Window
-from surefoot.schedule.words import parse, words_of
+from surefoot.schedule.words import clock_words, parse, words_of
 from tests.strategies import windows
 
 M, T, W, TH, F, SA, SU = Weekday
@@ -62,3 +65,8 @@ def test_what_is_no_window_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput, match="is no window") as caught:
         parse(text)
     assert "mon-fri 02:00 3h" in caught.value.hint
+
+
+def test_an_instant_is_told_by_the_day_of_its_own_zone() -> None:
+    at = datetime(2026, 11, 28, 20, tzinfo=UTC)
+    assert clock_words(at, ZoneInfo("Asia/Tokyo"), "Asia/Tokyo") == "Sun 2026-11-29 05:00 (Asia/Tokyo)"

@@ -40,6 +40,7 @@ class Desk:
             ConsoleParts(
                 catalogue=self.showroom,
                 why=self.showroom.why,
+                windows=self.showroom.windows_of,
                 steer=self.showroom.steer,
                 token_name=self.operators.get,
                 secret=lambda: f"secret-{next(_SECRETS)}",

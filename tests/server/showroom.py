@@ -18,12 +18,16 @@ from surefoot.model.event import DeviceReport, EventType
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName
-from surefoot.rollout.acts import halt, pause, resume, start
+from surefoot.model.window import DownloadTime
+from surefoot.rollout import acts
+from surefoot.rollout.control import Region
 from surefoot.rollout.decide import decide
-from surefoot.rollout.decision import Decision
+from surefoot.rollout.decision import Decision, Exclude, Halt, Hold
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
-from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status
+from surefoot.rollout.plan import Gates, Plan, PlanApproval, Rollout, Stage, Status
 from surefoot.rollout.standing import after
+from surefoot.schedule.permission import Permission, Reason
+from surefoot.schedule.words import parse as parse_window
 from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import (
     DevicePage,
@@ -45,18 +49,30 @@ from surefoot.server.services.catalogue import (
     VersionList,
     WindowList,
 )
+from surefoot.server.services.outlook import Subject, outlook
+from surefoot.server.services.rollouts import SteerRequest, Verb
 from surefoot.server.services.why import Why, WhyLine
+from surefoot.server.services.windows import DeviceWindows
 
 BEGIN = datetime(2026, 11, 24, 8, tzinfo=UTC)
+OPENS = datetime(2026, 11, 29, 2, tzinfo=UTC)
 HARDWARE = "thermostat-v1"
 RUNNING, PAUSED, DRAFT = 43, 42, 44
+APPROVABLE, OWN, SCHEDULED, CULPRIT, GATE_HALTED, FINISHED, LONG, SEARCHING = range(45, 53)
+"""More rollouts: two that wait for approval, the second written by who looks; one that starts by itself; one whose gate keeps hardware
+and regions out; one halted by its gate; one that is over; one whose texts are as long as they may be;
+one that is paused, whose gate will look for the culprit."""
+
+CULPRITS = ["rev-C"]
+HELD = ["eu", ""]
 
 
 class Show:
     """One rollout, and everything that was decided about it."""
 
-    def __init__(self, rollout_id: int, plan: Plan) -> None:
+    def __init__(self, rollout_id: int, plan: Plan, created_by: str = "ada") -> None:
         self.rollout_id = rollout_id
+        self.created_by = created_by
         self.rollout = Rollout(plan=plan)
         self.tallies: dict[int, Counts] = {}
         self.population: int | None = None
@@ -95,15 +111,20 @@ class Show:
         self.decisions = [stored, *self.decisions]
         self.rollout = after(self.rollout, decision, evidence, self.now)
 
-    def steer(self, verb: str, by: str, why: str) -> None:
-        verbs: dict[str, Callable[[], Decision]] = {
-            "start": lambda: start(self.rollout, by),
-            "pause": lambda: pause(self.rollout, by, why),
-            "resume": lambda: resume(self.rollout, by, why),
-            "halt": lambda: halt(self.rollout, by, why),
+    def steer(self, verb: Verb, by: str, said: SteerRequest = SteerRequest()) -> None:  # noqa: B008  # frozen
+        verbs: dict[Verb, Callable[[], Decision]] = {
+            Verb.APPROVE: lambda: acts.approve(self.rollout, by, said.why, self.created_by),
+            Verb.SCHEDULE: lambda: acts.schedule(self.rollout, by, said.why, said.at, self.now),
+            Verb.START: lambda: acts.start(self.rollout, by),
+            Verb.PAUSE: lambda: acts.pause(self.rollout, by, said.why),
+            Verb.RESUME: lambda: acts.resume(self.rollout, by, said.why),
+            Verb.HALT: lambda: acts.halt(self.rollout, by, said.why),
+            Verb.INCLUDE: lambda: acts.include(self.rollout, said.of, by, said.why),
+            Verb.RELEASE: lambda: acts.release(self.rollout, said.of, by, said.why),
         }
+        decision = verbs[verb]()
         self.now += timedelta(seconds=20)
-        self.note(verbs[verb]())
+        self.note(decision)
 
     def line(self) -> RolloutLine:
         return RolloutLine(
@@ -123,8 +144,10 @@ class Showroom:
     def __init__(self) -> None:
         self.fleet = {device.device_id: device for device in map(_device, range(240))}
         self.stories: dict[str, DeviceStory] = {}
-        self.shows = {show.rollout_id: show for show in (_running(), _paused(), _draft())}
+        self.openings: dict[str, DeviceWindows] = {}
+        self.shows = {show.rollout_id: show for make in _SHOWS for show in [make()]}
         self._go_back(DeviceId("t-017"))
+        self._wait(DeviceId("t-018"))
 
     def devices(self, after: str, limit: int, wanted: Filter, now: datetime) -> DevicePage:
         check_names(wanted, RESERVED)
@@ -178,7 +201,7 @@ class Showroom:
         return RolloutStory(
             rollout_id=rollout_id,
             created_at=utc_text(BEGIN),
-            created_by="ada",
+            created_by=show.created_by,
             rollout=show.rollout,
             evidence=show.evidence(),
             decisions=show.decisions,
@@ -197,16 +220,26 @@ class Showroom:
 
     def why(self, device_id: DeviceId, rollout_id: int | None = None) -> Why:
         story = self.story(device_id)
-        newest = [attempt for attempt in story.assignments if rollout_id in (None, attempt.rollout_id)][:1]
-        told = [explain_order(Order(attempt=attempt), story.device, timedelta(hours=1), BEGIN) for attempt in newest]
-        lines = [
-            WhyLine(rollout_id=attempt.rollout_id, release=f"{attempt.product} {attempt.version}", name="", answer=answer)
-            for attempt, answer in zip(newest, told, strict=True)
-        ]
-        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, lines=lines)
+        lines = [line for line in self._lines(story) if rollout_id in (None, line.rollout_id)]
+        zone = story.attributes.get("timezone", "UTC")
+        return Why(device_id=device_id, runs="", last_seen=story.device.last_seen, is_offline=False, zone=zone, lines=lines)
 
-    async def steer(self, rollout_id: int, verb: str, by: str, why: str) -> None:
-        self._show(rollout_id).steer(verb, by, why)
+    def windows_of(self, device_id: DeviceId) -> DeviceWindows:
+        return self.openings.get(device_id, DeviceWindows(level="", windows=[], zone="UTC", download=DownloadTime.ANY, notes=[]))
+
+    def _lines(self, story: DeviceStory) -> list[WhyLine]:
+        lines = []
+        for attempt in story.assignments[:1]:
+            waits = Permission(may_start=False, reason=Reason.CLOSED, detail="window opens Sun 03:00 local (Europe/Berlin)", until=OPENS)
+            order = Order(attempt=attempt, permission=None if attempt.is_started else waits)
+            answer = explain_order(order, story.device, timedelta(hours=1), BEGIN)
+            release = f"{attempt.product} {attempt.version}"
+            following = outlook(answer, Subject(device_id=story.device.device_id, release=release, rollout_id=attempt.rollout_id))
+            lines.append(WhyLine(rollout_id=attempt.rollout_id, release=release, name="", answer=answer, next=following))
+        return lines
+
+    async def steer(self, rollout_id: int, verb: Verb, said: SteerRequest, by: str) -> None:
+        self._show(rollout_id).steer(verb, by, said)
 
     def runs(self, device_id: str, version: str) -> None:
         """Let a device say that it runs another version."""
@@ -225,12 +258,25 @@ class Showroom:
             raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
         return self.shows[rollout_id]
 
+    def _wait(self, device_id: DeviceId) -> None:
+        """Let a device wait for the window of its site."""
+        attempt = structs.replace(_attempt(device_id, 18, "1.1.0", Outcome.SUCCEEDED), outcome=None, ended_at="", is_started=False)
+        offered = structs.replace(attempt, rollout_id=RUNNING)
+        place = {"region": "north", "site": "plant-7", "timezone": "Europe/Berlin"}
+        story = structs.replace(self.story(device_id), assignments=[offered], attributes=place)
+        self.stories = {**self.stories, device_id: story}
+        opening = {"opens_at": utc_text(OPENS), "closes_at": utc_text(OPENS + timedelta(hours=2))}
+        window = parse_window("sun 03:00 2h Europe/Berlin")
+        self.openings[device_id] = DeviceWindows(
+            level="site", windows=[window], zone="Europe/Berlin", download=DownloadTime.ANY, notes=[], **opening
+        )
+
     def _go_back(self, device_id: DeviceId) -> None:
         attempts = [
             _attempt(device_id, 17, "1.2.0", Outcome.ROLLED_BACK),
             _attempt(device_id, 8, "1.1.0", Outcome.SUCCEEDED),
         ]
-        self.stories = {device_id: structs.replace(self.story(device_id), assignments=attempts)}
+        self.stories = {**self.stories, device_id: structs.replace(self.story(device_id), assignments=attempts)}
         size = 5_242_880
         self.happened(device_id, EventType.CHECK_COMPLETED, 1, offered="thermostat 1.2.0")
         self.happened(device_id, EventType.DOWNLOAD_STARTED, 1, size=size, hash=digest_of(b"1.2.0"))
@@ -302,7 +348,7 @@ def _plan(version: str, name: str) -> Plan:
 def _running() -> Show:
     """Return a rollout that runs: two stages are done, the second batch of the third is open."""
     show = Show(RUNNING, _plan("1.1.0", "Quieter valves"))
-    show.steer("start", "ada", "")
+    show.steer(Verb.START, "ada")
     show.step()
     show.population = 20
     show.step()
@@ -322,7 +368,7 @@ def _running() -> Show:
 def _paused() -> Show:
     """Return a rollout that the gate has paused in its second stage."""
     show = Show(PAUSED, _plan("1.2.0", ""))
-    show.steer("start", "ada", "")
+    show.steer(Verb.START, "ada")
     show.population = 20
     show.step()
     show.report(offered=20, started=20, succeeded=20)
@@ -348,3 +394,85 @@ def _paused() -> Show:
 
 def _draft() -> Show:
     return Show(DRAFT, _plan("1.3.0", "Winter"))
+
+
+def _waiting(rollout_id: int, created_by: str) -> Show:
+    plan = structs.replace(_plan("1.4.0", "Spring"), approval=PlanApproval(required=True))
+    return Show(rollout_id, plan, created_by)
+
+
+def _scheduled() -> Show:
+    show = Show(SCHEDULED, _plan("1.5.0", "Summer"))
+    show.steer(Verb.SCHEDULE, "bob", SteerRequest(why="after the fair", at="2026-12-01T02:00:00Z"))
+    return show
+
+
+def _culprit() -> Show:
+    """Return a rollout that runs, without some hardware and without some regions."""
+    show = Show(CULPRIT, structs.replace(_plan("1.6.0", "New radio"), gate="default"))
+    show.steer(Verb.START, "ada")
+    show.population = 20
+    show.step()
+    show.report(offered=20, started=18, succeeded=15, failed=2)
+    show.note(
+        Exclude(
+            cause="culprit",
+            reason="Hardware rev-C is excluded: 2 of 3 updated devices failed or rolled back; the rest is well.",
+            hardware=CULPRITS,
+        )
+    )
+    show.rollout = structs.replace(
+        show.rollout, regions=[Region(region=name, is_held=True, holds=3 if name else 1, needs_person=bool(name)) for name in HELD]
+    )
+    show.note(Hold(cause="region", reason="Nothing starts in region eu: 14 of 60 devices there that were not updated cannot be reached."))
+    return show
+
+
+def _gate_halted() -> Show:
+    show = Show(GATE_HALTED, structs.replace(_plan("1.7.0", "Quick start"), gate="default"))
+    show.steer(Verb.START, "ada")
+    show.population = 20
+    show.report(offered=20, started=20, succeeded=8, rolled_back=12, unhealthy=12)
+    if show.rollout.status is Status.PAUSED:
+        show.note(Halt(cause="no_culprit", reason="Halted: no single hardware is to blame for the harm seen."))
+    return show
+
+
+def _searching() -> Show:
+    show = Show(SEARCHING, structs.replace(_plan("1.9.0", "Dusk"), gate="default"))
+    show.steer(Verb.START, "ada")
+    show.population = 200
+    show.report(offered=20, started=20, succeeded=12, rolled_back=8)
+    return show
+
+
+def _finished() -> Show:
+    show = Show(FINISHED, structs.replace(_plan("1.0.0", "First light"), stages=[Stage(name="all", soak="0s")]))
+    show.steer(Verb.START, "ada")
+    show.population = 40
+    show.is_exhausted = True
+    show.report(offered=40, started=40, succeeded=40)
+    while show.rollout.status is not Status.FINISHED:
+        show.step(86_400)
+    return show
+
+
+def _long() -> Show:
+    """Return a draft whose words are as long as they may be, with nowhere to break them."""
+    stages = [Stage(name="x" * 60, group="g" * 60, batches=[f"{share}%" for share in range(2, 102, 2)], soak="1h")]
+    return Show(LONG, structs.replace(_plan("1.8.0", "Name" * 50), stages=stages, audience="site=='" + "s" * 200 + "'"), "o" * 60)
+
+
+_SHOWS: tuple[Callable[[], Show], ...] = (
+    _running,
+    _paused,
+    _draft,
+    lambda: _waiting(APPROVABLE, "bob"),
+    lambda: _waiting(OWN, "ada"),
+    _scheduled,
+    _culprit,
+    _gate_halted,
+    _finished,
+    _long,
+    _searching,
+)

@@ -109,6 +109,9 @@ def test_a_rollout_is_made_followed_and_halted(server: Running, tmp_path: Path, 
     number = capsys.readouterr().out.partition(":")[0].split()[1]
     assert surefoot(server, "rollout", "show", number, "--follow") == 0
     assert capsys.readouterr().out.endswith(f"Next: surefoot rollout start {number}\n")
+    assert surefoot(server, "rollout", "list") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[0] == number)
+    assert line.split() == [number, "thermostat", "6.0.0", "draft", "-", "0", "0", "0", "steadier"]
     assert surefoot(server, "rollout", "halt", number, "--why", "it was only a try") == 0
     assert surefoot(server, "rollout", "show", number, "--follow") == 0
     shown = capsys.readouterr().out

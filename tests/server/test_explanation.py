@@ -28,6 +28,7 @@ from surefoot.server.services.answer import Code
 from surefoot.server.services.attempt_story import Order
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.explanation import Facts, explain
+from surefoot.server.services.outlook import Subject, outlook
 from surefoot.server.services.rollout_store import MOST_OFFERS, StoredRollout, Walk
 from tests.server.office import statement
 from tests.trust.repositories import manifest
@@ -184,7 +185,7 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     "version rule": (Code.VERSION_RULE, wanted(min_bootloader_version="2.0.0"), "needs bootloader 2.0.0; this board has 1.0.0."),
     "needs approval": (Code.VERSION_RULE, {"manifests": [manifest("2.0.0", b"two")]}, "is a major update; somebody must approve it."),
     "quarantined": (Code.QUARANTINED, {"quarantine": "it failed three times"}, "in quarantine for this release: it failed three times."),
-    "excluded": (Code.EXCLUDED, {"stored": rollout(excluded=["thermostat-v1"])}, "surefoot rollout include 3 thermostat-v1."),
+    "excluded": (Code.EXCLUDED, {"stored": rollout(excluded=["thermostat-v1"])}, "surefoot rollout include 3 thermostat-v1 --why REASON."),
     "region held": (Code.REGION_HELD, {"stored": rollout(regions=HELD)}, "Nothing starts in region europe"),
     "draft": (Code.DRAFT, {"stored": rollout(Status.DRAFT)}, "surefoot rollout start 3."),
     "paused by the gate": (
@@ -275,6 +276,42 @@ def test_sentences_end_like_sentences() -> None:
         assert sentence[0].isupper(), sentence
         assert sentence.endswith("."), sentence
         assert ".." not in sentence, sentence
+
+
+SUBJECT = Subject(device_id=DEVICE.device_id, release="thermostat 1.1.0", rollout_id=3)
+
+
+def test_each_answer_says_what_happens_next_and_when() -> None:
+    for case, (code, changes, _) in CASES.items():
+        told = outlook(explain(replace(FACTS, **changes)), SUBJECT)
+        is_all = code in {Code.SUCCEEDED, Code.LATE_GOOD, Code.RUNS_IT}
+        assert (told.words == "") is is_all, case
+        assert is_all or told.words.endswith("."), case
+        assert "{" not in told.words, case
+
+
+@pytest.mark.parametrize(
+    ("changes", "at", "words"),
+    [
+        (order(permission=CLOSED), "2026-11-25T12:00:00Z", "may start the install then"),
+        (order(permission=replace(CLOSED, until=None)), "", "surefoot window show t-1"),
+        (order(permission=replace(CLOSED, reason=Reason.VOID, until=None)), "", "taken back"),
+        (order(), "2026-11-26T11:00:00Z", "starts at its next poll"),
+        (order(is_started=True, started_at="2026-11-25T11:10:00Z"), "2026-11-25T15:10:00Z", "counts as silent then"),
+        ({"stored": rollout(Status.SCHEDULED, starts_at="2026-12-01T02:00:00Z")}, "2026-12-01T02:00:00Z", "rollout starts then"),
+        ({"stored": rollout(Status.PAUSED)}, "", "surefoot rollout resume 3"),
+        ({"stored": rollout(Status.PAUSED, localise_at=1_800_000_000)}, "2027-01-15T08:00:00Z", "gate looks for the culprit"),
+        (ended(Outcome.FAILED), "", "surefoot device order t-1 thermostat 1.1.0"),
+    ],
+)
+def test_when_it_happens_is_said_where_it_is_known(changes: dict[str, Any], at: str, words: str) -> None:
+    told = outlook(explain(replace(FACTS, **changes)), SUBJECT)
+    assert (told.at, words in told.words) == (at, True), told
+
+
+def test_another_try_is_told_with_its_time() -> None:
+    told = outlook(explain(replace(FACTS, **ended(Outcome.FAILED))), replace(SUBJECT, retry_at="2026-11-25T13:00:00Z"))
+    assert (told.at, "tries it again" in told.words) == ("2026-11-25T13:00:00Z", True)
 
 
 def test_the_page_of_formats_has_a_row_for_each_code() -> None:

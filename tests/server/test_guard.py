@@ -3,12 +3,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from surefoot.cli.main import main
 from surefoot.fleet.group import GroupRule, Joins
-from surefoot.model.errors import ConflictError
+from surefoot.model.assignment import DeviceId
+from surefoot.model.errors import ConflictError, UnknownError
+from surefoot.model.record import utc_text
+from surefoot.server.services.expiry import end_consents, end_over, over_in
 from surefoot.server.services.groups import AttributesRequest, OptRequest, add_member, define, end_opt, give_attributes, opt, remove_member
 from surefoot.server.services.guard import EditAnswer, Effect, Guard, guarded
 from surefoot.server.services.rollouts import Verb
@@ -105,6 +109,62 @@ def test_an_opt_out_is_ended_early_only_with_a_yes(begun: Campaign) -> None:
     made(begun, lambda write: opt("pilot", DEVICES[0], said, by="ann", write=write, now=office.now))
     with pytest.raises(ConflictError):
         made(begun, lambda write: end_opt("pilot", DEVICES[0], by="ann", write=write, now=office.now))
+
+
+def let_out(campaign: Campaign, device_id: DeviceId, hours: int) -> None:
+    office = campaign.office
+    said = OptRequest(is_in=False, who="owner", until=utc_text(office.now + timedelta(hours=hours)))
+    made(campaign, lambda write: opt("pilot", device_id, said, by="ann", write=write, now=office.now))
+
+
+def end(campaign: Campaign) -> int:
+    return asyncio.run(end_consents(campaign.office.do, campaign.office.now))
+
+
+def test_an_opt_out_that_is_over_starts_nothing_by_itself(campaign: Campaign) -> None:
+    office = campaign.office
+    make(office, "pilot", "site==a", Joins.NOW)
+    let_out(campaign, DEVICES[0], hours=1)
+    campaign.begin(PLAN)
+    office.pass_time(hours=2)
+    assert end(campaign) == 0
+    # Neither does a change of the device, which has it looked at again.
+    give(office, DEVICES[0], site="a", floor="2")
+    campaign.advance()
+    assert {attempt.device_id for attempt in campaign.open_attempts()} == set(DEVICES[1:])
+
+
+def test_an_opt_out_that_is_over_ends_with_a_yes_that_names_its_number(begun: Campaign) -> None:
+    office = begun.office
+    let_out(begun, DEVICES[0], hours=1)
+    office.pass_time(hours=2)
+    waiting = asyncio.run(over_in("pilot", office.do, office.now))
+    ending: Edit = lambda write: end_over("pilot", waiting, by="ann", write=write, now=office.now)  # noqa: E731  # as the others
+    assert made(begun, ending, is_preview=True) == EditAnswer(is_done=False, effects=OFFERED)
+    with pytest.raises(ConflictError, match="1 would be offered"):
+        made(begun, ending)
+    assert made(begun, ending, confirmed=1).is_done
+    begun.advance()
+    assert {attempt.device_id for attempt in begun.open_attempts()} == {DEVICES[0]}
+    with pytest.raises(UnknownError, match="waits for its end"):
+        asyncio.run(end_over("pilot", asyncio.run(over_in("pilot", office.do, office.now)), by="ann", write=office.do, now=office.now))
+
+
+def test_an_opt_out_that_is_over_ends_by_itself_once_the_rollout_is(begun: Campaign) -> None:
+    let_out(begun, DEVICES[0], hours=1)
+    begun.office.pass_time(hours=2)
+    end(begun)
+    begun.steer(Verb.HALT, "recalled")
+    assert (end(begun), begun.office.ledger.groups_of(DEVICES[0])) == (1, ["pilot"])
+
+
+def test_what_waits_hinders_nobody_else(begun: Campaign) -> None:
+    office = begun.office
+    for device_id in (DEVICES[0], DEVICES[2]):
+        let_out(begun, device_id, hours=1)
+    office.pass_time(hours=2)
+    assert end(begun) == 1, "t-2 was in no group before, and is in none now"
+    assert asyncio.run(over_in("pilot", office.do, office.now)) == [DEVICES[0]]
 
 
 def test_who_was_offered_it_is_not_counted_again(begun: Campaign) -> None:

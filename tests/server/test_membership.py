@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec import structs
 from sqlalchemy import NullPool, create_engine
 
 from surefoot.cli.main import main
@@ -24,6 +25,7 @@ from surefoot.rollout.plan import Gates, Plan, Stage
 from surefoot.server.db.catalogue import SqlCatalogue
 from surefoot.server.db.sqlite import connect
 from surefoot.server.services.answer import Code
+from surefoot.server.services.expiry import end_consents
 from surefoot.server.services.groups import (
     AttributesRequest,
     OptRequest,
@@ -33,9 +35,9 @@ from surefoot.server.services.groups import (
     fill,
     give_attributes,
     opt,
+    remove_group,
     remove_member,
 )
-from surefoot.server.services.membership import end_consents
 from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import Office, open_office, statement
@@ -64,6 +66,10 @@ def give(office: Office, device_id: DeviceId, **attributes: str) -> None:
 def say(office: Office, group: str, device_id: DeviceId, *, is_in: bool, hours: int = 0) -> None:
     until = utc_text(office.now + timedelta(hours=hours)) if hours else ""
     asyncio.run(opt(group, device_id, OptRequest(is_in=is_in, who="owner", until=until), by="ann", write=office.do, now=office.now))
+
+
+def drop(office: Office, name: str) -> None:
+    asyncio.run(remove_group(name, by="ann", write=office.do, now=office.now))
 
 
 class Membership(RuleBasedStateMachine):
@@ -123,7 +129,7 @@ class Membership(RuleBasedStateMachine):
     @rule(hours=st.integers(1, 3))
     def wait(self, hours: int) -> None:
         self.office.pass_time(hours=hours)
-        end_consents(self.office.ledger, self.office.now)
+        asyncio.run(end_consents(self.office.do, self.office.now))
         self.said = {key: said for key, said in self.said.items() if said[1] > self.office.now}  # type: ignore[operator]  # instants
 
     @invariant()
@@ -170,6 +176,40 @@ def test_a_device_that_joins_later_comes_into_a_rollout_as_the_group_says(campai
     campaign.begin(PLAN)
     campaign.advance()
     assert {attempt.device_id for attempt in campaign.open_attempts()} == {"t-0", "t-1"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        structs.replace(PLAN, stages=[Stage(name="all", group="b-site")]),
+        structs.replace(PLAN, stages=[Stage(name="all")], audience="group!=b-*"),
+        structs.replace(PLAN, stages=[Stage(name="all", audience="site==a or group=in=(b-site,c)")]),
+    ],
+)
+def test_a_group_by_filter_is_removed_once_no_rollout_asks_for_it(campaign: Campaign, plan: Plan) -> None:
+    office = campaign.office
+    make(office, "b-site", "site==b")
+    give(office, DEVICES[0], site="b")
+    say(office, "b-site", DEVICES[1], is_in=True, hours=5)
+    campaign.draft(plan)
+    with pytest.raises(ConflictError, match="Rollout 1 asks for group 'b-site'"):
+        drop(office, "b-site")
+    assert office.ledger.groups_of(DEVICES[0]) == ["b-site"]
+    campaign.steer(Verb.HALT, "recalled")
+    drop(office, "b-site")
+    assert [office.ledger.groups_of(one) for one in DEVICES[:2]] == [[], []]
+    assert not office.ledger.has_group("b-site")
+    give(office, DEVICES[0], site="b", floor="2")
+    assert office.ledger.groups_of(DEVICES[0]) == []
+
+
+def test_only_a_group_by_filter_is_removed_whole(campaign: Campaign) -> None:
+    office = campaign.office
+    asyncio.run(add_member("fixed", DEVICES[0], by="ann", write=office.do, now=office.now))
+    with pytest.raises(ConflictError, match="'fixed' is a fixed one"):
+        drop(office, "fixed")
+    with pytest.raises(UnknownError, match="no group 'nobody'"):
+        drop(office, "nobody")
 
 
 def test_who_opted_out_is_offered_nothing(campaign: Campaign) -> None:
@@ -261,3 +301,14 @@ def test_the_command_line_defines_and_shows_groups(server: Running, capsys: pyte
     assert acts(server)[-2][2] == f"east {device_id} for Ms Smith until 2200-01-31T00:00:00Z"
     assert problem(server.call("GET", "groups/nothing")) == (404, "not_found")
     assert problem(server.call("DELETE", f"groups/east/consents/{device_id}")) == (404, "not_found")
+    assert problem(server.call("DELETE", "groups/east/consents")) == (404, "not_found")
+    assert main(["group", "opt-end", "east", *options]) == 2
+    capsys.readouterr()
+    assert main(["group", "remove", "east", "--preview", *options]) == 0
+    assert server.call("GET", "groups/east").status == 200
+    assert main(["group", "remove", "east", *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "No rollout under way would offer anything else to anybody.",
+        "Group east is removed; 1 device was in it.",
+    ]
+    assert problem(server.call("GET", "groups/east")) == (404, "not_found")

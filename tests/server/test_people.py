@@ -55,6 +55,13 @@ def test_nothing_runs_that_its_plan_wants_approved_until_a_second_person_has(cam
     assert len(campaign.open_attempts()) == 4
 
 
+def test_what_to_do_instead_is_said_with_the_number_of_the_rollout(campaign: Campaign) -> None:
+    campaign.draft(CAREFUL)
+    with pytest.raises(ConflictError) as refused:
+        campaign.steer(Verb.START)
+    assert refused.value.hint == f"Let a second person say 'surefoot rollout approve {campaign.rollout_id}'."
+
+
 def test_an_approval_is_kept_with_its_name_and_reason(campaign: Campaign) -> None:
     campaign.draft(CAREFUL)
     campaign.steer(Verb.APPROVE, "tried it on the bench", by="bob")

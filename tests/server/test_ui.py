@@ -132,6 +132,25 @@ def test_a_halt_is_stored_with_its_reason(console: Desk) -> None:
     assert console.showroom.shows[RUNNING].decisions[0].decision.reason == "Halted by ada: smoke."
 
 
+def test_the_address_of_a_form_leads_back_to_its_page(console: Desk) -> None:
+    answer = console.get(f"/rollouts/{RUNNING}/pause", console.log_in())
+    assert (answer.status, answer.headers["location"]) == (303, f"/rollouts/{RUNNING}")
+
+
+def test_a_start_is_scheduled_as_a_browser_says_it_and_as_the_api_does(console: Desk) -> None:
+    cookie = console.log_in()
+    for at in ("2026-12-01T02:00", "2026-12-01T02:00:00Z"):
+        assert console.steer(cookie, f"/rollouts/{DRAFT}/schedule", at=at).status == 303
+        assert console.showroom.shows[DRAFT].rollout.starts_at == "2026-12-01T02:00:00Z"
+    assert console.steer(cookie, f"/rollouts/{DRAFT}/schedule", at="tomorrow").status == 400
+
+
+def test_what_was_typed_is_text_and_never_markup(console: Desk) -> None:
+    answer = console.steer(console.log_in(), f"/rollouts/{PAUSED}/halt", word="x", why='"><script>alert(1)</script>')
+    assert answer.status == 400
+    assert "<script>alert" not in answer.data.decode()
+
+
 def test_a_verb_that_comes_too_late_is_refused_in_a_sentence(console: Desk) -> None:
     answer = console.steer(console.log_in(), f"/rollouts/{PAUSED}/pause")
     assert answer.status == 409
@@ -226,9 +245,10 @@ def test_a_stream_sends_only_what_changed(console: Desk) -> None:
 
 def test_a_stream_of_a_page_as_it_was_sends_every_part(console: Desk) -> None:
     with console.stream("/live/devices/t-017", console.log_in()) as messages:
-        assert [next(messages).splitlines()[0] for _ in range(4)] == [
+        assert [next(messages).splitlines()[0] for _ in range(5)] == [
             "event: device",
             "event: why",
+            "event: windows",
             "event: attempts",
             "event: events",
         ]
@@ -309,6 +329,9 @@ def test_a_rollout_of_the_server_is_started_from_its_page(server: Running) -> No
     headers = log_in_to(server)
     page = server.operators.request("GET", url, headers=headers).data.decode()
     fields = {"form_token": page.split('name="form_token" value="')[1].split('"')[0]}
+    early = server.operators.request("POST", f"{url}/pause", fields=fields, encode_multipart=False, headers=headers, redirect=False)
+    number = url.rpartition("/")[2]
+    assert (early.status, f"See &#39;surefoot rollout show {number}&#39;." in early.data.decode()) == (409, True)
     answer = server.operators.request("POST", f"{url}/start", fields=fields, encode_multipart=False, headers=headers, redirect=False)
     assert answer.status == 303
     assert "Started by admin." in server.operators.request("GET", url, headers=headers).data.decode()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from surefoot.cli.device import coming_line
 from surefoot.cli.main import main
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import UnknownError
@@ -25,6 +26,7 @@ from tests.server.campaign import OLD_IMAGE, PLAN, Campaign
 from tests.server.office import Office, event, open_office, statement
 from tests.server.running import Running
 from tests.server.test_operator_api import problem
+from tests.trust.repositories import PRODUCT
 
 GENERAL = DeviceId("t-05")
 CANARY = DeviceId("t-00")
@@ -173,4 +175,19 @@ def test_the_command_line_asks_the_server(server: Running, capsys: pytest.Captur
     )
     assert main(["device", "why", device.device_id, "--json", *options]) == 0
     assert '"lines": []' in capsys.readouterr().out
+    server.publish("1.1.0", b"image")
+    assert server.call("POST", "rollouts", {"release": f"{PRODUCT} 1.1.0"}).status == 201
+    assert main(["device", "why", device.device_id, "--rollout", "1", *options]) == 0
+    assert "\n  next: Its first poll says it;" in capsys.readouterr().out
     assert problem(server.call("GET", f"devices/{device.device_id}/why?rollout=99")) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("zone", "line"),
+    [
+        ("UTC", "2026-11-29T02:00:00Z: It starts."),
+        ("Europe/Berlin", "2026-11-29T02:00:00Z, Sun 2026-11-29 03:00 (Europe/Berlin): It starts."),
+    ],
+)
+def test_when_it_goes_on_is_said_in_utc_and_on_the_clock_of_the_device(zone: str, line: str) -> None:
+    assert coming_line({"words": "It starts.", "at": "2026-11-29T02:00:00Z"}, zone) == line

@@ -11,8 +11,11 @@ from surefoot.cli.edit import add_edit_options, edit
 from surefoot.cli.operator import OperatorClient, add_options, client, segment
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import InvalidInput
+from surefoot.model.record import parse_utc
 from surefoot.model.rules import Approval
 from surefoot.model.version import parse
+from surefoot.schedule.words import clock_words
+from surefoot.schedule.zones import zone
 
 _PAGE = 500
 _SHOWN_EVENTS = 20
@@ -163,7 +166,9 @@ def _setback(setback: Mapping[str, Any]) -> str:
             if "quarantined_by" in setback
             else f"it failed {'once' if failures == 1 else f'{failures} times'}"
         )
-        return f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine"
+        return (
+            f"quarantine {release} since {setback['quarantined_at']}: {why}; ends with: surefoot device unquarantine {setback['device_id']}"
+        )
     again = f"; tried again from {setback['retry_at']}" if "retry_at" in setback else ""
     return f"setback    {release} failed {failures} times{again}"
 
@@ -198,8 +203,22 @@ def _why(arguments: argparse.Namespace) -> int:
     for line in told["lines"]:
         whose = "ordered by a person" if line["rollout_id"] is None else f"rollout {line['rollout_id']}"
         print(f"{line['release']}  ({', '.join(filter(None, (whose, line['name'])))})")
-        print(textwrap.fill(line["answer"]["sentence"], 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+        _say_folded(line["answer"]["sentence"])
+        if line["next"]["words"]:
+            _say_folded(f"next: {coming_line(line['next'], told['zone'])}")
     return 0
+
+
+def _say_folded(words: str) -> None:
+    print(textwrap.fill(words, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+
+
+def coming_line(coming: Mapping[str, str], zone_name: str) -> str:
+    """Return what happens next to a device, after when: in UTC, and on the clocks of its zone."""
+    if not coming["at"]:
+        return coming["words"]
+    there = "" if zone_name == "UTC" else f", {clock_words(parse_utc(coming['at']), zone(zone_name), zone_name)}"
+    return f"{coming['at']}{there}: {coming['words']}"
 
 
 def consent_line(what: str, said: dict[str, Any]) -> str:

@@ -3,13 +3,17 @@
 
 import argparse
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from surefoot.cli.device import consent_line, print_devices
 from surefoot.cli.edit import add_edit_options, edit
-from surefoot.cli.operator import add_options, client, segment
+from surefoot.cli.operator import OperatorClient, add_options, client, segment
+from surefoot.model.record import utc_text
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_REMOVE = "Take devices out of a fixed group. Without a device: remove a group by filter, if no rollout asks for it that is not over."
+_OPT_END = "End an opt-in or opt-out before its time. Without a device: end the opt-outs whose time is over, and that wait for this."
 _JOINS = {
     "now": "devices that join come into rollouts at once",
     "next-rollout": "devices that join come into rollouts created after that",
@@ -21,11 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     adding = verbs.add_parser("add", help="put devices into a group", description="Put devices into a group; it need not be there before.")
     adding.set_defaults(run=_add)
-    removing = verbs.add_parser("remove", help="take devices out of a group", description="Take devices out of a group.")
+    removing = verbs.add_parser("remove", help="take devices out of a group, or remove a group by filter", description=_REMOVE)
     removing.set_defaults(run=_remove)
-    for verb in (adding, removing):
+    for verb, number in ((adding, "+"), (removing, "*")):
         verb.add_argument("name", metavar="NAME")
-        verb.add_argument("devices", metavar="DEVICE_ID", nargs="+")
+        verb.add_argument("devices", metavar="DEVICE_ID", nargs=number)
         add_edit_options(verb)
     defining = verbs.add_parser("define", help="make a group by filter", description="Make a group by filter, or change its filter.")
     defining.add_argument("name", metavar="NAME")
@@ -58,15 +62,15 @@ def _configure_opts(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
         add_edit_options(opting)
         opting.set_defaults(run=_opt, is_in=is_in)
         _add_member(opting)
-    ending = verbs.add_parser("opt-end", help="end an opt-in or opt-out", description="End an opt-in or opt-out before its time.")
+    ending = verbs.add_parser("opt-end", help="end an opt-in or opt-out", description=_OPT_END)
     add_edit_options(ending)
     ending.set_defaults(run=_opt_end)
-    _add_member(ending)
+    _add_member(ending, number="?")
 
 
-def _add_member(parser: argparse.ArgumentParser) -> None:
+def _add_member(parser: argparse.ArgumentParser, number: str | None = None) -> None:
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("device_id", metavar="DEVICE_ID")
+    parser.add_argument("device_id", metavar="DEVICE_ID", nargs=number)
     add_options(parser)
 
 
@@ -80,9 +84,19 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     calls = client(arguments)
+    if not arguments.devices:
+        return _remove_group(calls, arguments)
     for device_id in arguments.devices:
         if edit(calls, arguments, ("DELETE", _member(arguments.name, device_id), None)):
             print(f"{device_id} is no longer in group {arguments.name}.")
+    return 0
+
+
+def _remove_group(calls: OperatorClient, arguments: argparse.Namespace) -> int:
+    path = f"groups/{segment(arguments.name)}"
+    number = calls.get(path, dict[str, Any])["devices"]
+    if edit(calls, arguments, ("DELETE", path, None)):
+        print(f"Group {arguments.name} is removed; {_devices(number)} {'was' if number == 1 else 'were'} in it.")
     return 0
 
 
@@ -107,6 +121,10 @@ def _opt(arguments: argparse.Namespace) -> int:
 
 
 def _opt_end(arguments: argparse.Namespace) -> int:
+    if arguments.device_id is None:
+        if edit(client(arguments), arguments, ("DELETE", f"groups/{segment(arguments.name)}/consents", None)):
+            print(f"No opt-out of group {arguments.name} waits any more.")
+        return 0
     if edit(client(arguments), arguments, ("DELETE", _consent(arguments), None)):
         print(f"Nothing is said any more for {arguments.device_id} about group {arguments.name}.")
     return 0
@@ -136,6 +154,11 @@ def _say(group: dict[str, Any]) -> None:
     print(f"{group['name']:<10} {_devices(group['devices'])}, {kind}")
     for line in group["consents"]:
         print(consent_line(line["device_id"], line["consent"]))
+    now = utc_text(datetime.now(UTC))
+    over = sum(not line["consent"]["is_in"] and "" < line["consent"]["until"] <= now for line in group["consents"])
+    if over:
+        print(f"The opt-out of {_devices(over)} is over, and its end would start an update.")
+        print(f"Next: surefoot group opt-end {group['name']} --preview")
 
 
 def _devices(number: int) -> str:

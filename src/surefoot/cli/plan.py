@@ -16,6 +16,7 @@ from surefoot.fleet.filter import parse
 from surefoot.model.duration import seconds
 from surefoot.model.errors import FilterError, FormatError
 from surefoot.model.record import to_plain
+from surefoot.model.window import OF_THE_DEVICE, Window
 from surefoot.rollout.flaw import concerns
 from surefoot.rollout.plan import Limits, Plan, PlanFile, Stage
 from surefoot.rollout.sequence import draft, walked
@@ -56,16 +57,17 @@ def lines(plan: Plan) -> Iterator[str]:
     rollout = draft(plan).plan
     yield f"{plan.name or plan.release}: {plan.release}, {plan.kind}, variant {plan.variant}"
     yield f"audience   {plan.audience or f'every {plan.product}'}"
-    for number, stage in enumerate(rollout.stages):
-        yield f"{'' if number else 'stages':<10} {_stage(stage)}"
+    for index, stage in enumerate(rollout.stages):
+        yield f"{'' if index else 'stages':<10} {_stage(stage)}"
     yield f"gate       {_gate(plan)}"
-    yield f"offers     {_offers(plan.limits)}; one stands for {plan.start_within}"
-    yield f"attempts   silent {plan.deadline} after the start; {_retries(plan)}"
-    yield f"windows    {'; '.join(map(words_of, plan.windows)) or 'none of its own'}{_deadline(plan)}"
+    yield f"offers     {_offers(plan.limits)}; an offer stands for {plan.start_within}"
+    yield f"attempts   count as silent {plan.deadline} after their start; {_retries(plan)}"
+    yield f"windows    {'; '.join(map(_window, plan.windows)) or 'none of its own'}{_deadline(plan)}"
     yield f"halt       devices that were updated {'are taken back' if plan.on_halt == 'revert' else 'keep it'}"
     yield f"approval   {_approval(plan)}"
     soaks_s = sum(seconds(stage.soak_of(batch)) for stage in rollout.stages for batch in range(len(stage.batches)))
-    yield f"in all     {len(rollout.stages)} stages, {soaks_s / 3_600:.1f} hours of soaking at least; then watched for {plan.watch}"
+    number = f"{len(rollout.stages)} {'stage' if len(rollout.stages) == 1 else 'stages'}"
+    yield f"in all     {number}, {_span(soaks_s)} of soaking at least (the times beside the batches); then watched for {plan.watch}"
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -108,11 +110,25 @@ def _stage(stage: Stage) -> str:
     return f"{stage.name}: {whom}; {', '.join(steps)}"
 
 
+def _window(window: Window) -> str:
+    return f"{words_of(window)}{' by the clock of each device' if window.zone == OF_THE_DEVICE else ''}"
+
+
+def _span(length_s: int) -> str:
+    """Return a length of time in its two largest units, as in ``3d 14h``."""
+    found, left = [], length_s
+    for unit, unit_s in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        if left >= unit_s:
+            found.append(f"{left // unit_s}{unit}")
+            left %= unit_s
+    return " ".join(found[:2]) or "0s"
+
+
 def _gate(plan: Plan) -> str:
     simple = plan.simple
     rates = (
         f"failures above {simple.rollback_rate.pause} or failed health checks above {simple.health_failure_rate.pause} pause it,"
-        f" above {simple.rollback_rate.warn} or {simple.health_failure_rate.warn} people are warned"
+        f" people are warned above {simple.rollback_rate.warn} and {simple.health_failure_rate.warn}"
     )
     return f"default; beside it, {rates}" if plan.has_default_gate else f"plain percentages; {rates}"
 

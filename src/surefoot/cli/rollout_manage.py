@@ -12,6 +12,7 @@ from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_show import add_name
 from surefoot.model.assignment import Outcome
 from surefoot.model.errors import InvalidInput
+from surefoot.rollout.plan import Status
 from surefoot.server.services.catalogue import RolloutDevices, RolloutList
 
 _PAGE = 500
@@ -28,6 +29,7 @@ _OVERRIDE = {
     "release": ("REGION", "end the hold of a region; it may be held again"),
 }
 
+_UNDER_WAY = {Status.RUNNING, Status.PAUSED, Status.HALTED}
 _RUNS_AFTER = ("start", "resume", "include", "release")
 
 
@@ -84,11 +86,16 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    row = "{:>7}  {:<28} {:<9} {:<14} {:>8} {:>9} {:>7}"
-    print(row.format("ROLLOUT", "RELEASE", "STATUS", "STAGE", "OFFERED", "SUCCEEDED", "HARMED"))
-    for line in client(arguments).get("rollouts", RolloutList).rollouts:
-        counts = line.counts
-        print(row.format(line.rollout_id, line.release, line.status, line.stage, counts.offered, counts.succeeded, counts.harmed))
+    row = "{:>7}  {:<28} {:<9} {:<14} {:>8} {:>9} {:>7}  {}"
+    found = client(arguments).get("rollouts", RolloutList).rollouts
+    if not found:
+        print("There is no rollout. Next: surefoot rollout create PLAN")
+        return 0
+    print(row.format("ROLLOUT", "RELEASE", "STATUS", "STAGE", "OFFERED", "SUCCEEDED", "HARMED", "NAME"))
+    for line in found:
+        counts, stage = line.counts, line.stage if line.status in _UNDER_WAY else "-"
+        columns = (line.rollout_id, line.release, line.status, stage, counts.offered, counts.succeeded, counts.harmed, line.name)
+        print(row.format(*columns).rstrip())
     return 0
 
 

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from surefoot.cli.operator import add_options, client
+from surefoot.model.record import utc_text
 from surefoot.rollout.evidence import Counts, total
 from surefoot.rollout.judgement import judge
-from surefoot.rollout.plan import Status
+from surefoot.rollout.plan import Rollout, Status
 from surefoot.rollout.urgency import alarms
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 
 _SHOWN_DECISIONS = 15
 _LOOK_S = 1
-_END_OF_HOLD = {False: "it goes on by itself once it is calm", True: "a person ends it: surefoot rollout release"}
+_WHY = "--why REASON"
 _HARM = ("rolled_back", "failed", "silent", "cancelled", "rejected", "superseded")
 
 
@@ -65,7 +66,7 @@ def say_standing(story: RolloutStory) -> None:
     print(f"audience   {plan.audience or f'every {plan.product}'}")
     for index, stage in enumerate(plan.stages):
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
-        print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
+        print(f"{mark} {stage.name:<12} {_stage(story, index)}")
     print(f"  {'in all':<12} {_line(total(tally.counts for tally in story.evidence.tallies))}")
     for stage in rollout.written:
         for name, values in stage.order:
@@ -73,10 +74,30 @@ def say_standing(story: RolloutStory) -> None:
     _say_gate(story)
     if rollout.approved_by:
         print(f"approved   by {rollout.approved_by}")
-    if rollout.status is Status.SCHEDULED:
-        print(f"starts     {rollout.starts_at}")
-    elif not rollout.has_begun:
-        print(f"Next: surefoot rollout {'start' if rollout.may_start else 'approve'} {story.rollout_id}")
+
+
+def next_steps(story: RolloutStory) -> list[str]:
+    """Return the lines that say what happens next, by itself or by a person; none when it is over."""
+    rollout, number = story.rollout, story.rollout_id
+    match rollout.status:
+        case Status.SCHEDULED:
+            return [f"Next: it starts by itself at {rollout.starts_at}; to start it now: surefoot rollout start {number}"]
+        case Status.DRAFT if not rollout.may_start:
+            who = f"another operator than {story.created_by}" if rollout.plan.approval.second_person else "an operator"
+            return [f"Next: {who} says: surefoot rollout approve {number}"]
+        case Status.DRAFT | Status.APPROVED:
+            return [f"Next: surefoot rollout start {number}"]
+        case Status.RUNNING:
+            return [f"Next: it goes on by itself; to follow it: surefoot rollout show {number} --follow"]
+        case Status.PAUSED:
+            return [
+                f"Next: {_culprit(rollout)}to go on: surefoot rollout resume {number} {_WHY}",
+                f"      to end it: surefoot rollout halt {number} {_WHY}",
+            ]
+        case Status.HALTED if not rollout.is_final:
+            return [f"Next: a new rollout; or, against its gate: surefoot rollout resume {number} {_WHY}"]
+        case Status.HALTED | Status.FINISHED:
+            return []
 
 
 def _number(text: str) -> int:
@@ -91,22 +112,42 @@ def _show(arguments: argparse.Namespace) -> int:
         print(json.dumps(calls.get(path, dict[str, Any]), indent=1, sort_keys=True))
         return 0
     if arguments.follow:
-        say_standing(follow(lambda: calls.get(path, RolloutStory), lambda: time.sleep(_LOOK_S)))
-        return 0
-    story = calls.get(path, RolloutStory)
-    say_standing(story)
-    for stored in reversed(story.decisions[:_SHOWN_DECISIONS]):
-        _say(stored)
+        story = follow(lambda: calls.get(path, RolloutStory), lambda: time.sleep(_LOOK_S))
+        say_standing(story)
+    else:
+        story = calls.get(path, RolloutStory)
+        say_standing(story)
+        for stored in reversed(story.decisions[:_SHOWN_DECISIONS]):
+            _say(stored)
+    for line in next_steps(story):
+        print(line)
     return 0
 
 
+def _stage(story: RolloutStory, index: int) -> str:
+    rollout, batches = story.rollout, story.rollout.plan.stages[index].batches
+    if index > rollout.stage or not rollout.has_begun:
+        return "to come"
+    is_inside = index == rollout.stage and rollout.status is not Status.FINISHED and len(batches) > 1
+    at = f"; at batch {rollout.batch + 1} of {len(batches)} ({batches[rollout.batch]})" if is_inside else ""
+    return f"{_line(story.evidence.of_stage(index))}{at}"
+
+
+def _culprit(rollout: Rollout) -> str:
+    if rollout.localise_at is None:
+        return ""
+    return f"at {utc_text(datetime.fromtimestamp(rollout.localise_at, UTC))} the gate looks for the culprit, by itself; "
+
+
 def _say_gate(story: RolloutStory) -> None:
-    rollout = story.rollout
-    if rollout.excluded:
-        print(f"excluded   hardware {', '.join(rollout.excluded)}; a person includes it: surefoot rollout include")
+    rollout, number = story.rollout, story.rollout_id
+    for hardware in rollout.excluded:
+        print(f"excluded   hardware {hardware}; a person includes it: surefoot rollout include {number} {hardware} {_WHY}")
     for region in rollout.regions:
         if region.is_held:
-            print(f"held       region {region.region or '(none)'}; {_END_OF_HOLD[region.needs_person]}")
+            release = f"surefoot rollout release {number} {region.region or repr('')} {_WHY}"
+            end = f"a person ends it: {release}" if region.needs_person else "it goes on by itself after half an hour of calm"
+            print(f"held       region {region.region or '(none)'}; {end}")
     for alarm in alarms(rollout, datetime.now(UTC)):
         print(f"alarm      {alarm}")
     verdict = judge(rollout, story.evidence, 0)

@@ -34,6 +34,13 @@ _MOST_RUNS = 1_000
 _MOST_AWAY = 0.9
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
+_LEGEND = (
+    "harmed, worst   devices harmed, on average and in the worst run",
+    "paused, after   share of the runs that were ever paused (of a good release: false pauses), and the median time until then",
+    "excluded        share of the runs that went on without some hardware",
+    "to 95%          median time until 95% of the devices ran the release well; - where none of the runs came so far",
+)
+
 
 def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the verb ``simulate``."""
@@ -94,12 +101,12 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 def table(outlooks: Sequence["Outlook"]) -> list[str]:
     """Return the lines of the table that people read."""
-    lines = [f"{'fault':<18}{'harmed':>10}{'worst':>10}{'paused':>9}{'after':>8}{'excluded':>10}{'to 95 %':>9}"]
+    lines = [f"{'fault':<18}{'harmed':>10}{'worst':>10}{'paused':>9}{'after':>8}{'excluded':>10}{'to 95%':>9}"]
     for one in outlooks:
         after, hours = _hours(one.stopped_after_h), _hours(one.hours)
         share, excluded = f"{one.stopped:.0%}", f"{one.excluded:.0%}"
         lines.append(f"{one.fault:<18}{one.harmed:>10,.1f}{one.harmed_worst:>10,}{share:>9}{after:>8}{excluded:>10}{hours:>9}")
-    return lines
+    return [*lines, *_LEGEND]
 
 
 def _hours(hours: float | None) -> str:

@@ -7,10 +7,12 @@
   device does, and no group leads back to itself.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
-from surefoot.fleet.field import GROUP
+from surefoot.fleet.comparison import holds
+from surefoot.fleet.field import GROUP, Traits
 from surefoot.fleet.filter import Filter, parse
 from surefoot.fleet.rsql import error_at
 from surefoot.model.record import Record, parse_utc
@@ -43,7 +45,7 @@ class Consent(Record, frozen=True, kw_only=True):
     Attributes:
         is_in: Whether it is to be in; else it is to be out.
         who: Who said so: the device's owner, a customer.
-        until: When that ends, RFC 3339 UTC; empty means never.
+        until: When that ends, RFC 3339 UTC; empty means never. An opt-out holds until it is taken away, since that may start an update.
         by: The operator who wrote it down.
         at: When, RFC 3339 UTC.
         is_named: Whether operators have named the device as a member of this fixed group; so it is when the consent ends.
@@ -57,8 +59,12 @@ class Consent(Record, frozen=True, kw_only=True):
     is_named: bool = False
 
     def holds(self, now: datetime) -> bool:
-        """Say whether it has not ended."""
-        return not self.until or now < parse_utc(self.until)
+        """Say whether it counts."""
+        return not self.is_in or not self.is_over(now)
+
+    def is_over(self, now: datetime) -> bool:
+        """Say whether its time has passed."""
+        return bool(self.until) and now >= parse_utc(self.until)
 
 
 def belongs(consent: Consent | None, now: datetime, *, is_named: bool, is_meant: bool) -> bool:
@@ -84,3 +90,9 @@ def rule_filter(rule: GroupRule) -> Filter:
         if comparison.name == GROUP:
             raise error_at(rule.filter, comparison.place, "a group is not made of groups", "Write what its devices have in common.")
     return wanted
+
+
+def is_asked_for(group: str, wanted: Filter, now: datetime) -> bool:
+    """Say whether a filter asks who is in a group, or who is not."""
+    member = Traits(attributes={}, groups=[group])
+    return any(one.name == GROUP and holds(replace(one, is_negated=False), member, now) for one in wanted.comparisons)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people say to a rollout: approve, schedule, start, pause, resume, halt; each a decision with a name and a reason."""
+"""What people say to a rollout: approve, schedule, start, pause, resume, include, release, halt; each a decision with a name and a reason.
+
+In hints ``ROLLOUT`` stands for the rollout's number, which who stores it puts in.
+"""
 
 from datetime import datetime
 
@@ -17,13 +20,13 @@ def approve(rollout: Rollout, by: str, why: str, created_by: str) -> Approve:
         DeniedError: Its plan asks for a second person, and this one created it.
     """
     if rollout.status is not Status.DRAFT:
-        raise ConflictError(f"The rollout is {rollout.status}; only a draft can be approved.", hint="See 'surefoot rollout show'.")
+        raise ConflictError(f"The rollout is {rollout.status}; only a draft can be approved.", hint="See 'surefoot rollout show ROLLOUT'.")
     if not rollout.plan.approval.required:
-        raise ConflictError("The plan of this rollout asks for no approval.", hint="Start it with 'surefoot rollout start'.")
+        raise ConflictError("The plan of this rollout asks for no approval.", hint="Start it with 'surefoot rollout start ROLLOUT'.")
     if rollout.plan.approval.second_person and by == created_by:
         raise DeniedError(
             f"{by} created this rollout, and its plan asks for a second person to approve it.",
-            hint="Let another operator say 'surefoot rollout approve'.",
+            hint="Let another operator say 'surefoot rollout approve ROLLOUT'.",
         )
     return Approve(cause="approved", reason=f"Approved by {by}{_because(why)}.", by=by)
 
@@ -39,7 +42,7 @@ def schedule(rollout: Rollout, by: str, why: str, at: str, now: datetime) -> Sch
     if not is_instant(at):
         raise InvalidInput(f"{at!r} is no instant.", hint="Write it in UTC, as in 2026-12-01T02:00:00Z.")
     if parse_utc(at) <= now:
-        raise InvalidInput(f"{at} has passed.", hint="Name a later instant, or start it now: 'surefoot rollout start'.")
+        raise InvalidInput(f"{at} has passed.", hint="Name a later instant, or start it now: 'surefoot rollout start ROLLOUT'.")
     return Schedule(cause="scheduled", reason=f"Scheduled by {by} to start at {at}{_because(why)}.", by=by, at=at)
 
 
@@ -60,7 +63,9 @@ def pause(rollout: Rollout, by: str, why: str) -> Pause:
         ConflictError: It does not run.
     """
     if rollout.status is not Status.RUNNING:
-        raise ConflictError(f"The rollout is {rollout.status}; only a running one can be paused.", hint="See 'surefoot rollout show'.")
+        raise ConflictError(
+            f"The rollout is {rollout.status}; only a running one can be paused.", hint="See 'surefoot rollout show ROLLOUT'."
+        )
     return Pause(cause="person", reason=f"Paused by {by}{_because(why)}.", by=by)
 
 
@@ -73,7 +78,7 @@ def resume(rollout: Rollout, by: str, why: str) -> Resume:
     """
     is_override = rollout.status is Status.HALTED and not rollout.is_final
     if rollout.status is not Status.PAUSED and not is_override:
-        hint = "A halt is for good: create a new rollout." if rollout.status is Status.HALTED else "See 'surefoot rollout show'."
+        hint = "A halt is for good: create a new rollout." if rollout.status is Status.HALTED else "See 'surefoot rollout show ROLLOUT'."
         raise ConflictError(f"The rollout is {rollout.status}; only a paused one can be resumed.", hint=hint)
     if is_override and not why.strip():
         raise InvalidInput("The gate halted this rollout; to go on against it needs a reason.", hint="Say why.")
@@ -84,9 +89,10 @@ def include(rollout: Rollout, hardware: str, by: str, why: str) -> Resume:
     """Say that a person includes hardware that the gate excluded, saying why; it begins anew, nothing counted against it.
 
     Raises:
-        ConflictError: It is not excluded.
+        ConflictError: It is not excluded, or the rollout is over.
         InvalidInput: No reason is given.
     """
+    _see_that_it_is_not_over(rollout)
     if hardware not in rollout.excluded:
         raise ConflictError(f"Hardware {hardware} is not excluded.", hint=f"Excluded is: {', '.join(rollout.excluded) or 'nothing'}.")
     if not why.strip():
@@ -98,14 +104,16 @@ def release(rollout: Rollout, region: str, by: str, why: str) -> Resume:
     """Say that a person ends the hold of a region, saying why.
 
     Raises:
-        ConflictError: It is not held.
+        ConflictError: It is not held, or the rollout is over.
         InvalidInput: No reason is given.
     """
+    _see_that_it_is_not_over(rollout)
     if region not in rollout.held_regions:
-        raise ConflictError(f"Region {region} is not held.", hint=f"Held is: {', '.join(rollout.held_regions) or 'nothing'}.")
+        held = ", ".join(one or "devices without a region" for one in rollout.held_regions) or "nothing"
+        raise ConflictError(f"{place(region)} {'is' if region else 'are'} not held.", hint=f"Held is: {held}.")
     if not why.strip():
         raise InvalidInput("The gate holds this region; to end that needs a reason.", hint="Say why.")
-    return Resume(cause="released", reason=f"Region {region} released by {by}{_because(why)}.", by=by, regions=[region])
+    return Resume(cause="released", reason=f"{place(region)} released by {by}{_because(why)}.", by=by, regions=[region])
 
 
 def halt(rollout: Rollout, by: str, why: str) -> Halt:
@@ -114,9 +122,18 @@ def halt(rollout: Rollout, by: str, why: str) -> Halt:
     Raises:
         ConflictError: It has ended already.
     """
-    if rollout.status is Status.FINISHED or (rollout.status is Status.HALTED and rollout.is_final):
-        raise ConflictError(f"The rollout is {rollout.status} already.", hint="See 'surefoot rollout show'.")
+    _see_that_it_is_not_over(rollout)
     return Halt(cause="person", reason=f"Halted by {by}{_because(why)}.", by=by)
+
+
+def place(region: str) -> str:
+    """Return what a region is called at the beginning of a sentence; the empty name is that of devices that have none."""
+    return f"Region {region}" if region else "Devices without a region"
+
+
+def _see_that_it_is_not_over(rollout: Rollout) -> None:
+    if rollout.status is Status.FINISHED or (rollout.status is Status.HALTED and rollout.is_final):
+        raise ConflictError(f"The rollout is {rollout.status} already.", hint="See 'surefoot rollout show ROLLOUT'.")
 
 
 def _see_that_it_may_start(rollout: Rollout) -> None:
@@ -125,9 +142,9 @@ def _see_that_it_may_start(rollout: Rollout) -> None:
     if rollout.status is Status.DRAFT:
         who = "a second person" if rollout.plan.approval.second_person else "somebody"
         raise ConflictError(
-            "The rollout has not been approved, and its plan asks for that.", hint=f"Let {who} say 'surefoot rollout approve'."
+            "The rollout has not been approved, and its plan asks for that.", hint=f"Let {who} say 'surefoot rollout approve ROLLOUT'."
         )
-    hint = "Go on with 'surefoot rollout resume'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show'."
+    hint = "Go on with 'surefoot rollout resume ROLLOUT'." if rollout.status is Status.PAUSED else "See 'surefoot rollout show ROLLOUT'."
     raise ConflictError(f"The rollout is {rollout.status}; it was started before.", hint=hint)
 
 

@@ -120,7 +120,7 @@ def _turn(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision | Non
     if held:
         names = ", ".join(region.region or "(none)" for region in held)
         person = " Only a person ends this hold." if any(region.needs_person for region in held) else ""
-        reason = f"Nothing starts in region {names}: more than 10 % of the devices there that were not updated cannot be reached.{person}"
+        reason = f"Nothing starts in region {names}: more than 10% of the devices there that were not updated cannot be reached.{person}"
         return Hold(cause="region_unreachable", reason=reason, regions=[region.region for region in held])
     if back:
         names = ", ".join(region.region or "(none)" for region in back)
@@ -276,7 +276,7 @@ def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
     """Return the hold of a batch whose attempts all ended without saying anything of the release: to go on would be to guess."""
     stage = _batch_words(rollout)
     if counts.rejected:
-        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. See why: 'surefoot device show'."
+        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. 'surefoot device why DEVICE_ID' says why."
         return Hold(cause="all_refused", reason=reason)
     void = counts.cancelled + counts.superseded
     reason = f"Nothing was learnt in {stage}: {_devices(void)} had another order, or did not start in time. Put other devices into it."

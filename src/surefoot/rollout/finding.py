@@ -11,6 +11,8 @@ SLOW_AT = 10.0
 PAUSE_AT = 100.0
 """Weighted e-value at which the release is paused: a healthy release ever gets there with a chance of 1 %."""
 
+_BEYOND_DOUBT = 1_000_000.0
+
 
 class Stream(StrEnum):
     """A kind of harm."""
@@ -65,8 +67,13 @@ class Finding:
         )
         return (
             f"{self.segment}, {_what(self)}; {normal}. "
-            f"A healthy release would look this bad less than once in {self.odds:,.0f} rollouts; the limit is once in {PAUSE_AT:,.0f}"
+            f"A healthy release would look this bad less than once in {_odds(self.odds)} rollouts; the limit is once in {PAUSE_AT:,.0f}"
         )
+
+
+def _odds(odds: float) -> str:
+    # Past that the exact number says nothing more, and runs to dozens of digits.
+    return f"{odds:,.0f}" if odds < _BEYOND_DOUBT else "a million"
 
 
 def _what(finding: Finding) -> str:

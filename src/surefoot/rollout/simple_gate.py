@@ -99,4 +99,4 @@ def _sentence(stage: Stage, bad: int, resolved: int, base: int, words: str) -> s
 
 def _percent(part: int, whole: int) -> str:
     # Rounded up, so that what is over a bound never reads as the bound itself.
-    return f"{-(-part * 10_000 // max(whole, 1)) / 100:g} %"
+    return f"{-(-part * 10_000 // max(whole, 1)) / 100:g}%"

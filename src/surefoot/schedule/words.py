@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows in one line, as people type and read them: ``mon-fri 02:00 3h``, ``sat,sun 01:00 5h Europe/Berlin``, ``daily 03:00 2h``."""
 
+from datetime import datetime, tzinfo
+
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import from_plain
 from surefoot.model.window import OF_THE_DEVICE, Weekday, Window
@@ -29,6 +31,12 @@ def words_of(window: Window) -> str:
     days = [day for day in _DAYS if day in window.days]
     zone = "" if window.zone == OF_THE_DEVICE else f" {window.zone}"
     return f"{_day_words(days)} {window.start} {window.length}{zone}"
+
+
+def clock_words(at: datetime, zone: tzinfo, name: str) -> str:
+    """Return what an aware instant is on the clocks of a zone of that name: ``Sun 2026-11-29 03:00 (Europe/Berlin)``."""
+    local = at.astimezone(zone)
+    return f"{_DAYS[local.weekday()].capitalize()} {local:%Y-%m-%d %H:%M} ({name})"
 
 
 def _days(words: str) -> list[Weekday]:

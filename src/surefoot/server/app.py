@@ -49,8 +49,8 @@ from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
+from surefoot.server.services.expiry import end_consents
 from surefoot.server.services.groups import fill
-from surefoot.server.services.membership import end_consents
 from surefoot.server.services.poll import Poll, PollSettings
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
@@ -59,6 +59,7 @@ from surefoot.server.services.rollouts import SteerRequest, Verb, steer
 from surefoot.server.services.trust_folder import follow_folder, take_folder
 from surefoot.server.services.upkeep import director_alarm, image_alarm, refresh
 from surefoot.server.services.why import Sources, Tell, Why, why
+from surefoot.server.services.windows import DeviceWindows, device_windows
 from surefoot.server.tls import PEER, PeerProtocol, device_context, server_context
 from surefoot.server.ui.console import Console, ConsoleParts, Steer
 from surefoot.server.ui.listener import OperatorListener
@@ -218,7 +219,13 @@ def _assemble(
     )
     console = Console(
         ConsoleParts(
-            catalogue=catalogue, why=explain, steer=_steer(writer, clock), token_name=reads.token_name, secret=_new_secret, clock=clock
+            catalogue=catalogue,
+            why=explain,
+            windows=_windows(database, clock),
+            steer=_steer(writer, clock),
+            token_name=reads.token_name,
+            secret=_new_secret,
+            clock=clock,
         )
     )
     enrolment = EnrolmentApi(ca=device_ca, write=writer, clock=clock)
@@ -248,8 +255,8 @@ def _assemble(
 def _steer(writer: Writer[SqliteLedger], clock: Callable[[], datetime]) -> Steer:
     """Return what the console's buttons do: the same verb as the operator API's."""
 
-    async def by_hand(rollout_id: int, verb: str, by: str, why: str) -> None:
-        await steer(rollout_id, Verb(verb), SteerRequest(why=why), by=by, write=writer, now=clock())
+    async def by_hand(rollout_id: int, verb: Verb, said: SteerRequest, by: str) -> None:
+        await steer(rollout_id, verb, said, by=by, write=writer, now=clock())
 
     return by_hand
 
@@ -266,6 +273,16 @@ def _why(database: Path, catalogue: SqlCatalogue, offline_after: timedelta, cloc
                 offline_after=offline_after,
             )
             return why(sources, device_id, rollout_id, clock())
+
+    return tell
+
+
+def _windows(database: Path, clock: Callable[[], datetime]) -> Callable[[DeviceId], DeviceWindows]:
+    """Return what says which windows a device has; each call reads on a connection of its own."""
+
+    def tell(device_id: DeviceId) -> DeviceWindows:
+        with closing(connect(database)) as connection:
+            return device_windows(SqliteLedger(connection), device_id, clock())
 
     return tell
 
@@ -396,8 +413,7 @@ async def _tick(parts: _Parts, data: Path, now: datetime) -> None:
         seen = parts.presence.take()
         if seen:
             await parts.writer(lambda ledger: ledger.put_presence(seen))
-        while await parts.writer(lambda ledger: end_consents(ledger, now)):
-            pass
+        await end_consents(parts.writer, now)
         if await refresh(parts.shelf.signers, parts.writer, now):
             parts.poll.reload()
         write_folder(data / "metadata", parts.reads.metadata("image").files)

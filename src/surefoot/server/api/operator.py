@@ -65,6 +65,7 @@ from surefoot.server.services.catalogue import (
     WindowList,
 )
 from surefoot.server.services.enroll import Doors, TokenRequest, offer
+from surefoot.server.services.expiry import end_over, over_in
 from surefoot.server.services.groups import (
     AttributesRequest,
     OptRequest,
@@ -75,6 +76,7 @@ from surefoot.server.services.groups import (
     give_attributes,
     moved_by,
     opt,
+    remove_group,
     remove_member,
 )
 from surefoot.server.services.guard import EditAnswer, Guard, guarded
@@ -454,6 +456,20 @@ async def put_group(
     return answer
 
 
+@delete("/groups/{name:str}", status_code=200)
+async def delete_group(
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """Remove a group by filter that no rollout asks for which is not over."""
+    guard = Guard(parts.write, [], parts.clock(), is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: remove_group(name, by=_by(request), write=write, now=parts.clock()))
+
+
 @put("/groups/{name:str}/consents/{device_id:str}")
 async def put_consent(
     request: Request[Any, Any, Any],
@@ -483,6 +499,22 @@ async def delete_consent(
     """End what the people of a device said about a group."""
     device, guard = DeviceId(device_id), _guard(parts, device_id, is_preview=preview_only, confirmed=confirm)
     return await guarded(guard, lambda write: end_opt(name, device, by=_by(request), write=write, now=parts.clock()))
+
+
+@delete("/groups/{name:str}/consents", status_code=200)
+async def delete_consents(
+    request: Request[Any, Any, Any],
+    *,
+    name: FromPath[str],
+    parts: NamedDependency[OperatorParts],
+    preview_only: Annotated[bool, QueryParameter(name="preview")] = False,
+    confirm: FromQuery[int | None] = None,
+) -> EditAnswer:
+    """End the opt-outs of a group whose time is over, and that wait for a person since their end starts updates."""
+    now = parts.clock()
+    devices = await over_in(name, parts.write, now)
+    guard = Guard(parts.write, devices, now, is_preview=preview_only, confirmed=confirm)
+    return await guarded(guard, lambda write: end_over(name, devices, by=_by(request), write=write, now=now))
 
 
 @get("/groups/{name:str}/devices")
@@ -601,8 +633,10 @@ def _litestar(parts: OperatorParts) -> Litestar:
         list_groups,
         show_group,
         put_group,
+        delete_group,
         put_consent,
         delete_consent,
+        delete_consents,
         list_members,
         put_member,
         delete_member,

@@ -17,6 +17,9 @@ _PUT_RULE = """
 INSERT INTO group_rule (name, joins, is_filled, body) VALUES (?, ?, 0, ?)
 ON CONFLICT (name) DO UPDATE SET joins = excluded.joins, is_filled = 0, body = excluded.body"""
 _PUT_CONSENT = "INSERT OR REPLACE INTO consent (group_name, device_id, is_in, until, body) VALUES (?, ?, ?, ?, ?)"
+_ENDED = """
+SELECT group_name, device_id FROM consent
+WHERE until <= ? AND is_in = ? AND (group_name, device_id) > (?, ?) ORDER BY group_name, device_id LIMIT ?"""
 _THERE = """
 SELECT EXISTS (SELECT 1 FROM member WHERE group_name = :name) OR EXISTS (SELECT 1 FROM group_rule WHERE name = :name)
   OR EXISTS (SELECT 1 FROM consent WHERE group_name = :name)"""
@@ -96,12 +99,17 @@ def put_consent(connection: sqlite3.Connection, group: str, device_id: DeviceId,
     connection.execute(_PUT_CONSENT, (group, device_id, said.is_in, until, to_json(said)))
 
 
-def ended(connection: sqlite3.Connection, now: datetime, limit: int) -> list[tuple[str, DeviceId]]:
-    """Return consents that have ended, as group and device."""
-    rows = connection.execute(
-        "SELECT group_name, device_id FROM consent WHERE until <= ? ORDER BY until LIMIT ?", (int(now.timestamp()), limit)
-    )
+def ended(connection: sqlite3.Connection, now: datetime, limit: int, *, is_in: bool, after: tuple[str, str]) -> list[tuple[str, DeviceId]]:
+    """Return opt-ins or opt-outs whose time is over, as group and device, in that order, from after a pair on."""
+    rows = connection.execute(_ENDED, (int(now.timestamp()), is_in, *after, limit))
     return [(group, DeviceId(device_id)) for group, device_id in rows]
+
+
+def forget(connection: sqlite3.Connection, name: str) -> int:
+    """Forget a group by filter, who is in it and who opted in or out; return how many devices were in it."""
+    connection.execute("DELETE FROM group_rule WHERE name = ?", (name,))
+    connection.execute("DELETE FROM consent WHERE group_name = ?", (name,))
+    return connection.execute("DELETE FROM member WHERE group_name = ?", (name,)).rowcount
 
 
 def _rule(body: bytes) -> GroupRule:

@@ -363,6 +363,10 @@ class SqliteLedger:
         """Store the rule of a group by filter; its devices are still to be looked at."""
         groups.put_rule(self._connection, name, rule)
 
+    def remove_group(self, name: str) -> int:
+        """Forget a group by filter; return how many devices were in it."""
+        return groups.forget(self._connection, name)
+
     def unfilled_groups(self) -> list[str]:
         """Return the groups by filter whose devices have not all been looked at since they were defined."""
         return groups.unfilled(self._connection)
@@ -379,9 +383,9 @@ class SqliteLedger:
         """Store what is said for a device about a group; nothing forgets it."""
         groups.put_consent(self._connection, group, device_id, said)
 
-    def ended_consents(self, now: datetime, limit: int) -> list[tuple[str, DeviceId]]:
-        """Return consents that have ended, as group and device."""
-        return groups.ended(self._connection, now, limit)
+    def ended_consents(self, now: datetime, limit: int, *, is_in: bool, after: tuple[str, str] = ("", "")) -> list[tuple[str, DeviceId]]:
+        """Return opt-ins or opt-outs whose time is over, as group and device, in that order, from after a pair on."""
+        return groups.ended(self._connection, now, limit, is_in=is_in, after=after)
 
     def remove_member(self, group: str, device_id: DeviceId) -> bool:
         """Take a device out of a group; false when it was not there."""

@@ -137,6 +137,11 @@ class SqliteRollouts:
         rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status IN ('scheduled', 'running', 'paused') ORDER BY 1")
         return [number for (number,) in rows]
 
+    def not_over(self) -> list[int]:
+        """Return the ids of the rollouts that are neither finished nor halted, oldest first."""
+        rows = self._connection.execute("SELECT rollout_id FROM rollout WHERE status NOT IN ('finished', 'halted') ORDER BY 1")
+        return [number for (number,) in rows]
+
     def rival(self, stored: StoredRollout) -> int | None:
         """Return the oldest other rollout of the same release that was started and is not over."""
         row = self._connection.execute(

@@ -46,7 +46,11 @@ def explain_order(order: Order, device: Device, offline_after: timedelta, now: d
         due = due_at(attempt)
         until = f"; it counts as silent after {utc_text(due)}" if due else ""
         sentence = f"It has been working on {what} since {attempt.started_at}{until}."
-        return Answer(code=Code.UNDER_WAY, sentence=sentence, evidence={**evidence, "started_at": attempt.started_at})
+        return Answer(
+            code=Code.UNDER_WAY,
+            sentence=sentence,
+            evidence={**evidence, "started_at": attempt.started_at, "due_at": utc_text(due) if due else ""},
+        )
     permission = order.permission
     if permission is not None and not permission.may_start:
         until_text = "" if permission.until is None else utc_text(permission.until)

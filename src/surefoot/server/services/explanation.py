@@ -7,7 +7,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, running
@@ -15,6 +15,7 @@ from surefoot.fleet.field import Traits
 from surefoot.fleet.filter import Filter, Miss, matches, misses, parse
 from surefoot.fleet.path import Path
 from surefoot.model.manifest import Manifest
+from surefoot.model.record import utc_text
 from surefoot.model.rules import Rule, permits
 from surefoot.rollout.cohort import RING, origin, place
 from surefoot.rollout.decision import Hold
@@ -196,7 +197,7 @@ def _excluded(facts: Facts) -> Answer | None:
     hardware = facts.device.hardware
     if hardware not in facts.stored.rollout.excluded:
         return None
-    override = f"surefoot rollout include {facts.stored.rollout_id} {hardware}"
+    override = f"surefoot rollout include {facts.stored.rollout_id} {hardware} --why REASON"
     sentence = f"The gate excluded hardware {hardware}, since it took harm; a person includes it again: {override}."
     return Answer(code=Code.EXCLUDED, sentence=sentence, evidence={"hardware": hardware})
 
@@ -217,8 +218,11 @@ def _standing(facts: Facts) -> Answer | None:
             sentence = f"The rollout is approved and has not been started: surefoot rollout start {facts.stored.rollout_id}."
             return Answer(code=Code.DRAFT, sentence=sentence)
         case Status.SCHEDULED:
-            return Answer(code=Code.DRAFT, sentence=f"The rollout starts by itself at {facts.stored.rollout.starts_at}.")
+            starts_at = facts.stored.rollout.starts_at
+            return Answer(code=Code.DRAFT, sentence=f"The rollout starts by itself at {starts_at}.", evidence={"starts_at": starts_at})
         case Status.PAUSED:
+            if (localise_at := facts.stored.rollout.localise_at) is not None:
+                evidence = {**evidence, "localise_at": utc_text(datetime.fromtimestamp(localise_at, UTC))}
             return Answer(code=Code.PAUSED, sentence=f"The rollout has been paused{since}{said}.", evidence=evidence)
         case Status.HALTED:
             sentence = f"The rollout was halted before it came to this device,{since.replace('since', 'at')}{said}."
@@ -233,7 +237,8 @@ def _region(facts: Facts) -> Answer | None:
     held = next((one for one in facts.stored.rollout.regions if one.region == region and one.is_held), None)
     if held is None:
         return None
-    end = f"a person ends that: surefoot rollout release {facts.stored.rollout_id} {region}" if held.needs_person else "it ends by itself"
+    release = f"surefoot rollout release {facts.stored.rollout_id} {region or repr('')} --why REASON"
+    end = f"a person ends that: {release}" if held.needs_person else "it ends by itself after half an hour of calm"
     where = f"region {region}" if region else "devices without a region"
     sentence = f"Nothing starts in {where}: too many devices there cannot be reached that this rollout never touched; {end}."
     return Answer(code=Code.REGION_HELD, sentence=sentence, evidence={"region": region})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups and given attributes: what operators say of devices, so that plans can name them.
 
-- A fixed group is a name with members, and there while it has any; a group by filter is there from when it is defined.
+- A fixed group is a name with members, and there while it has any; a group by filter is there from when it is defined until it is removed.
 - Doing the same again changes nothing and leaves no act.
 - What the people of a device say about a group is dated, and kept with who said it and who wrote it down.
 - Given attributes are replaced whole; they win over what the device reports.
@@ -16,12 +16,13 @@ from typing import Annotated
 from msgspec import Meta, structs
 
 from surefoot.fleet.device import Device
-from surefoot.fleet.filter import check_names
-from surefoot.fleet.group import Consent, GroupRule, Joins, rule_filter
+from surefoot.fleet.filter import check_names, parse
+from surefoot.fleet.group import Consent, GroupRule, Joins, is_asked_for, rule_filter
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
 from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
 from surefoot.model.record import Record, parse_name, parse_utc, utc_text
+from surefoot.rollout.plan import Plan
 from surefoot.server.services.catalogue import Catalogue, DevicePage
 from surefoot.server.services.membership import end_consent, is_named, regroup, settle
 from surefoot.server.services.ports import Act, Ledger, Write
@@ -108,6 +109,30 @@ async def define(group: str, rule: GroupRule, *, by: str, write: Write, now: dat
             ledger.put_group_rule(group, rule)
             ledger.add_act(Act(at=now, by=by, what="group.define", subject=f"{group} joins={rule.joins} {rule.filter}"))
         _settle(ledger, group, list(settled), now)
+
+    await write(job)
+
+
+async def remove_group(group: str, *, by: str, write: Write, now: datetime) -> None:
+    """Remove a group by filter, with what people said about it. No rollout that is not over asks for it, so it changes none.
+
+    Raises:
+        UnknownError: There is no such group.
+        ConflictError: It is a fixed one, or a rollout that is not over asks for it.
+    """
+
+    def job(ledger: Ledger) -> None:
+        if ledger.group_rule(group) is None:
+            raise _no_rule(ledger, group)
+        for number in ledger.rollouts.not_over():
+            stored = ledger.rollouts.rollout(number)
+            if stored is not None and _asks_for(stored.rollout.plan, group, now):
+                raise ConflictError(
+                    f"Rollout {number} asks for group '{group}', and is not over.",
+                    hint=f"Wait until it is finished, or end it: 'surefoot rollout halt {number} --why ...'.",
+                )
+        left = ledger.remove_group(group)
+        ledger.add_act(Act(at=now, by=by, what="group.drop", subject=f"{group} of {left} devices"))
 
     await write(job)
 
@@ -246,6 +271,18 @@ def _name(ledger: Ledger, group: str, device_id: DeviceId, *, is_named: bool, by
     if has_changed:
         ledger.add_act(Act(at=now, by=by, what="group.add" if is_named else "group.remove", subject=f"{group} {device_id}"))
     return has_changed
+
+
+def _no_rule(ledger: Ledger, group: str) -> UnknownError | ConflictError:
+    if not ledger.has_group(group):
+        return UnknownError(f"There is no group '{group}'.", hint="See 'surefoot group list'.")
+    hint = f"Take its devices out: 'surefoot group remove {group} DEVICE_ID ...'; with the last one it is gone."
+    return ConflictError(f"Group '{group}' is a fixed one, and there while it has devices.", hint=hint)
+
+
+def _asks_for(plan: Plan, group: str, now: datetime) -> bool:
+    audiences = (plan.audience, *(stage.audience for stage in plan.stages))
+    return any(stage.group == group for stage in plan.stages) or any(is_asked_for(group, parse(text), now) for text in audiences)
 
 
 def _too_many(group: str, rule: GroupRule) -> list[DeviceId]:

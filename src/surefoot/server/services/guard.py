@@ -39,9 +39,10 @@ class EditAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
 class _UndoneError(Error):
     """Carries what was seen out of a transaction that is to leave no trace."""
 
-    def __init__(self, effects: list[Effect]) -> None:
+    def __init__(self, effects: list[Effect], starting: set[DeviceId] | None = None) -> None:
         super().__init__("Undone.")
         self.effects = effects
+        self.starting = starting or set()
 
 
 class Guard:
@@ -91,6 +92,20 @@ async def guarded(guard: Guard, edit: Callable[[Guard], Awaitable[object]]) -> E
     except _UndoneError as undone:
         return EditAnswer(is_done=False, effects=undone.effects)
     return EditAnswer(is_done=True, effects=guard.effects)
+
+
+async def would_start(write: Write, devices: Sequence[DeviceId], now: datetime, job: Callable[[Ledger], object]) -> set[DeviceId]:
+    """Return which devices rollouts under way would offer a release because of a job that they would not before; nothing is changed."""
+
+    def tried(ledger: Ledger) -> set[DeviceId]:
+        before = _chances(ledger, devices, now)
+        job(ledger)
+        raise _UndoneError([], {device_id for _, device_id in _chances(ledger, devices, now) - before})
+
+    try:
+        return await write(tried)
+    except _UndoneError as undone:
+        return undone.starting
 
 
 def _require(effects: Sequence[Effect], confirmed: int | None) -> None:

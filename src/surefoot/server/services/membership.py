@@ -10,9 +10,7 @@ from functools import lru_cache
 from surefoot.fleet.filter import Filter, matches
 from surefoot.fleet.group import GroupRule, belongs, rule_filter
 from surefoot.model.assignment import DeviceId
-from surefoot.server.services.ports import Act, Ledger
-
-_MOST_ENDED = 500
+from surefoot.server.services.ports import Ledger
 
 
 def regroup(ledger: Ledger, device_id: DeviceId, now: datetime) -> None:
@@ -36,15 +34,6 @@ def is_named(ledger: Ledger, group: str, device_id: DeviceId) -> bool:
         return False
     said = ledger.consent(group, device_id)
     return group in ledger.groups_of(device_id) if said is None else said.is_named
-
-
-def end_consents(ledger: Ledger, now: datetime) -> int:
-    """Forget the consents that have ended, and put their devices where they belong without them; return how many there were."""
-    ended = ledger.ended_consents(now, _MOST_ENDED)
-    for group, device_id in ended:
-        end_consent(ledger, group, device_id, now)
-        ledger.add_act(Act(at=now, by="surefoot", what="group.opt-end", subject=f"{group} {device_id}"))
-    return len(ended)
 
 
 def end_consent(ledger: Ledger, group: str, device_id: DeviceId, now: datetime) -> None:

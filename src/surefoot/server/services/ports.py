@@ -331,6 +331,10 @@ class Ledger(Reads, Protocol):
         """Store the rule of a group by filter; its devices are still to be looked at."""
         ...
 
+    def remove_group(self, name: str) -> int:
+        """Forget a group by filter, who is in it and who opted in or out; return how many devices were in it."""
+        ...
+
     def unfilled_groups(self) -> list[str]:
         """Return the groups by filter whose devices have not all been looked at since they were defined."""
         ...
@@ -347,8 +351,8 @@ class Ledger(Reads, Protocol):
         """Store what is said for a device about a group; nothing forgets it."""
         ...
 
-    def ended_consents(self, now: datetime, limit: int) -> list[tuple[str, DeviceId]]:
-        """Return consents that have ended, as group and device, the longest ended first."""
+    def ended_consents(self, now: datetime, limit: int, *, is_in: bool, after: tuple[str, str] = ("", "")) -> list[tuple[str, DeviceId]]:
+        """Return opt-ins or opt-outs whose time is over, as group and device, in that order, from after a pair on."""
         ...
 
     def remove_member(self, group: str, device_id: DeviceId) -> bool:

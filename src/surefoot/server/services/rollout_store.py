@@ -146,6 +146,10 @@ class RolloutStore(Protocol):
         """Return the ids of the rollouts that run or are paused, oldest first."""
         ...
 
+    def not_over(self) -> list[int]:
+        """Return the ids of the rollouts that are neither finished nor halted, oldest first."""
+        ...
+
     def rival(self, stored: StoredRollout) -> int | None:
         """Return the oldest other rollout of the same release that was started and is not over."""
         ...

@@ -15,7 +15,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from surefoot.fleet.filter import check_names, parse
-from surefoot.model.errors import ConflictError, InvalidInput, UnknownError
+from surefoot.model.errors import ConflictError, DeniedError, InvalidInput, UnknownError
 from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.acts import approve, halt, include, pause, release, resume, schedule, start
 from surefoot.rollout.decision import Decision
@@ -110,7 +110,7 @@ async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, wri
 
     def job(ledger: Ledger) -> Decision:
         stored = _stored(ledger, rollout_id)
-        decision = _SAYS[verb](stored, by, said, now)
+        decision = _decision(stored, verb, said, by, now)
         if verb in {Verb.START, Verb.RESUME}:
             _see_that_it_may_run(ledger, stored)
         _do(ledger, stored, decision, now)
@@ -122,6 +122,14 @@ async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, wri
         return decision
 
     return await write(job)
+
+
+def _decision(stored: StoredRollout, verb: Verb, said: SteerRequest, by: str, now: datetime) -> Decision:
+    try:
+        return _SAYS[verb](stored, by, said, now)
+    except (ConflictError, DeniedError, InvalidInput) as error:
+        # The acts do not know the number, and people paste what a hint says.
+        raise type(error)(error.message, hint=error.hint.replace(" ROLLOUT'", f" {stored.rollout_id}'")) from error
 
 
 def _stored(ledger: Ledger, rollout_id: int) -> StoredRollout:

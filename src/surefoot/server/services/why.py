@@ -28,21 +28,23 @@ from surefoot.server.services.answer import Answer, rank
 from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.explanation import Facts, explain
+from surefoot.server.services.outlook import Outlook, Subject, outlook
 from surefoot.server.services.ports import Ledger
 from surefoot.server.services.rollout_store import StoredRollout
-from surefoot.server.services.windows import windows_of
+from surefoot.server.services.windows import applied, windows_of
 
 _MOST_ATTEMPTS = 50
 _MOST_DECISIONS = 20
 
 
 class WhyLine(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """The answer for one rollout; ``rollout_id`` is nothing for what a person ordered."""
+    """The answer for one rollout, and what happens next; ``rollout_id`` is nothing for what a person ordered."""
 
     rollout_id: int | None
     release: str
     name: str
     answer: Answer
+    next: Outlook
 
 
 class Why(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -53,6 +55,7 @@ class Why(Record, frozen=True, kw_only=True, omit_defaults=False):
         runs: Product and version that it says it runs; empty when it never said.
         last_seen: RFC 3339 UTC; empty when it never called.
         is_offline: Whether it has not called for so long that it cannot be reached.
+        zone: The time zone of where it is, an IANA name.
         lines: One for each rollout; none when no rollout is there and nobody ordered anything.
     """
 
@@ -60,6 +63,7 @@ class Why(Record, frozen=True, kw_only=True, omit_defaults=False):
     runs: str
     last_seen: str
     is_offline: bool
+    zone: str
     lines: list[WhyLine]
 
 
@@ -129,6 +133,7 @@ def why(sources: Sources, device_id: DeviceId, rollout_id: int | None, now: date
         runs="" if report is None else f"{report.product} {report.version}",
         last_seen=device.last_seen,
         is_offline=seen is None or now - seen > sources.offline_after,
+        zone=applied(sources.ledger, device, ()).zone,
         lines=lines,
     )
 
@@ -155,16 +160,22 @@ class _Device:
         if newest is None or newest.rollout_id is not None:
             return []
         answer = explain_order(self._order(newest), self._device, self._sources.offline_after, self._now)
-        return [WhyLine(rollout_id=None, release=f"{newest.product} {newest.version}", name="", answer=answer)]
+        release = f"{newest.product} {newest.version}"
+        following = outlook(answer, Subject(device_id=self._device.device_id, release=release))
+        return [WhyLine(rollout_id=None, release=release, name="", answer=answer, next=following)]
 
     def line(self, rollout_id: int) -> WhyLine:
         stored = self._sources.ledger.rollouts.rollout(rollout_id)
         if stored is None:
             raise UnknownError(f"There is no rollout {rollout_id}.", hint="See 'surefoot rollout list'.")
-        plan = stored.rollout.plan
-        return WhyLine(rollout_id=rollout_id, release=plan.release, name=plan.name, answer=explain(self._facts(stored)))
+        plan, device_id = stored.rollout.plan, self._device.device_id
+        setback = self._sources.ledger.rollouts.setback(device_id, plan.product, plan.version)
+        answer = explain(self._facts(stored, setback))
+        retry_at = setback.retry_at if setback is not None and setback.rollout_id == rollout_id else ""
+        following = outlook(answer, Subject(device_id=device_id, release=plan.release, rollout_id=rollout_id, retry_at=retry_at))
+        return WhyLine(rollout_id=rollout_id, release=plan.release, name=plan.name, answer=answer, next=following)
 
-    def _facts(self, stored: StoredRollout) -> Facts:
+    def _facts(self, stored: StoredRollout, setback: Setback | None) -> Facts:
         sources, rollout = self._sources, stored.rollout
         plan = rollout.plan
         release = sources.ledger.release(plan.product, plan.version)
@@ -183,7 +194,7 @@ class _Device:
             orders=[self._order(attempt) for attempt in self._attempts if attempt.rollout_id == stored.rollout_id],
             open_order=self._open,
             path=self._path(stored),
-            quarantine=_quarantine(sources.ledger.rollouts.setback(self._device.device_id, plan.product, plan.version)),
+            quarantine=_quarantine(setback),
             offline_after=sources.offline_after,
             now=self._now,
         )

@@ -19,16 +19,19 @@ from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.errors import DeniedError, Error, FormatError, InvalidInput, UnknownError
 from surefoot.server.api.http import MethodError, Receive, Scope, Send, header, problem_of, read_body
 from surefoot.server.services.catalogue import Catalogue
+from surefoot.server.services.rollouts import SteerRequest, Verb
 from surefoot.server.services.why import Tell
+from surefoot.server.services.windows import DeviceWindows
 from surefoot.server.ui.answer import cookie, send_elsewhere, send_page, send_refusal, session_id
 from surefoot.server.ui.asset import read_assets, send_asset
+from surefoot.server.ui.deed import Refusal, key_of
 from surefoot.server.ui.live import Pace, follow
 from surefoot.server.ui.look import Look
 from surefoot.server.ui.session import LIFE, Session, Sessions
 from surefoot.server.ui.sight import Sight, see_device, see_fleet, see_login, see_problem, see_rollout, see_rollouts
 
-Steer = Callable[[int, str, str, str], Awaitable[None]]
-"""``steer(rollout_id, verb, by, why)``; the verb is ``approve``, ``start``, ``pause``, ``resume`` or ``halt``; raises our errors."""
+Steer = Callable[[int, Verb, SteerRequest, str], Awaitable[None]]
+"""``steer(rollout_id, verb, said, by)``; raises our errors."""
 
 HALT_WORD = "halt"
 
@@ -36,7 +39,9 @@ _MOST_FORM_BYTES = 16 << 10
 _MOST_FIELDS = 10
 _MOST_WHY = 500
 _ROLLOUT = re.compile(r"/rollouts/([1-9][0-9]{0,17})")
-_STEER = re.compile(r"/rollouts/([1-9][0-9]{0,17})/(approve|start|pause|resume|halt)")
+_STEER = re.compile(rf"(/rollouts/([1-9][0-9]{{0,17}}))/({'|'.join(Verb)})")
+# What a browser's field for a date and a time says, and what the API wants instead.
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 _DEVICE = re.compile(r"/devices/([A-Za-z0-9][A-Za-z0-9._:-]{0,127})")
 _STATIC = "/static/"
 _LIVE = "/live"
@@ -49,7 +54,8 @@ class ConsoleParts:
     Attributes:
         catalogue: What people may look up.
         why: Says why a device did or did not update.
-        steer: Approves, starts, pauses, resumes and halts rollouts.
+        windows: Says which maintenance windows a device has.
+        steer: Does what a person says to a rollout.
         token_name: Knows operators by the hash of their token.
         secret: Makes session ids.
         clock: Now, aware, UTC.
@@ -58,6 +64,7 @@ class ConsoleParts:
 
     catalogue: Catalogue
     why: Tell
+    windows: Callable[[DeviceId], DeviceWindows]
     steer: Steer
     token_name: Callable[[bytes], str | None]
     secret: Callable[[], str]
@@ -102,8 +109,11 @@ class Console:
             await (send_refusal(send, 401, "Log in first.") if path.startswith(_LIVE) else send_elsewhere(send, "/login"))
         elif path.startswith(f"{_LIVE}/"):
             await self._stream(scope, receive, send, session)
+        elif (match := _STEER.fullmatch(path)) is not None:
+            # The address under which a refused form was answered, opened again.
+            await send_elsewhere(send, match[1])
         else:
-            sight = self._sight(path, _fields(scope["query_string"]))
+            sight = self._sight(path, _fields(scope["query_string"]), session)
             await send_page(send, await asyncio.to_thread(lambda: self._look.page(sight(), session)))
 
     async def _act(self, scope: Scope, receive: Receive, send: Send, session: Session | None) -> None:
@@ -124,8 +134,10 @@ class Console:
             self._sessions.leave(session.session_id)
             await send_elsewhere(send, "/login", [cookie("", 0)])
             return
-        await self._steer(path, form, session)
-        await send_elsewhere(send, path.rpartition("/")[0])
+        match = _STEER.fullmatch(path)
+        if match is None:
+            raise _nothing()
+        await self._steer(send, int(match[2]), Verb(match[3]), form, session)
 
     async def _enter(self, send: Send, token: str) -> None:
         session = self._sessions.enter(token, self._parts.clock())
@@ -134,22 +146,28 @@ class Console:
             return
         await send_elsewhere(send, "/", [cookie(session.session_id, int(LIFE.total_seconds()))])
 
-    async def _steer(self, path: str, form: Mapping[str, str], session: Session) -> None:
-        match = _STEER.fullmatch(path)
-        if match is None:
-            raise _nothing()
-        verb, why = match[2], form.get("why", "").strip()
-        if verb == HALT_WORD and form.get("word", "").strip().lower() != HALT_WORD:
-            raise InvalidInput(f"Nothing was halted: the word '{HALT_WORD}' was not typed.", hint="A halt is for good, so type it.")
-        if verb == HALT_WORD and not why:
-            raise InvalidInput("Nothing was halted: no reason is given.", hint="Say why, for those who read it later.")
-        if len(why) > _MOST_WHY:
-            raise InvalidInput(f"The reason is longer than {_MOST_WHY} letters.", hint="Say it in a sentence.")
-        await self._parts.steer(int(match[1]), verb, session.by, why)
+    async def _steer(self, send: Send, rollout_id: int, verb: Verb, form: Mapping[str, str], session: Session) -> None:
+        """Do what a form says; what is refused is said beside it, on the same page, with what was typed."""
+        why, at, of = form.get("why", "").strip(), form.get("at", "").strip(), form.get("of", "")
+        try:
+            _see_that_it_is_meant(verb, form.get("word", ""), why)
+            said = SteerRequest(why=why, of=of, at=f"{at}:00Z" if _MINUTE.fullmatch(at) else at)
+            await self._parts.steer(rollout_id, verb, said, session.by)
+        except UnknownError:
+            raise
+        except Error as error:
+            refusal = Refusal(key=key_of(verb, of), message=error.message, hint=error.hint, why=why, at=at)
+            page = await asyncio.to_thread(lambda: self._look.page(self._see_rollout(rollout_id, session, refusal), session))
+            await send_page(send, page, problem_of(error).status)
+            return
+        await send_elsewhere(send, f"/rollouts/{rollout_id}")
+
+    def _see_rollout(self, rollout_id: int, session: Session, refusal: Refusal | None = None) -> Sight:
+        return see_rollout(self._parts.catalogue, rollout_id, session.by, self._parts.clock(), refusal)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         query = _fields(scope["query_string"])
-        sight = self._sight("/" if scope["path"] == "/live/fleet" else scope["path"].removeprefix(_LIVE), query)
+        sight = self._sight("/" if scope["path"] == "/live/fleet" else scope["path"].removeprefix(_LIVE), query, session)
         # What is not there is told before the stream begins.
         await asyncio.to_thread(sight)
         await follow(
@@ -162,7 +180,7 @@ class Console:
             pace=self._parts.pace,
         )
 
-    def _sight(self, path: str, query: Mapping[str, str]) -> Callable[[], Sight]:
+    def _sight(self, path: str, query: Mapping[str, str], session: Session) -> Callable[[], Sight]:
         """Return what reads a page's facts anew; ``UnknownError`` when there is no such page."""
         catalogue = self._parts.catalogue
         if path == "/":
@@ -171,10 +189,10 @@ class Console:
             return lambda: see_rollouts(catalogue)
         if (match := _ROLLOUT.fullmatch(path)) is not None:
             rollout_id = int(match[1])
-            return lambda: see_rollout(catalogue, rollout_id)
+            return lambda: self._see_rollout(rollout_id, session)
         if (match := _DEVICE.fullmatch(path)) is not None:
             device_id = DeviceId(match[1])
-            return lambda: see_device(catalogue, self._parts.why, device_id)
+            return lambda: see_device(catalogue, self._parts.why, self._parts.windows, device_id, self._parts.clock())
         raise _nothing()
 
     async def _refuse(self, send: Send, error: Error, session: Session | None) -> None:
@@ -185,6 +203,17 @@ class Console:
             return
         sight = see_problem(problem.title, problem.detail, problem.hint)
         await send_page(send, self._look.page(sight, session), problem.status)
+
+
+def _see_that_it_is_meant(verb: Verb, word: str, why: str) -> None:
+    if len(why) > _MOST_WHY:
+        raise InvalidInput(f"The reason is longer than {_MOST_WHY} letters.", hint="Say it in a sentence.")
+    if verb is not Verb.HALT:
+        return
+    if word.strip().lower() != HALT_WORD:
+        raise InvalidInput(f"Nothing was halted: the word '{HALT_WORD}' was not typed.", hint="A halt is for good, so type it.")
+    if not why:
+        raise InvalidInput("Nothing was halted: no reason is given.", hint="Say why, for those who read it later.")
 
 
 def _fields(encoded: bytes) -> Mapping[str, str]:

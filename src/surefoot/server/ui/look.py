@@ -2,10 +2,12 @@
 """The look: sights become HTML through the templates; every value is escaped unless a template of ours made it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from surefoot.schedule.words import words_of
 from surefoot.server.ui import phrase
 from surefoot.server.ui.live import marks
 from surefoot.server.ui.session import Session
@@ -23,6 +25,10 @@ class Look:
         """Return a whole page."""
         parts = self.parts(sight, session)
         live = f"{sight.live}{'' if sight.live.endswith('?') else '&'}seen={marks(parts)}" if sight.live else ""
+        if sight.passing:
+            # Marked as without it, so that the stream leaves it there until something else changes.
+            sight = replace(sight, facts={**sight.facts, **sight.passing}, passing={})
+            parts = self.parts(sight, session)
         template = self._environment.get_template(f"{sight.template}.html")
         return template.render(_context(sight, session), parts=parts, live=live)
 
@@ -48,6 +54,8 @@ def _environment(version: str) -> Environment:
         of_decision=phrase.of_decision,
         facts=phrase.facts,
         pieces=phrase.pieces,
+        there=phrase.there,
+        window=words_of,
         more=more_of,
     )
     environment.globals.update(of_outcome=phrase.of_outcome, version=version)

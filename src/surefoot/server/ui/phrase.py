@@ -10,9 +10,11 @@ from typing import Any
 
 from surefoot.model.assignment import Outcome
 from surefoot.model.event import EventType
-from surefoot.model.record import Record
+from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
 from surefoot.rollout.plan import Status
+from surefoot.schedule.words import clock_words
+from surefoot.schedule.zones import zone
 
 _MOST_LETTERS = 300
 _KIB = 1024
@@ -135,6 +137,13 @@ def pieces(sentence: str) -> list[str]:
     return _INSTANT.split(sentence)
 
 
+def there(at: str, zone_name: str) -> str:
+    """Return an instant (RFC 3339 UTC) on the clocks of a zone, with its day of the week, and in UTC."""
+    instant = parse_utc(at)
+    utc = f"{instant:%Y-%m-%d %H:%M} UTC"
+    return utc if zone_name == "UTC" else f"{clock_words(instant, zone(zone_name), zone_name)} = {utc}"
+
+
 def size(size_bytes: int) -> str:
     """Return a number of bytes: ``512 B``, ``1.5 MiB``."""
     if size_bytes < _KIB:
@@ -169,7 +178,7 @@ def _value(name: str, value: Any) -> str:  # noqa: ANN401  # JSON that a device 
         if name == "seconds":
             return duration(value)
         if name == "percent":
-            return f"{value} %"
+            return f"{value}%"
     if isinstance(value, float) and name == "seconds" and 0 <= value < _MINUTE_S:
         return f"{value:.1f} s"
     text = short_hash(value) if isinstance(value, str) else str(value)

@@ -2,9 +2,9 @@
 """Sights: what each page shows, read from the catalogue; the templates only lay it out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,24 +12,21 @@ from surefoot.fleet.filter import parse
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import BUILT_IN
 from surefoot.model.errors import FilterError
+from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout.evidence import Evidence, total
-from surefoot.rollout.plan import Status
+from surefoot.rollout.judgement import judge
+from surefoot.rollout.plan import Rollout
+from surefoot.rollout.urgency import alarms
+from surefoot.schedule.nearest import Level
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
 from surefoot.server.services.why import Tell
+from surefoot.server.services.windows import DeviceWindows
+from surefoot.server.ui.deed import Refusal, deeds, kept_out, waits_for
 from surefoot.server.ui.track import spans, track
 
 _PAGE = 50
 _MOST_NAMED = 100
 _LETTERS = re.compile(r"[A-Za-z0-9._:-]{0,128}")
-_VERBS: dict[Status, tuple[str, ...]] = {
-    Status.DRAFT: ("approve", "halt"),
-    Status.APPROVED: ("start", "halt"),
-    Status.SCHEDULED: ("start", "halt"),
-    Status.RUNNING: ("pause", "halt"),
-    Status.PAUSED: ("resume", "halt"),
-    Status.HALTED: (),
-    Status.FINISHED: (),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +39,7 @@ class Sight:
         parts: The names of the parts that change; each is a template in ``parts/``.
         live: The address of its stream; empty when nothing on it changes.
         facts: What the templates show.
+        passing: What they show this once in place of such facts: a stream does not know of it.
     """
 
     template: str
@@ -49,6 +47,7 @@ class Sight:
     parts: tuple[str, ...] = ()
     live: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    passing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def see_fleet(catalogue: Catalogue, text: str, after: str, now: datetime) -> Sight:
@@ -82,14 +81,14 @@ def see_rollouts(catalogue: Catalogue) -> Sight:
     return Sight(template="rollouts", title="Rollouts", parts=("rollouts",), live="/live/rollouts?", facts={"rollouts": lines})
 
 
-def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
-    """Return the page of one rollout.
+def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, refusal: Refusal | None = None) -> Sight:
+    """Return the page of one rollout, for the operator ``by``; with a refusal, that is said beside its form.
 
     Raises:
         UnknownError: There is no such rollout.
     """
     story = catalogue.rollout(rollout_id)
-    counts = total(tally.counts for tally in story.evidence.tallies)
+    counts, localise_at = total(tally.counts for tally in story.evidence.tallies), story.rollout.localise_at
     outcomes = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SILENT)
     facts = {
         "story": story,
@@ -99,7 +98,14 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
         "track": track(story.rollout, story.evidence),
         "newest": story.decisions[0] if story.decisions else None,
         "decisions": [(stored, stage_counts(stored.evidence)) for stored in story.decisions],
-        "verbs": ("start", "halt") if story.rollout.may_start else _VERBS[story.rollout.status],
+        "deeds": deeds(story, by),
+        "waits_for": waits_for(story, by),
+        "refusal": None,
+        "beginning": _beginning(story.rollout),
+        "localise_at": "" if localise_at is None else utc_text(datetime.fromtimestamp(localise_at, UTC)),
+        "kept_out": kept_out(story.rollout),
+        "alarms": alarms(story.rollout, now),
+        "verdict": judge(story.rollout, story.evidence, 0),
         "named": [(outcome, catalogue.rollout_devices(rollout_id, outcome, 0, _MOST_NAMED)) for outcome in outcomes],
         "stages": [stage.name for stage in story.rollout.plan.stages],
     }
@@ -109,28 +115,33 @@ def see_rollout(catalogue: Catalogue, rollout_id: int) -> Sight:
         parts=("standing", "actions", "track", "named", "decisions"),
         live=f"/live/rollouts/{rollout_id}?",
         facts=facts,
+        passing={} if refusal is None else {"refusal": refusal},
     )
 
 
-def see_device(catalogue: Catalogue, tell: Tell, device_id: DeviceId) -> Sight:
+def see_device(catalogue: Catalogue, tell: Tell, windows: Callable[[DeviceId], DeviceWindows], device_id: DeviceId, now: datetime) -> Sight:
     """Return the page of one device.
 
     Raises:
         UnknownError: There is no such device.
     """
-    story = catalogue.story(device_id)
+    story, applied = catalogue.story(device_id), windows(device_id)
     facts = {
         "device": story.device,
         "why": tell(device_id, None),
+        "windows": applied,
+        "whose": _whose(applied, story.attributes),
+        "is_open": bool(applied.opens_at) and parse_utc(applied.opens_at) <= now,
         "attributes": {name: value for name, value in story.attributes.items() if name not in BUILT_IN},
         "groups": story.groups,
         "consents": story.consents,
+        "now": now,
         "divergences": story.divergences,
         "setbacks": story.setbacks,
         "attempts": story.assignments,
         "events": story.events,
     }
-    parts = ("device", "why", "attempts", "events")
+    parts = ("device", "why", "windows", "attempts", "events")
     return Sight(template="device", title=story.device.device_id, parts=parts, live=f"/live/devices/{device_id}?", facts=facts)
 
 
@@ -152,6 +163,26 @@ def stage_counts(evidence: Evidence) -> list[tuple[int, Any]]:
 def more_of(found: RolloutDevices) -> bool:
     """Say whether a list of devices goes on."""
     return found.next != 0
+
+
+def _beginning(rollout: Rollout) -> str:
+    """Say how a rollout stands of which nobody has decided anything."""
+    if rollout.may_start:
+        return "It has not been started."
+    whose = "another operator's" if rollout.plan.approval.second_person else "an operator's"
+    return f"It waits for {whose} approval, as its plan asks."
+
+
+def _whose(applied: DeviceWindows, attributes: Mapping[str, str]) -> str:
+    match applied.level:
+        case Level.DEVICE:
+            return "for this device alone"
+        case Level.SITE | Level.CUSTOMER as level:
+            return f"for the {level} {attributes.get(level, '')}"
+        case Level.FLEET:
+            return "for the whole fleet"
+        case _:
+            return ""
 
 
 def _devices(catalogue: Catalogue, text: str, after: str, now: datetime) -> DevicePage:
