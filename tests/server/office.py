@@ -100,10 +100,12 @@ class Office:
 
     def live(self, product: str, variant: str) -> list[Manifest]:
         """Return what may be ordered, from another connection, as the server does."""
+        return self.catalogue().live_manifests(product, variant)
+
+    def catalogue(self) -> SqlCatalogue:
+        """Return lists for people, read on connections of their own."""
         database = Path(self.connection.execute("PRAGMA database_list").fetchone()[2])
-        return SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)).live_manifests(
-            product, variant
-        )
+        return SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool))
 
     def poll(self, etag: str = "", device_id: DeviceId = DEVICE) -> tuple[str, PollAnswer]:
         changed: Changed = asyncio.run(self.poll_verb.answer(device_id, etag, self.now))
