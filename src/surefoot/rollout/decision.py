@@ -108,7 +108,7 @@ class WayBack(Record, frozen=True, kw_only=True):
     """What becomes of the devices that a rollout updated from one version.
 
     Attributes:
-        version: What they ran before; empty when that is not known.
+        version: What they ran before.
         devices: How many; those that are still at it, or fell silent over it, are among them.
         rollout_id: The rollout that takes them back; nothing when none does.
         obstacle: Why none does, a sentence; empty when one does.

@@ -76,5 +76,5 @@ def _running(now: Manifest, wanted: Manifest, hardware: str) -> tuple[Running, M
 def _words(way: WayBack) -> str:
     devices = f"{way.devices} {'device' if way.devices == 1 else 'devices'}"
     if way.rollout_id is None:
-        return f"{devices} from {way.version or 'a version that is not known'} cannot go back: {way.obstacle.rstrip('.')}."
+        return f"{devices} from {way.version} cannot go back: {way.obstacle.rstrip('.')}."
     return f"Rollout {way.rollout_id} takes {devices} back to {way.version}."

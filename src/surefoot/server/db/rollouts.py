@@ -99,11 +99,13 @@ SELECT ({_MAY_TAKE.format(device=":device")} OR EXISTS (
 )) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = :device) < :offers
   AND {_IS_UPDATED.format(device=":device")}"""  # noqa: S608  # our own words
 
+_NEXT_FROM = """
+SELECT updated_from FROM assignment INDEXED BY updated_by_rollout
+WHERE rollout_id = ? AND updated_from > ? ORDER BY updated_from LIMIT 1"""
 _UPDATED = """
-SELECT updated_from, count(*) FROM (
-  SELECT DISTINCT updated_from, bucket, device_id FROM assignment INDEXED BY updated_by_rollout
-  WHERE rollout_id = ? AND updated_from IS NOT NULL
-) GROUP BY updated_from"""
+SELECT count(*) FROM (
+  SELECT 1 FROM assignment INDEXED BY updated_by_rollout WHERE rollout_id = ? AND updated_from = ? GROUP BY bucket, device_id
+)"""
 
 
 class SqliteRollouts:
@@ -181,7 +183,11 @@ class SqliteRollouts:
 
     def updated(self, rollout_id: int) -> dict[str, int]:
         """Return how many devices a rollout updated, or may have, by what they ran before."""
-        return dict(self._connection.execute(_UPDATED, (rollout_id,)).fetchall())
+        found: dict[str, int] = {}
+        # From version to version along the index: there are few, and it is never sorted.
+        while row := self._connection.execute(_NEXT_FROM, (rollout_id, max(found, default=""))).fetchone():
+            (found[row[0]],) = self._connection.execute(_UPDATED, (rollout_id, row[0])).fetchone()
+        return found
 
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""

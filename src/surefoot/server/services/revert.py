@@ -37,7 +37,7 @@ def hindrance(reads: Reads, plan: Plan, version: str) -> str:
     """Return why devices that run the release of a plan cannot be taken back to a version, in one sentence; empty when they can."""
     before = _images(reads, plan, version)
     if before is None:
-        return f"{plan.product} {version} is not on this server." if version else "It is not known what they ran."
+        return f"{plan.product} {version} is not on this server."
     if reads.is_retired(plan.product, version):
         return f"{plan.product} {version} is retired."
     return obstacle(_images(reads, plan, plan.version) or [], before)
