@@ -63,6 +63,8 @@ def say_standing(story: RolloutStory) -> None:
     plan, rollout = story.rollout.plan, story.rollout
     print(f"Rollout {story.rollout_id}  {plan.release}  {rollout.status}  {plan.name}".rstrip())
     print(f"audience   {plan.audience or f'every {plan.product}'}")
+    if rollout.reverts is not None:
+        print(f"takes back what rollout {rollout.reverts} updated from {plan.version}")
     for index, stage in enumerate(plan.stages):
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
         print(f"{mark} {stage.name:<12} {_line(story.evidence.of_stage(index))}")
