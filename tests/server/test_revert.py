@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of reverts through the verbs, on a real database: who is taken back, to what, by whom, and who is left alone."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -475,6 +476,35 @@ def test_the_walk_of_a_revert_goes_along_an_index_and_comes_to_each_device_once(
         assert any("updated_by_rollout (rollout_id=? AND updated_from" for step in steps), steps
         assert not any("SCAN" in step and "subquery" not in step for step in steps), steps
         assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "INSERT ON rollout WHEN new.reverts IS NOT NULL",
+        "INSERT ON decision WHEN new.rollout_id = 2",
+        "UPDATE ON rollout WHEN new.rollout_id = 3",
+        "INSERT ON act WHEN new.what = 'rollout.revert'",
+    ],
+)
+def test_a_halt_that_cannot_take_devices_back_did_not_happen_and_is_made_again_whole(campaign: Campaign, breaks: str) -> None:
+    for device_id in DEVICES[:5]:
+        put_on(campaign.office, device_id, OLDEST)
+    campaign.office.add_release("1.2.0", NEWER, rules={"revert_to": ["1.0.0", "0.9.0"]})
+    update(campaign, 12, structs.replace(PLAN, release="thermostat 1.2.0", approve=["major"], on_halt="revert"))
+    before = list(campaign.connection.iterdump())
+    campaign.connection.execute(f"CREATE TEMP TRIGGER broken BEFORE {breaks} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    with pytest.raises(sqlite3.IntegrityError, match="the disk is full"):
+        campaign.steer(Verb.HALT, "no")
+    assert list(campaign.connection.iterdump()) == before
+    campaign.connection.execute("DROP TRIGGER broken")
+    campaign.steer(Verb.HALT, "no")
+    for verb in (Verb.HALT, Verb.REVERT):
+        with pytest.raises(ConflictError):
+            campaign.steer(verb, "no")
+    assert campaign.connection.execute("SELECT rollout_id, reverts FROM rollout ORDER BY 1").fetchall() == [(1, None), (2, 1), (3, 1)]
+    finish(campaign)
+    assert running(campaign) == {"1.0.0": 15, "0.9.0": 5}
 
 
 def told(campaign: Campaign, device_id: DeviceId, rollout_id: int) -> Answer:
