@@ -257,7 +257,7 @@ def test_a_person_may_halt_and_let_devices_keep_it(campaign: Campaign) -> None:
 def test_a_halt_before_anybody_was_updated_takes_nobody_back(campaign: Campaign) -> None:
     campaign.draft(structs.replace(PLAN, on_halt="revert"))
     campaign.steer(Verb.HALT, "no")
-    assert isinstance(campaign.decisions()[-1].decision, Halt)
+    assert campaign.decisions()[-1].decision.reason == "Halted by ann: no."
     update(campaign, 0, structs.replace(PLAN, on_halt="revert"))
     campaign.steer(Verb.HALT, "no")
     assert isinstance(campaign.decisions()[-1].decision, Halt)
@@ -287,7 +287,46 @@ def test_a_halt_of_the_gate_takes_back_what_it_can_and_is_for_good(campaign: Cam
     assert isinstance(started, Resume)
     assert (started.by, back.stored.created_by) == (ENGINE, ENGINE)
     finish(back)
-    assert running(campaign) == {"1.0.0": 20}
+    assert (back.status, running(campaign)) == (Status.FINISHED, {"1.0.0": 20})
+    # Nothing is learned from it: its devices ran a bad release.
+    assert campaign.office.ledger.rollouts.baselines("thermostat") == []
+
+
+def test_what_a_person_takes_back_cannot_be_resumed_though_the_gate_halted_it(campaign: Campaign) -> None:
+    update(campaign, 0, structs.replace(PLAN, gate="default", stages=[Stage(name="all", soak="1h")]))
+    for attempt in campaign.open_attempts():
+        campaign.succeed(attempt)
+    for _ in range(6):
+        campaign.advance(minutes=1)
+        for attempt in campaign.open_attempts():
+            campaign.fail(attempt)
+    campaign.advance(hours=2)
+    assert (campaign.status, campaign.stored.rollout.is_final) == (Status.HALTED, False)
+    revert(campaign)
+    with pytest.raises(ConflictError):
+        campaign.steer(Verb.RESUME, "I dare")
+
+
+def test_a_withdrawn_order_that_was_carried_out_all_the_same_is_taken_back(campaign: Campaign) -> None:
+    update(campaign, 0)
+    first = campaign.open_attempts()[0]
+    campaign.steer(Verb.HALT, "no")
+    campaign.tell(first, EventType.HEALTH_OK, running=first.hash)
+    back = revert(campaign)
+    finish(back)
+    assert [attempt.device_id for attempt in back.attempts()] == [first.device_id]
+
+
+def test_a_revert_and_a_rollout_of_the_same_release_keep_nobody_from_starting(campaign: Campaign) -> None:
+    update(campaign, 2, structs.replace(PLAN, approval=PlanApproval(second_person=False)))
+    campaign.steer(Verb.HALT, "no")
+    same = replace(campaign, rollout_id=0)
+    same.begin(structs.replace(PLAN, release="thermostat 1.0.0"))
+    back = revert(campaign)
+    assert (same.status, back.status, campaign.office.ledger.rollouts.rival(back.stored)) == (Status.RUNNING, Status.RUNNING, None)
+    same.steer(Verb.HALT, "no")
+    same.begin(structs.replace(PLAN, release="thermostat 1.0.0"))
+    assert same.status is Status.RUNNING
 
 
 def test_a_release_that_was_retired_meanwhile_does_not_keep_a_rollout_from_being_halted(campaign: Campaign) -> None:

@@ -46,7 +46,6 @@ def revert_of(plan: Plan, rollout_id: int, version: str) -> Rollout:
         name=f"takes back {plan.version}, rollout {rollout_id}",
         audience=f"version=='{plan.version}'",
         stages=[],
-        approve=[],
         on_halt="hold",
         start_at="",
     )

@@ -49,9 +49,9 @@ def take_back(ledger: Ledger, stored: StoredRollout, ways: Sequence[WayBack], by
 
 
 def after_halt(ledger: Ledger, rollout_id: int, by: str, now: datetime) -> None:
-    """Take devices back after a halt that says so, unless there are none, or others take them back already."""
+    """Take devices back after a halt that says so, unless there are none."""
     stored = ledger.rollouts.rollout(rollout_id)
-    if stored is None or ledger.rollouts.reverting(rollout_id):
+    if stored is None:
         return
     ways = take_back(ledger, stored, ways_back(ledger, stored), by or ENGINE, now)
     if ways:
