@@ -129,8 +129,19 @@ def test_only_the_open_stage_has_a_batch_and_those_after_it_are_to_come(past: Pa
                 "      to end it: surefoot rollout halt 1 --why REASON",
             ],
         ),
-        ({"status": Status.HALTED}, ["Next: a new rollout; or, against its gate: surefoot rollout resume 1 --why REASON"]),
-        ({"status": Status.HALTED, "is_final": True}, []),
+        (
+            {"status": Status.HALTED},
+            [
+                "Next: a new rollout; to take back what it updated: surefoot rollout revert 1 --why REASON",
+                "      against its gate: surefoot rollout resume 1 --why REASON",
+            ],
+        ),
+        (
+            {"status": Status.HALTED, "is_final": True},
+            ["Next: a new rollout; to take back what it updated: surefoot rollout revert 1 --why REASON"],
+        ),
+        ({"status": Status.HALTED, "is_final": True, "has_begun": False}, []),
+        ({"status": Status.HALTED, "is_final": True, "reverts": 7}, []),
         ({"status": Status.FINISHED}, []),
     ],
 )

@@ -11,6 +11,7 @@ from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
 from surefoot.model.record import from_json, parse_utc
 from surefoot.rollout.decide import decide
+from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Control, Counts, counts_of, total
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.survey import census, watch
@@ -50,11 +51,13 @@ class Campaign:
 
     def draft(self, plan: Plan) -> None:
         office = self.office
-        self.rollout_id = asyncio.run(create(plan, "salt", by="ann", write=office.do, now=office.now)).rollout_id
+        self.rollout_id = asyncio.run(
+            create(plan, "salt", by="ann", write=office.do, kinds=office.catalogue().kinds, now=office.now)
+        ).rollout_id
 
-    def steer(self, verb: Verb, why: str = "", of: str = "", *, by: str = "ann", at: str = "") -> None:
-        said = SteerRequest(why=why, of=of, at=at)
-        asyncio.run(steer(self.rollout_id, verb, said, by=by, write=self.office.do, now=self.office.now))
+    def steer(self, verb: Verb, why: str = "", of: str = "", *, by: str = "ann", at: str = "", keeps: bool = False) -> Decision:
+        said = SteerRequest(why=why, of=of, at=at, keeps=keeps)
+        return asyncio.run(steer(self.rollout_id, verb, said, by=by, write=self.office.do, now=self.office.now))
 
     def advance(self, **duration: float) -> None:
         self.office.pass_time(**duration)

@@ -20,7 +20,7 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import Acknowledgement, DeploymentEvent, DeviceReport, EventBatch, EventType, JournalId
 from surefoot.model.manifest import Component, Manifest, ManifestEntry, ReleaseIndex, manifest_digest
-from surefoot.model.record import to_json, utc_text
+from surefoot.model.record import from_json, to_json, utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.wire import PollAnswer
 from surefoot.server.db.catalogue import SqlCatalogue
@@ -100,10 +100,12 @@ class Office:
 
     def live(self, product: str, variant: str) -> list[Manifest]:
         """Return what may be ordered, from another connection, as the server does."""
+        return self.catalogue().live_manifests(product, variant)
+
+    def catalogue(self) -> SqlCatalogue:
+        """Return lists for people, read on connections of their own."""
         database = Path(self.connection.execute("PRAGMA database_list").fetchone()[2])
-        return SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool)).live_manifests(
-            product, variant
-        )
+        return SqlCatalogue(create_engine("sqlite://", creator=lambda: connect(database), poolclass=NullPool))
 
     def poll(self, etag: str = "", device_id: DeviceId = DEVICE) -> tuple[str, PollAnswer]:
         changed: Changed = asyncio.run(self.poll_verb.answer(device_id, etag, self.now))
@@ -115,8 +117,18 @@ class Office:
         return self.poll_verb.is_idle(row, etag, int(self.now.timestamp()))
 
     def report(self, *events: DeploymentEvent, running: Digest | None = None, device_id: DeviceId = DEVICE) -> Acknowledgement:
-        batch = EventBatch(journal=JOURNAL, events=list(events), report=None if running is None else statement(running))
+        batch = EventBatch(journal=JOURNAL, events=list(events), report=None if running is None else self.said_by(running))
         return asyncio.run(report(device_id, batch, self.do, self.repositories.director, self.now))
+
+    def said_by(self, running: Digest) -> DeviceReport:
+        """Return what a device says that runs an image: what its manifest says, if it was published."""
+        bodies = self.connection.execute("SELECT body FROM manifest")
+        manifests = [from_json(body, Manifest, what="stored manifest") for (body,) in bodies]
+        found = next((one for one in manifests if one.image.hash == running), None)
+        if found is None:
+            return statement(running)
+        names = ("product", "version", "release_counter", "data_format", "revert_to")
+        return msgspec.structs.replace(statement(running), **{name: getattr(found, name) for name in names})
 
     def attempt(self, attempt: Attempt) -> Attempt:
         found = self.ledger.attempt(attempt.assignment_id)

@@ -118,6 +118,7 @@ class Show:
             Verb.START: lambda: acts.start(self.rollout, by),
             Verb.PAUSE: lambda: acts.pause(self.rollout, by, said.why),
             Verb.RESUME: lambda: acts.resume(self.rollout, by, said.why),
+            Verb.REVERT: lambda: acts.revert(by, said.why, []),
             Verb.HALT: lambda: acts.halt(self.rollout, by, said.why),
             Verb.INCLUDE: lambda: acts.include(self.rollout, said.of, by, said.why),
             Verb.RELEASE: lambda: acts.release(self.rollout, said.of, by, said.why),

@@ -104,6 +104,8 @@ FACTS = Facts(
     open_order=None,
     path=None,
     quarantine="",
+    takes_back="",
+    is_updated=True,
     offline_after=timedelta(minutes=15),
     now=NOW,
 )
@@ -143,6 +145,16 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
         Code.NEXT,
         {"newest": decided(Hold(cause="soaking", reason="Batch 1 soaks until noon."))},
         "limits allow. It holds now: Batch 1 soaks until noon.",
+    ),
+    "another rollout's devices are taken back": (
+        Code.NOT_UPDATED,
+        {"stored": rollout(reverts=2), "takes_back": "thermostat 1.2.0", "is_updated": False},
+        "The rollout takes back only what rollout 2 updated to thermostat 1.2.0 from thermostat 1.1.0; this device is not of it.",
+    ),
+    "it is to be taken back": (
+        Code.NEXT,
+        {"stored": rollout(reverts=2), "takes_back": "thermostat 1.2.0"},
+        "Rollout 2, which brought thermostat 1.2.0, is taken back. It is in the open batch",
     ),
     "a batch is ahead": (Code.BATCH_AHEAD, {"stored": rollout(salt=MIDDLE)}, "in about batch 2 of 3 of stage 'all'; batch 1 is open."),
     "the last batch": (Code.BATCH_AHEAD, {"stored": rollout(salt=LATE)}, "in about batch 3 of 3"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot rollout create|list|devices|approve|schedule|start|pause|resume|halt|include|release``: rollouts on a server."""
+"""``surefoot rollout create|list|devices|approve|schedule|start|pause|resume|halt|revert|include|release``: rollouts on a server."""
 
 import argparse
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_show import add_name
 from surefoot.model.assignment import Outcome
 from surefoot.model.errors import InvalidInput
+from surefoot.rollout.decision import Revert
 from surefoot.rollout.plan import Status
-from surefoot.server.services.catalogue import RolloutDevices, RolloutList
+from surefoot.server.services.catalogue import RolloutDevices, RolloutList, RolloutStory
 
 _PAGE = 500
 _STEER = {
@@ -51,18 +52,25 @@ def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
         steering = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         add_name(steering)
         steering.add_argument("--why", default="", help="one sentence for those who read the decisions later")
-        steering.set_defaults(run=_steer, verb=verb, of="", at="")
+        steering.set_defaults(run=_steer, verb=verb, of="", at="", keep=False)
+        if verb == "halt":
+            steering.add_argument("--keep", action="store_true", help="let updated devices keep it, though its plan has them taken back")
+    what = "take the devices that a halted or finished rollout updated back to what they ran before"
+    reverting = add("revert", help=what, description=f"{what.capitalize()}: by a rollout for each version, under the same gate and limits.")
+    add_name(reverting)
+    reverting.add_argument("--why", required=True, help="one sentence for those who read the decisions later")
+    reverting.set_defaults(run=_revert)
     timing = add("schedule", help="let a rollout start by itself", description="Let a rollout start by itself at an instant.")
     add_name(timing)
     timing.add_argument("--at", metavar="TIME", required=True, help="in UTC, as in 2026-12-01T02:00:00Z")
     timing.add_argument("--why", default="", help="one sentence for those who read the decisions later")
-    timing.set_defaults(run=_steer, verb="schedule", of="")
+    timing.set_defaults(run=_steer, verb="schedule", of="", keep=False)
     for verb, (what, summary) in _OVERRIDE.items():
         overriding = add(verb, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         add_name(overriding)
         overriding.add_argument("of", metavar=what, help="as 'surefoot rollout show' says it")
         overriding.add_argument("--why", required=True, help="one sentence for those who read the decisions later")
-        overriding.set_defaults(run=_steer, verb=verb, at="")
+        overriding.set_defaults(run=_steer, verb=verb, at="", keep=False)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -121,8 +129,23 @@ def _steer(arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             "A halt is for good, and no reason is given.", hint="Say why, for those who read it later: --why 'one sentence'."
         )
-    said = {"why": arguments.why, "of": arguments.of, "at": arguments.at}
+    said = {"why": arguments.why, "of": arguments.of, "at": arguments.at, "keeps": arguments.keep}
     decision = client(arguments).post(f"rollouts/{arguments.rollout_id}/{arguments.verb}", said, dict[str, Any])
     print(decision["reason"])
     print(f"See: surefoot rollout show {arguments.rollout_id}{' --follow' if arguments.verb in _RUNS_AFTER else ''}")
+    return 0
+
+
+def _revert(arguments: argparse.Namespace) -> int:
+    calls = client(arguments)
+    decision = calls.post(f"rollouts/{arguments.rollout_id}/revert", {"why": arguments.why}, Revert)
+    row = "{:<16} {:>9}  {}"
+    print(row.format("RAN BEFORE", "DEVICES", "TAKEN BACK BY"))
+    begun = [way.rollout_id for way in decision.ways if way.rollout_id is not None]
+    for way in decision.ways:
+        print(row.format(way.version, way.devices, f"nobody: {way.obstacle}" if way.rollout_id is None else f"rollout {way.rollout_id}"))
+    for rollout_id in begun:
+        status = calls.get(f"rollouts/{rollout_id}", RolloutStory).rollout.status
+        what = "show {} --follow" if status is Status.RUNNING else "approve {}"
+        print(f"Next: surefoot rollout {what.format(rollout_id)}")
     return 0

@@ -64,6 +64,8 @@ def say_standing(story: RolloutStory) -> None:
     plan, rollout = story.rollout.plan, story.rollout
     print(f"Rollout {story.rollout_id}  {plan.release}  {rollout.status}  {plan.name}".rstrip())
     print(f"audience   {plan.audience or f'every {plan.product}'}")
+    if rollout.reverts is not None:
+        print(f"takes back what rollout {rollout.reverts} updated from {plan.version}")
     for index, stage in enumerate(plan.stages):
         mark = ">" if index == rollout.stage and rollout.status is not Status.FINISHED else " "
         print(f"{mark} {stage.name:<12} {_stage(story, index)}")
@@ -95,7 +97,12 @@ def next_steps(story: RolloutStory) -> list[str]:
                 f"      to end it: surefoot rollout halt {number} {_WHY}",
             ]
         case Status.HALTED if not rollout.is_final:
-            return [f"Next: a new rollout; or, against its gate: surefoot rollout resume {number} {_WHY}"]
+            return [
+                f"Next: a new rollout; to take back what it updated: surefoot rollout revert {number} {_WHY}",
+                f"      against its gate: surefoot rollout resume {number} {_WHY}",
+            ]
+        case Status.HALTED if rollout.has_begun and rollout.reverts is None:
+            return [f"Next: a new rollout; to take back what it updated: surefoot rollout revert {number} {_WHY}"]
         case Status.HALTED | Status.FINISHED:
             return []
 

@@ -31,6 +31,7 @@ _OUTCOMES: dict[str, Outcome] = {
 _GRACE = timedelta(hours=24)
 _RELAPSES = {EventType.HEALTH_FAILED, EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
 _GIVEN_UP = {Outcome.SILENT, Outcome.CANCELLED}
+_CAME_TO_NOTHING = {Outcome.FAILED, Outcome.ROLLED_BACK, Outcome.REJECTED, Outcome.SUPERSEDED}
 _NOT_A_START = {EventType.CHECK_STARTED, EventType.CHECK_COMPLETED, EventType.INSTALL_WAITING}
 _FETCHING = {EventType.DOWNLOAD_STARTED, EventType.DOWNLOAD_PROGRESS}
 _BEFORE_INSTALL = {EventType.DOWNLOAD_STARTED, EventType.DOWNLOAD_PROGRESS, EventType.DOWNLOAD_COMPLETED}
@@ -69,6 +70,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         is_relapsed: Whether the release was found unhealthy or rolled back after it had gone well.
         outcome: How it ended; nothing while it is open.
         retry: How often the device had failed with this release before, when its rollout tries it again; 0 for its first try there.
+        updated_from: Which version of the product the device ran when a rollout offered it; empty for what a person ordered.
     """
 
     assignment_id: AssignmentId
@@ -105,6 +107,13 @@ class Attempt(Record, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     ended_at: str = ""
     retry: int = 0
+    updated_from: str = ""
+
+    @property
+    def may_have_updated(self) -> bool:
+        """Whether the device may run the release because of it, now or once it is done; what the device says decides."""
+        is_at_it = self.is_started and self.outcome not in _CAME_TO_NOTHING and not self.is_late_bad
+        return is_at_it or self.is_late_good
 
 
 def after_events(attempt: Attempt, events: Iterable[DeploymentEvent], running: Digest | None, now: str) -> Attempt:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people say to a rollout: approve, schedule, start, pause, resume, include, release, halt; each a decision with a name and a reason.
+"""What people say to a rollout: approve, start, pause, resume, include, release, halt, revert; each a decision with a name and reason.
 
 In hints ``ROLLOUT`` stands for the rollout's number, which who stores it puts in.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from surefoot.model.errors import ConflictError, DeniedError, InvalidInput
 from surefoot.model.record import parse_utc
-from surefoot.rollout.decision import Approve, Halt, Pause, Resume, Schedule
+from surefoot.rollout.decision import Approve, Halt, Pause, Resume, Revert, Schedule, WayBack
 from surefoot.rollout.plan import Rollout, Status, is_instant
+from surefoot.rollout.way_back import AS_PLANNED, reverted
 
 
 def approve(rollout: Rollout, by: str, why: str, created_by: str) -> Approve:
@@ -116,14 +118,55 @@ def release(rollout: Rollout, region: str, by: str, why: str) -> Resume:
     return Resume(cause="released", reason=f"{place(region)} released by {by}{_because(why)}.", by=by, regions=[region])
 
 
-def halt(rollout: Rollout, by: str, why: str) -> Halt:
-    """Say that a person ends a rollout for good.
+def halt(rollout: Rollout, by: str, why: str, *, keeps: bool = False) -> Halt:
+    """Say that a person ends a rollout for good; with ``keeps``, devices that it updated keep it, whatever its plan says.
 
     Raises:
         ConflictError: It has ended already.
     """
     _see_that_it_is_not_over(rollout)
-    return Halt(cause="person", reason=f"Halted by {by}{_because(why)}.", by=by)
+    reverts = rollout.plan.on_halt == "revert" and rollout.has_begun and not keeps
+    return Halt(cause="person", reason=f"Halted by {by}{_because(why)}.{AS_PLANNED if reverts else ''}", by=by, reverts=reverts)
+
+
+def check_revert(rollout: Rollout, why: str, ways: Sequence[WayBack], under_way: Sequence[int]) -> None:
+    """See that a person may take back what a rollout updated.
+
+    Args:
+        rollout: The rollout.
+        why: The person's reason.
+        ways: What would become of its devices.
+        under_way: Rollouts that take its devices back already.
+
+    Raises:
+        ConflictError: It was not started or is not over, takes devices back itself or is reverted already, updated nobody, or nobody
+            can go back.
+        InvalidInput: No reason is given.
+    """
+    if rollout.reverts is not None:
+        hint = f"Create a rollout of the release that they are to run; the one that was taken back is {rollout.reverts}."
+        raise ConflictError("The rollout takes devices back itself.", hint=hint)
+    if not rollout.has_begun:
+        raise ConflictError(f"The rollout is {rollout.status}; it updated no device.", hint="See 'surefoot rollout show ROLLOUT'.")
+    if rollout.status in {Status.RUNNING, Status.PAUSED}:
+        raise ConflictError(f"The rollout is {rollout.status}.", hint="Halt it first: 'surefoot rollout halt ROLLOUT'.")
+    if under_way:
+        numbers = ", ".join(map(str, under_way))
+        raise ConflictError(
+            f"The rollout is being reverted already, by rollout {numbers}.", hint=f"See 'surefoot rollout show {under_way[0]}'."
+        )
+    if not ways:
+        raise ConflictError("The rollout updated no device.", hint="See 'surefoot rollout show ROLLOUT'.")
+    if all(way.obstacle for way in ways):
+        reason = reverted("", "No device of the rollout can go back.", "", ways).reason
+        raise ConflictError(reason, hint="Release what they are to run anew, with a higher version.")
+    if not why.strip():
+        raise InvalidInput("To take devices back needs a reason.", hint="Say why, for those who read it later: --why 'one sentence'.")
+
+
+def revert(by: str, why: str, ways: Sequence[WayBack]) -> Revert:
+    """Say that a person takes back what a rollout updated; ``ways`` are as they were gone."""
+    return reverted("person", f"Taken back by {by}{_because(why)}.", by, ways)
 
 
 def place(region: str) -> str:

@@ -32,6 +32,7 @@ from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, soaked_at, turned
 from surefoot.rollout.urgency import alarms
 from surefoot.rollout.verdict import Light, Verdict
+from surefoot.rollout.way_back import AS_PLANNED
 
 _AT_REST = {
     Status.DRAFT: "The rollout has not been started.",
@@ -108,7 +109,9 @@ def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     found = reading.culprits()
     said = f" {_capital(reading.loudest.sentence())}." if reading.loudest else ""
     if not found:
-        return Halt(cause="not_localised", reason=f"Halted: no small part of the fleet accounts for the harm.{said}")
+        reverts = rollout.plan.on_halt == "revert"
+        reason = f"Halted: no small part of the fleet accounts for the harm.{said}{AS_PLANNED if reverts else ''}"
+        return Halt(cause="not_localised", reason=reason, reverts=reverts)
     names = ", ".join(found)
     reason = f"Hardware {names} is excluded until a person includes it; nothing speaks against the rest, which goes on.{said}"
     return Exclude(cause="localised", reason=reason, hardware=found)
@@ -134,9 +137,9 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
     stage = rollout.open_stage
     if evidence.population is None:
         return Hold(cause="counting", reason=f"The devices of stage {stage.name} are being counted.")
-    if evidence.population == 0 and rollout.is_in_part:
+    if evidence.population == 0 and (rollout.is_in_part or _nobody_to_take_back(rollout, evidence)):
         return _next(rollout, evidence, now)
-    if evidence.population == 0:
+    if evidence.population == 0 and rollout.reverts is None:
         reason = f"No device fits stage {stage.name}: put devices into it, or halt this rollout and write a plan without it."
         return Hold(cause="empty_stage", reason=reason)
     counts = evidence.of_stage(rollout.stage)
@@ -155,6 +158,12 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
         )
         return Hold(cause="precedence", reason=reason)
     return _unsettled(rollout, counts) or _soak(rollout, evidence, now)
+
+
+def _nobody_to_take_back(rollout: Rollout, evidence: Evidence) -> bool:
+    """Say whether a revert has looked and found nobody: they went back by themselves, or went on, and none is still at the update."""
+    is_looked_for = evidence.is_exhausted and not evidence.left_to_others
+    return rollout.reverts is not None and is_looked_for and not evidence.of_stage(rollout.stage).offered
 
 
 def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int:

@@ -2,7 +2,7 @@
 """Decisions: what a rollout does next, with one sentence for people.
 
 The engine says all of them; ``Pause``, ``Resume`` and ``Halt`` are also said by people, named in ``by``; ``Approve`` and
-``Schedule`` by people alone.
+``Schedule`` by people alone. ``Revert`` is said by people, or follows from a halt.
 ``cause`` is a stable word for programs, ``reason`` the sentence, ``warnings`` sentences about rates that do not pause yet.
 """
 
@@ -91,11 +91,42 @@ class Resume(Record, frozen=True, kw_only=True, tag_field="decision", tag="resum
 
 
 class Halt(Record, frozen=True, kw_only=True, tag_field="decision", tag="halt"):
-    """Offer nothing ever again; offers that were not started are withdrawn. By the gate (``by`` is empty): unless a person overrides it."""
+    """Offer nothing ever again; offers that were not started are withdrawn. By the gate (``by`` is empty): unless a person overrides it.
+
+    Attributes:
+        reverts: Whether the devices that it updated are taken back; then it is for good, whoever says it.
+    """
 
     cause: str
     reason: str
     by: str = ""
+    reverts: bool = False
+    warnings: list[str] = []
+
+
+class WayBack(Record, frozen=True, kw_only=True):
+    """What becomes of the devices that a rollout updated from one version.
+
+    Attributes:
+        version: What they ran before.
+        devices: How many; those that are still at it, or fell silent over it, are among them.
+        rollout_id: The rollout that takes them back; nothing when none does.
+        obstacle: Why none does, a sentence; empty when one does.
+    """
+
+    version: str
+    devices: _Count
+    rollout_id: int | None = None
+    obstacle: str = ""
+
+
+class Revert(Record, frozen=True, kw_only=True, tag_field="decision", tag="revert"):
+    """Take the devices that a rollout updated back to what they ran before, each version by a rollout; then its halt is for good."""
+
+    cause: str
+    reason: str
+    by: str
+    ways: list[WayBack]
     warnings: list[str] = []
 
 
@@ -118,4 +149,4 @@ class Schedule(Record, frozen=True, kw_only=True, tag_field="decision", tag="sch
     warnings: list[str] = []
 
 
-Decision = Advance | Hold | Pause | Exclude | Resume | Halt | Approve | Schedule
+Decision = Advance | Hold | Pause | Exclude | Resume | Halt | Revert | Approve | Schedule

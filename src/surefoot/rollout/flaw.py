@@ -81,9 +81,6 @@ def _flaws(plan: Plan) -> Iterator[Flaw]:
     yield from _of_security(plan)
     if plan.start_at and not is_instant(plan.start_at):
         yield Flaw(key="start_at", message=f"there is no such instant as {plan.start_at}", hint="Write for example 2026-12-01T02:00:00Z.")
-    if plan.on_halt == "revert":
-        # Accepted only once it is carried out: nobody is to rely on a way back that is not there.
-        yield Flaw(key="on_halt", message="updated devices cannot be sent back yet", hint="Write hold.")
     for region, limits in plan.limits.regions.items():
         if limits.bytes_per_second is None and limits.concurrent_downloads is None:
             hint = "Write 'bytes_per_second', 'concurrent_downloads' or both."

@@ -324,6 +324,7 @@ class Rollout(Record, frozen=True, kw_only=True):
         approved_by: Who approved it; empty when nobody did.
         starts_at: When it starts by itself, RFC 3339 UTC; empty when it was not scheduled.
         written: The stages as people wrote them, when they are walked otherwise.
+        reverts: The rollout whose updated devices it takes back to the release of its plan; nothing for one that people wrote.
     """
 
     plan: Plan
@@ -344,6 +345,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     approved_by: str = ""
     starts_at: str = ""
     written: list[Stage] = []
+    reverts: int | None = None
 
     @property
     def is_live(self) -> bool:

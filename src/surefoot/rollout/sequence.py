@@ -27,6 +27,12 @@ def walked(stages: Sequence[Stage]) -> list[Stage]:
     return [part for stage in stages for part in _parts(stage)]
 
 
+def everybody(plan: Plan) -> str:
+    """Return the filter that means every device of a plan's stages; empty when it is every device of the product."""
+    stages = [both(f"group=={_quoted(stage.group)}" if stage.group else "", stage.audience) for stage in plan.stages]
+    return both(plan.audience, " or ".join(f"({stage})" for stage in stages) if all(stages) else "")
+
+
 def both(first: str, second: str) -> str:
     """Return the filter that means the devices which two filters mean; one that says nothing means every device."""
     return f"({first}) and ({second})" if first and second else first or second

@@ -11,7 +11,7 @@ from surefoot.model.duration import seconds
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import control, ledger
 from surefoot.rollout.control import Region
-from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
+from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Revert, Schedule
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.ledger import Ledger
 from surefoot.rollout.plan import Mark, Rollout, Status
@@ -140,8 +140,11 @@ def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: date
                 localise_at=None,
                 opened_at=opened_at,
             )
-        case Halt(by=by):
-            return structs.replace(rollout, status=Status.HALTED, localise_at=None, is_final=bool(by))
+        case Halt(by=by, reverts=reverts):
+            return structs.replace(rollout, status=Status.HALTED, localise_at=None, is_final=bool(by) or reverts)
+        case Revert():
+            # Nobody goes on with what others take back.
+            return structs.replace(rollout, is_final=True)
         case Approve(by=by):
             return structs.replace(rollout, status=Status.APPROVED, approved_by=by)
         case Schedule(at=starts_at):

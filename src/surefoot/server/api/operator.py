@@ -370,7 +370,7 @@ async def post_unquarantine(
 @post("/rollouts", status_code=201)
 async def post_rollout(request: Request[Any, Any, Any], data: JSONBody[Plan], parts: NamedDependency[OperatorParts]) -> CreateAnswer:
     """Create a rollout from a plan; nothing is offered until it is started."""
-    return await create(data, parts.secret(), by=_by(request), write=parts.write, now=parts.clock())
+    return await create(data, parts.secret(), by=_by(request), write=parts.write, kinds=parts.catalogue.kinds, now=parts.clock())
 
 
 @get("/rollouts")
@@ -405,7 +405,7 @@ async def post_steer(
     data: JSONBody[SteerRequest],
     parts: NamedDependency[OperatorParts],
 ) -> Decision:
-    """Approve, schedule, start, pause, resume or halt a rollout, or include hardware or release a region that its gate keeps out."""
+    """Approve, schedule, start, pause, resume, halt or revert a rollout, or let hardware or a region in that its gate keeps out."""
     return await steer(rollout_id, verb, data, by=_by(request), write=parts.write, now=parts.clock())
 
 

@@ -19,6 +19,7 @@ from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.model.record import from_json, to_json
+from surefoot.rollout.cohort import place
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db import components, fleet, groups, windows
 from surefoot.server.db.rollouts import SqliteRollouts
@@ -47,11 +48,11 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, updated_from, bucket, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (assignment_id) DO UPDATE SET
   outcome = excluded.outcome, is_started = excluded.is_started, is_fetching = excluded.is_fetching,
-  due_at = excluded.due_at, body = excluded.body"""
+  due_at = excluded.due_at, updated_from = excluded.updated_from, bucket = excluded.bucket, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot,
@@ -240,9 +241,10 @@ class SqliteLedger:
         """Store an attempt."""
         keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
         due = due_at(attempt)
-        self._connection.execute(
-            _PUT_ATTEMPT, (*keys, attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due), to_json(attempt))
-        )
+        is_updated = attempt.rollout_id is not None and attempt.may_have_updated
+        updated = (attempt.updated_from, place(attempt.device_id)) if is_updated else (None, None)
+        said = (attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due))
+        self._connection.execute(_PUT_ATTEMPT, (*keys, *said, *updated, to_json(attempt)))
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""

@@ -57,14 +57,29 @@ _WALK = f"""{_FACTS} AND {_MAY_TAKE.format(device="d.device_id")}
 FROM {{devices}}
 WHERE {{mine}} AND (:hardware IS NULL OR d.hardware = :hardware)
   AND ({{by}}.bucket, {{by}}.device_id) > (:bucket, :device) AND {{by}}.bucket < :end
-ORDER BY {{by}}.bucket, {{by}}.device_id LIMIT :limit"""  # our own words
+{{once}}ORDER BY {{by}}.bucket, {{by}}.device_id LIMIT :limit"""  # our own words
 # A group by filter may let in who joined it later only to rollouts created after that.
 _MEMBER = """m.group_name = :group AND d.product = :product
   AND (m.joined_at <= :created OR NOT EXISTS (SELECT 1 FROM group_rule WHERE name = :group AND joins = 'next-rollout'))"""
-_WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
-_WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
-_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m")
-_WALK_ONE = _WALK.format(devices="device d", mine="d.product = :product AND d.device_id = :only", by="d")
+_IS_UPDATED = """(:reverts IS NULL OR EXISTS (
+    SELECT 1 FROM assignment u INDEXED BY assignment_of_rollout
+    WHERE u.rollout_id = :reverts AND u.device_id = {device} AND u.updated_from = :version
+  ))"""
+_WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d", once="")
+_WALK_HARDWARE = _WALK.format(
+    devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d", once=""
+)
+_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m", once="")
+_WALK_UPDATED = _WALK.format(
+    devices="assignment u INDEXED BY updated_by_rollout CROSS JOIN device d ON d.device_id = u.device_id",
+    mine="u.rollout_id = :reverts AND u.updated_from = :version AND d.product = :product",
+    by="u",
+    # Who was tried again has several attempts.
+    once="GROUP BY u.bucket, u.device_id ",
+)
+_WALK_ONE = _WALK.format(
+    devices="device d", mine=f"d.product = :product AND d.device_id = :only AND {_IS_UPDATED.format(device='d.device_id')}", by="d", once=""
+)
 
 _TO_RETRY = f"""{_FACTS}
 FROM (
@@ -74,13 +89,23 @@ ORDER BY w.retry_at"""  # noqa: S608  # our own words
 _SENIORS = """
 SELECT o.rollout_id FROM rollout o CROSS JOIN rollout me ON me.rollout_id = :rollout
 WHERE o.is_live = 1 AND o.status = 'running' AND o.rollout_id <> :rollout AND substr(o.release, 1, length(:product) + 1) = :product || ' '
-  AND (-o.precedence, -o.is_security, o.rollout_id) < (-me.precedence, -me.is_security, me.rollout_id)
-ORDER BY -o.precedence, -o.is_security, o.rollout_id"""
+  AND (o.reverts IS NULL, -o.precedence, -o.is_security, o.rollout_id)
+    < (me.reverts IS NULL, -me.precedence, -me.is_security, me.rollout_id)
+ORDER BY o.reverts IS NULL, -o.precedence, -o.is_security, o.rollout_id"""
 _TAKES = f"""
 SELECT ({_MAY_TAKE.format(device=":device")} OR EXISTS (
   SELECT 1 FROM setback s WHERE s.device_id = :device AND s.product = :product AND s.version = :version
     AND s.rollout_id = :rollout AND s.retry_at IS NOT NULL
-)) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = :device) < :offers"""  # noqa: S608  # our own words
+)) AND (SELECT count(*) FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = :device) < :offers
+  AND {_IS_UPDATED.format(device=":device")}"""  # noqa: S608  # our own words
+
+_NEXT_FROM = """
+SELECT updated_from FROM assignment INDEXED BY updated_by_rollout
+WHERE rollout_id = ? AND updated_from > ? ORDER BY updated_from LIMIT 1"""
+_UPDATED = """
+SELECT count(*) FROM (
+  SELECT 1 FROM assignment INDEXED BY updated_by_rollout WHERE rollout_id = ? AND updated_from = ? GROUP BY bucket, device_id
+)"""
 
 
 class SqliteRollouts:
@@ -94,8 +119,8 @@ class SqliteRollouts:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
             "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, ?)",
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, reverts, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, ?, ?)",
             (
                 rollout.status,
                 rollout.is_live,
@@ -105,6 +130,7 @@ class SqliteRollouts:
                 int(now.timestamp()),
                 by,
                 salt,
+                rollout.reverts,
                 to_json(rollout),
             ),
         )
@@ -143,12 +169,30 @@ class SqliteRollouts:
         return [number for (number,) in rows]
 
     def rival(self, stored: StoredRollout) -> int | None:
-        """Return the oldest other rollout of the same release that was started and is not over."""
+        """Return the oldest other rollout of the same release that was started and is not over; reverts neither have rivals nor are any."""
+        if stored.rollout.reverts is not None:
+            return None
         row = self._connection.execute(
-            "SELECT min(rollout_id) FROM rollout WHERE release = ? AND status IN ('running', 'paused') AND rollout_id <> ?",
+            "SELECT min(rollout_id) FROM rollout"
+            " WHERE release = ? AND status IN ('running', 'paused') AND rollout_id <> ? AND reverts IS NULL",
             (stored.rollout.plan.release, stored.rollout_id),
         ).fetchone()
         return None if row[0] is None else int(row[0])
+
+    def reverting(self, rollout_id: int) -> list[int]:
+        """Return the rollouts that take back what a rollout updated, and are not over."""
+        rows = self._connection.execute(
+            "SELECT rollout_id FROM rollout WHERE reverts = ? AND status NOT IN ('halted', 'finished') ORDER BY 1", (rollout_id,)
+        )
+        return [number for (number,) in rows]
+
+    def updated(self, rollout_id: int) -> dict[str, int]:
+        """Return how many devices a rollout updated, or may have, by what they ran before."""
+        found: dict[str, int] = {}
+        # From version to version along the index: there are few, and it is never sorted.
+        while row := self._connection.execute(_NEXT_FROM, (rollout_id, max(found, default=""))).fetchone():
+            (found[row[0]],) = self._connection.execute(_UPDATED, (rollout_id, row[0])).fetchone()
+        return found
 
     def put(self, stored: StoredRollout) -> bool:
         """Store a rollout as it stands now, one fence on; false when it was changed since it was read."""
@@ -231,7 +275,7 @@ class SqliteRollouts:
         return found
 
     def seniors(self, stored: StoredRollout) -> list[int]:
-        """Return the running rollouts of the product that go before this one: by precedence, then security, then age."""
+        """Return the running rollouts of the product that go before this one: reverts, then by precedence, security, and age."""
         values = {"rollout": stored.rollout_id, "product": stored.rollout.plan.product}
         return [number for (number,) in self._connection.execute(_SENIORS, values)]
 
@@ -243,6 +287,7 @@ class SqliteRollouts:
             "device": device_id,
             "product": plan.product,
             "version": plan.version,
+            "reverts": stored.rollout.reverts,
             "offers": MOST_OFFERS,
         }
         return bool(self._connection.execute(_TAKES, values).fetchone()[0])
@@ -283,12 +328,13 @@ class SqliteRollouts:
         return [_candidate(row, 0, parts) for row in rows.fetchall()]
 
     def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
-        """Return one device as a walk would show it; nothing when it is not of the rollout's product."""
+        """Return one device as a walk would show it; nothing when it is not one that it would come to."""
         values = {
             "rollout": stored.rollout_id,
             "product": stored.rollout.plan.product,
             "version": stored.rollout.plan.version,
             "only": device_id,
+            "reverts": stored.rollout.reverts,
             "hardware": None,
             "bucket": -1,
             "device": "",
@@ -330,6 +376,7 @@ class SqliteRollouts:
             "product": stored.rollout.plan.product,
             "version": stored.rollout.plan.version,
             "group": group,
+            "reverts": stored.rollout.reverts,
             "created": int(stored.created_at.timestamp()),
             "hardware": hardware,
             "bucket": after[0],
@@ -339,8 +386,13 @@ class SqliteRollouts:
             "offers": MOST_OFFERS,
         }
         # SQLite plans a statement before it knows what is asked for, so each kind of walk has its own, and its own index.
-        whole = _WALK_ALL if hardware is None else _WALK_HARDWARE
-        rows = self._connection.execute(whole if group is None else _WALK_GROUP, values)
+        if stored.rollout.reverts is not None:
+            sql = _WALK_UPDATED
+        elif group is not None:
+            sql = _WALK_GROUP
+        else:
+            sql = _WALK_ALL if hardware is None else _WALK_HARDWARE
+        rows = self._connection.execute(sql, values)
         # A stretch runs few images, and each is looked up once.
         parts = cache(partial(components.of_image, self._connection))
         return [_candidate(row, first, parts) for row in rows.fetchall()]

@@ -30,6 +30,8 @@ INDEXED = ("connectivity", "customer", "region", "site")
 _TO_RETRY = text("retry_at IS NOT NULL")
 _OFFERED = text("outcome IS NULL AND is_started = 0")
 _FETCHING = text("is_fetching = 1")
+_UPDATED = text("updated_from IS NOT NULL")
+_REVERTS = text("reverts IS NOT NULL")
 
 device = Table(
     "device",
@@ -153,8 +155,10 @@ rollout = Table(
     Column("walk_again_at", BigInteger, nullable=False),
     Column("walk_no_more", Text, nullable=False),
     Column("walk_left", Integer, nullable=False),
+    Column("reverts", Integer),
     Column("body", LargeBinary, nullable=False),
     Index("rollout_of_release", "release", "status"),
+    Index("rollout_reverting", "reverts", "status", sqlite_where=_REVERTS, postgresql_where=_REVERTS),
     Index("rollout_live", "rollout_id", sqlite_where=text("is_live = 1"), postgresql_where=text("is_live = 1")),
 )
 
@@ -201,6 +205,8 @@ assignment = Table(
     Column("is_started", Integer, nullable=False),
     Column("is_fetching", Integer, nullable=False),
     Column("due_at", BigInteger),
+    Column("updated_from", Text),
+    Column("bucket", BigInteger),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
@@ -208,6 +214,8 @@ assignment = Table(
     Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
     Index("fetching_of_rollout", "rollout_id", sqlite_where=_FETCHING, postgresql_where=_FETCHING),
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
+    # The devices that a rollout updated from a version, in the order of the ring: what a revert walks.
+    Index("updated_by_rollout", "rollout_id", "updated_from", "bucket", "device_id", sqlite_where=_UPDATED, postgresql_where=_UPDATED),
 )
 
 setback = Table(

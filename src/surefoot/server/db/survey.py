@@ -23,7 +23,7 @@ _SAMPLE = 5_000
 _MOST_A_REGION = 300
 _LAST = """
 SELECT d.attributes, p.last_seen, d.state = 'active' AND NOT EXISTS (
-    SELECT 1 FROM assignment a WHERE a.rollout_id = :rollout AND a.device_id = d.device_id AND a.outcome IS NOT 'cancelled'
+    SELECT 1 FROM assignment a WHERE a.rollout_id IN (:rollout, :reverts) AND a.device_id = d.device_id AND a.outcome IS NOT 'cancelled'
   )
 FROM device d LEFT JOIN presence p ON p.device_id = d.device_id
 WHERE d.product = :product AND d.bucket {side} :origin
@@ -126,6 +126,8 @@ def _waiting(connection: sqlite3.Connection, stored: StoredRollout) -> Iterator[
             "product": stored.rollout.plan.product,
             "origin": origin(stored.salt),
             "rollout": stored.rollout_id,
+            # Who runs what is taken back, and cannot be reached, says nothing of the way back.
+            "reverts": stored.rollout.reverts,
             "limit": left,
         }
         # Offered or not, so that a rollout that has come to nearly everybody does not look through the whole fleet for the rest.

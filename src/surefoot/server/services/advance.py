@@ -11,11 +11,12 @@ from datetime import datetime
 from surefoot.fleet.attempt import after_deadline
 from surefoot.model.errors import Error, StoreError
 from surefoot.rollout.decide import decide
-from surefoot.rollout.decision import Advance, Decision, Hold
+from surefoot.rollout.decision import Advance, Decision, Halt, Hold
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Ledger, Write
+from surefoot.server.services.revert import after_halt
 from surefoot.server.services.rollout_store import StoredRollout, Survey, Walk
 from surefoot.server.services.views import require_live
 
@@ -103,6 +104,8 @@ def _advance(ledger: Ledger, rollout_id: int, control: Sequence[Control], now: d
     evidence = evidence_of(ledger, stored, now, control)
     decision = decide(stored.rollout, evidence, now)
     carry_out(ledger, stored, evidence, decision, now)
+    if isinstance(decision, Halt) and decision.reverts:
+        after_halt(ledger, rollout_id, decision.by, now)
     return decision
 
 

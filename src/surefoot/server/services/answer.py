@@ -45,6 +45,7 @@ class Code(StrEnum):
     NO_RELEASE = "no_release"
     HARDWARE = "hardware"
     NOT_MATCHED = "not_matched"
+    NOT_UPDATED = "not_updated"
     JOINED_LATE = "joined_late"
     NOT_IN_GROUP = "not_in_group"
     OTHER_PRODUCT = "other_product"

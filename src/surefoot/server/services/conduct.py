@@ -167,12 +167,16 @@ def _order(ledger: Ledger, attempt: Attempt, last: int) -> None:
 def _found(
     ledger: Ledger, stored: StoredRollout, walk: Walk, decision: Advance, now: datetime
 ) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
-    audience, others = audience_of(ledger, stored, now), _seniors(ledger, stored, now)
+    audience, others, reverts = audience_of(ledger, stored, now), _seniors(ledger, stored, now), stored.rollout.reverts
     found: list[tuple[Candidate, Manifest]] = []
     for _ in range(_MOST_STEPS):
         piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
         for candidate in piece:
             walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
+            if reverts is not None and candidate.busy_with == reverts:
+                # It is still at the update that it is to be taken back from.
+                walk = replace(walk, left=walk.left + 1)
+                continue
             manifest = audience.image_for(candidate, stored.rollout.stage) if _is_meant(decision, candidate) else None
             if manifest is None or not _would_take(candidate, manifest, stored.rollout.plan.approve):
                 continue
@@ -251,6 +255,7 @@ def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, no
         rollout_id=stored.rollout_id,
         stage=stored.rollout.stage,
         region=candidate.attributes.get("region", ""),
+        updated_from="" if candidate.running is None else candidate.running.version,
         windows=plan.windows,
         install_s=plan.install_s,
     )

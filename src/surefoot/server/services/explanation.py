@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
+
 from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, running
 from surefoot.fleet.field import Traits
@@ -44,6 +46,8 @@ class Facts:
         open_order: The device's open attempt, of whichever rollout.
         path: Through which releases the device gets to this one; nothing when it may go straight.
         quarantine: Why the device is kept from this release, in words; empty when it is not.
+        takes_back: The release that the rollout takes devices back from, in words; empty when it does not.
+        is_updated: Whether the rollout comes to this device at all: one that takes devices back comes to those alone that were updated.
         offline_after: Without a call for this long, a device is offline.
         now: Aware.
     """
@@ -61,6 +65,8 @@ class Facts:
     open_order: Attempt | None
     path: Path | None
     quarantine: str
+    takes_back: str
+    is_updated: bool
     offline_after: timedelta
     now: datetime
 
@@ -77,6 +83,14 @@ class Facts:
 
 def explain(facts: Facts) -> Answer:
     """Say why a device did or did not get the release of a rollout."""
+    answer, number = _explain(facts), facts.stored.rollout.reverts
+    if number is None or not facts.is_updated:
+        return answer
+    sentence = f"Rollout {number}, which brought {facts.takes_back}, is taken back. {answer.sentence}"
+    return structs.replace(answer, sentence=sentence, evidence={**answer.evidence, "reverts": number})
+
+
+def _explain(facts: Facts) -> Answer:
     if facts.orders:
         told = explain_order(facts.orders[0], facts.device, facts.offline_after, facts.now)
         if told.code is not Code.WITHDRAWN:
@@ -117,6 +131,16 @@ def _runs_it(facts: Facts) -> Answer | None:
     if report is None or manifest is None or report.hash != manifest.image.hash:
         return None
     return Answer(code=Code.RUNS_IT, sentence=f"It runs {facts.release} already.", evidence={"hash": report.hash})
+
+
+def _updated(facts: Facts) -> Answer | None:
+    number = facts.stored.rollout.reverts
+    if number is None or facts.is_updated:
+        return None
+    sentence = (
+        f"The rollout takes back only what rollout {number} updated to {facts.takes_back} from {facts.release}; this device is not of it."
+    )
+    return Answer(code=Code.NOT_UPDATED, sentence=sentence, evidence={"reverts": number})
 
 
 def _filter(facts: Facts) -> Answer | None:
@@ -315,6 +339,7 @@ _REASONS: tuple[Callable[[Facts], Answer | None], ...] = (
     _report,
     _product,
     _image,
+    _updated,
     _runs_it,
     _filter,
     _group,

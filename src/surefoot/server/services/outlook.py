@@ -78,6 +78,7 @@ _WORDS: dict[Code, tuple[str, str]] = {
     Code.NO_RELEASE: ("Nothing more by this rollout.", ""),
     Code.HARDWARE: ("Nothing, until a release has an image for its hardware.", ""),
     Code.NOT_MATCHED: ("Nothing, unless what it is changes: surefoot device set {device_id} NAME=VALUE.", ""),
+    Code.NOT_UPDATED: ("Nothing by this rollout: the device was not updated by the one that is taken back.", ""),
     Code.JOINED_LATE: ("The next rollout for that group takes it along.", ""),
     Code.NOT_IN_GROUP: ("Nothing, unless it comes into one of them: surefoot group add GROUP {device_id}.", ""),
     Code.OTHER_PRODUCT: ("Nothing: rollouts of its own product take it along.", ""),

@@ -151,7 +151,15 @@ class RolloutStore(Protocol):
         ...
 
     def rival(self, stored: StoredRollout) -> int | None:
-        """Return the oldest other rollout of the same release that was started and is not over."""
+        """Return the oldest other rollout of the same release that was started and is not over; reverts neither have rivals nor are any."""
+        ...
+
+    def reverting(self, rollout_id: int) -> list[int]:
+        """Return the rollouts that take back what a rollout updated, and are not over."""
+        ...
+
+    def updated(self, rollout_id: int) -> Mapping[str, int]:
+        """Return how many devices a rollout updated, or may have, by what they ran before."""
         ...
 
     def put(self, stored: StoredRollout) -> bool:
@@ -183,11 +191,14 @@ class RolloutStore(Protocol):
         ...
 
     def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
+        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end.
+
+        Of a revert: those that the rollout which it takes back updated from its version, or may have.
+        """
         ...
 
     def seniors(self, stored: StoredRollout) -> list[int]:
-        """Return the running rollouts of the product that go before this one: by precedence, then security, then age."""
+        """Return the running rollouts of the product that go before this one: reverts, then by precedence, security, and age."""
         ...
 
     def takes(self, stored: StoredRollout, device_id: DeviceId) -> bool:
@@ -219,7 +230,7 @@ class RolloutStore(Protocol):
         ...
 
     def candidate(self, stored: StoredRollout, device_id: DeviceId) -> Candidate | None:
-        """Return one device as a walk would show it; nothing when it is not of the rollout's product. Its place means nothing."""
+        """Return one device as a walk would show it; nothing when it is not one that it would come to. Its place means nothing."""
         ...
 
     def unstarted(self, rollout_id: int) -> list[Attempt]:

@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rollouts: created from a plan, then steered by people: approved, scheduled, started, paused, resumed, halted, and the gate overridden.
+"""Rollouts: created from a plan, then steered by people: approved, started, paused, resumed, halted, reverted, and the gate overridden.
 
-- A rollout that cannot end well is refused when it is created: its plan, release, groups and filter are looked at first.
+- A rollout that cannot end well is refused when it is created: its plan, release, groups and filter are looked at first; so is one
+  whose halt is to take devices back that could not go back.
 - A plan with an instant to start at is scheduled as it is created, or as it is approved when it asks for that.
 - Of two rollouts of one release only one is under way.
 - Every act is a decision with the person's name, stored with the evidence of that moment.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
-from surefoot.fleet.filter import check_names, parse
+from surefoot.fleet.filter import Filter, check_names, parse
+from surefoot.fleet.rsql import MAX_LENGTH
 from surefoot.model.errors import ConflictError, DeniedError, InvalidInput, UnknownError
 from surefoot.model.record import Record, parse_utc
-from surefoot.rollout.acts import approve, halt, include, pause, release, resume, schedule, start
-from surefoot.rollout.decision import Decision
+from surefoot.model.rules import permits
+from surefoot.rollout.acts import approve, check_revert, halt, include, pause, release, resume, revert, schedule, start
+from surefoot.rollout.decision import Decision, Halt, Revert
 from surefoot.rollout.flaw import check_plan
 from surefoot.rollout.plan import Plan
-from surefoot.rollout.sequence import draft, walked
+from surefoot.rollout.sequence import draft, everybody, walked
 from surefoot.schedule.flaw import check
 from surefoot.schedule.zones import zone_flaws
+from surefoot.server.services.catalogue import Kind, KindList
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Act, Ledger, Write
+from surefoot.server.services.revert import after_halt, decide_revert, hindrance, take_back, ways_back
 from surefoot.server.services.rollout_store import StoredRollout
 from surefoot.server.services.views import require_live
 
@@ -45,6 +52,7 @@ class Verb(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     HALT = "halt"
+    REVERT = "revert"
     INCLUDE = "include"
     RELEASE = "release"
 
@@ -56,12 +64,19 @@ class SteerRequest(Record, frozen=True, kw_only=True):
         why: In the person's words; may be empty unless the gate is overridden.
         of: Which hardware is included again, or which region is released; other verbs are about the whole rollout.
         at: When it is scheduled to start, RFC 3339 UTC; other verbs take effect now.
+        keeps: Whether devices keep what a halt would take back, since their plan says so.
     """
 
     why: Annotated[str, Meta(max_length=500)] = ""
     of: Annotated[str, Meta(max_length=200)] = ""
     at: Annotated[str, Meta(max_length=40)] = ""
+    keeps: bool = False
 
+
+Kinds = Callable[[str, Filter, datetime, int], KindList]
+"""What kinds of active device run a product, among those that a filter means, and at most how many kinds; may take its time."""
+
+_MOST_KINDS = 5_000
 
 _SAYS: dict[Verb, Callable[[StoredRollout, str, SteerRequest, datetime], Decision]] = {
     Verb.APPROVE: lambda stored, by, said, _now: approve(stored.rollout, by, said.why, stored.created_by),
@@ -69,25 +84,34 @@ _SAYS: dict[Verb, Callable[[StoredRollout, str, SteerRequest, datetime], Decisio
     Verb.START: lambda stored, by, _said, _now: start(stored.rollout, by),
     Verb.PAUSE: lambda stored, by, said, _now: pause(stored.rollout, by, said.why),
     Verb.RESUME: lambda stored, by, said, _now: resume(stored.rollout, by, said.why),
-    Verb.HALT: lambda stored, by, said, _now: halt(stored.rollout, by, said.why),
+    Verb.HALT: lambda stored, by, said, _now: halt(stored.rollout, by, said.why, keeps=said.keeps),
     Verb.INCLUDE: lambda stored, by, said, _now: include(stored.rollout, said.of, by, said.why),
     Verb.RELEASE: lambda stored, by, said, _now: release(stored.rollout, said.of, by, said.why),
 }
 
 
-async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime) -> CreateAnswer:
+async def create(plan: Plan, salt: str, *, by: str, write: Write, kinds: Kinds, now: datetime) -> CreateAnswer:
     """Store a new rollout, not started; ``salt`` is random, and draws where on the ring it begins.
 
+    ``kinds`` is asked, in a thread, only when a halt is to take devices back.
+
     Raises:
-        InvalidInput: The plan contradicts itself or starts in the past, or the release has no such variant.
+        InvalidInput: The plan contradicts itself or starts in the past, the release has no such variant, or a halt is to take devices
+            back that could not go back.
         FilterError: An audience cannot be read, or names an attribute that no device has.
         UnknownError: There is no such release or group.
     """
     check_plan(plan)
     check(zone_flaws(plan.windows))
+    found = KindList(kinds=[])
+    if plan.on_halt == "revert":
+        whom = everybody(plan)
+        wanted = parse(whom if len(whom) <= MAX_LENGTH else plan.audience)
+        found = await asyncio.to_thread(kinds, plan.product, wanted, now, _MOST_KINDS)
 
     def job(ledger: Ledger) -> CreateAnswer:
         _check_names(ledger, plan)
+        _check_ways_back(ledger, plan, found.kinds)
         rollout_id = ledger.rollouts.create(draft(plan), by, salt, now)
         ledger.add_act(Act(at=now, by=by, what="rollout.create", subject=f"{rollout_id} {plan.release}"))
         if plan.start_at and not plan.approval.required:
@@ -110,11 +134,16 @@ async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, wri
 
     def job(ledger: Ledger) -> Decision:
         stored = _stored(ledger, rollout_id)
-        decision = _decision(stored, verb, said, by, now)
+        with _numbered(rollout_id):
+            if verb is Verb.REVERT:
+                return _revert(ledger, stored, said.why, by, now)
+            decision = _SAYS[verb](stored, by, said, now)
         if verb in {Verb.START, Verb.RESUME}:
             _see_that_it_may_run(ledger, stored)
         _do(ledger, stored, decision, now)
         ledger.add_act(Act(at=now, by=by, what=f"rollout.{verb}", subject=f"{rollout_id} {said.of}{said.at}".rstrip()))
+        if isinstance(decision, Halt) and decision.reverts:
+            after_halt(ledger, rollout_id, by, now)
         start_at = stored.rollout.plan.start_at
         if verb is Verb.APPROVE and start_at and parse_utc(start_at) > now:
             stored = _stored(ledger, rollout_id)
@@ -124,12 +153,21 @@ async def steer(rollout_id: int, verb: Verb, said: SteerRequest, *, by: str, wri
     return await write(job)
 
 
-def _decision(stored: StoredRollout, verb: Verb, said: SteerRequest, by: str, now: datetime) -> Decision:
+@contextmanager
+def _numbered(rollout_id: int) -> Iterator[None]:
+    """Put the number, which the acts do not know, into their hints: people paste what a hint says."""
     try:
-        return _SAYS[verb](stored, by, said, now)
+        yield
     except (ConflictError, DeniedError, InvalidInput) as error:
-        # The acts do not know the number, and people paste what a hint says.
-        raise type(error)(error.message, hint=error.hint.replace(" ROLLOUT'", f" {stored.rollout_id}'")) from error
+        raise type(error)(error.message, hint=error.hint.replace(" ROLLOUT'", f" {rollout_id}'")) from error
+
+
+def _revert(ledger: Ledger, stored: StoredRollout, why: str, by: str, now: datetime) -> Revert:
+    ways = ways_back(ledger, stored)
+    check_revert(stored.rollout, why, ways, ledger.rollouts.reverting(stored.rollout_id))
+    decision = revert(by, why, take_back(ledger, stored, ways, by, now))
+    decide_revert(ledger, stored, decision, now)
+    return decision
 
 
 def _stored(ledger: Ledger, rollout_id: int) -> StoredRollout:
@@ -152,6 +190,24 @@ def _see_that_it_may_run(ledger: Ledger, stored: StoredRollout) -> None:
         raise ConflictError(
             f"Rollout {rival} brings {plan.release} already, and is not over.",
             hint=f"Wait until it is finished, or end it: 'surefoot rollout halt {rival} --why ...'.",
+        )
+
+
+def _check_ways_back(ledger: Ledger, plan: Plan, kinds: Sequence[Kind]) -> None:
+    """See that whoever would be updated could go back to what it runs now."""
+    wanted = ledger.release(plan.product, plan.version)
+    images = [] if wanted is None else [manifest for manifest in wanted.manifests if manifest.variant == plan.variant]
+    approvals = frozenset(plan.approve)
+    devices: dict[str, int] = {}
+    for kind in kinds:
+        if any(permits(kind.running, image, approvals=approvals).is_permitted for image in images):
+            devices[kind.running.version] = devices.get(kind.running.version, 0) + kind.devices
+    hindered = {version: why for version in devices if (why := hindrance(ledger, plan, version))}
+    if hindered:
+        said = " ".join(f"{devices[version]} of them run {version}: {why}" for version, why in hindered.items())
+        raise InvalidInput(
+            f"'rollout.on_halt': not all devices of the audience could be taken back. {said}",
+            hint="Write hold, leave them out of 'audience', or release it anew with a 'revert_to' that covers them.",
         )
 
 

@@ -34,8 +34,8 @@ def usual(known: Sequence[Known]) -> list[Baseline]:
 
 
 def learn(ledger: Ledger, rollout: Rollout) -> None:
-    """Remember what a finished rollout showed, unless it was ever paused."""
-    if rollout.was_paused:
+    """Remember what a finished rollout showed, unless it was ever paused, or took devices back: their release was none to learn from."""
+    if rollout.was_paused or rollout.reverts is not None:
         return
     before = {(one.hardware, one.region): one for one in ledger.rollouts.baselines(rollout.plan.product)}
     rates = {(one.hardware, one.region): one for one in baselines(ledger, rollout.plan.product)}

@@ -195,9 +195,15 @@ class _Device:
             open_order=self._open,
             path=self._path(stored),
             quarantine=_quarantine(setback),
+            takes_back=self._takes_back(rollout.reverts),
+            is_updated=sources.ledger.rollouts.candidate(stored, self._device.device_id) is not None,
             offline_after=sources.offline_after,
             now=self._now,
         )
+
+    def _takes_back(self, rollout_id: int | None) -> str:
+        reverted = None if rollout_id is None else self._sources.ledger.rollouts.rollout(rollout_id)
+        return "" if reverted is None else reverted.rollout.plan.release
 
     def _path(self, stored: StoredRollout) -> Path | None:
         now, plan = running(self._device), stored.rollout.plan

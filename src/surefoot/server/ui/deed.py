@@ -11,14 +11,17 @@ from surefoot.model.errors import ConflictError, DeniedError
 from surefoot.model.record import Record
 from surefoot.rollout import acts
 from surefoot.rollout.control import Region
-from surefoot.rollout.decision import Decision
+from surefoot.rollout.decision import Decision, WayBack
 from surefoot.rollout.plan import Rollout, Status
 from surefoot.server.services.catalogue import RolloutStory
 from surefoot.server.services.rollouts import Verb
 
-_HALT = (
-    "A halt is for good: nothing more is offered, and offers that were not started are withdrawn. Devices that have the release keep it."
-)
+_HALT = "A halt is for good: nothing more is offered, and offers that were not started are withdrawn."
+_KEEP = "Devices that have the release keep it."
+_TAKE_BACK = "Devices that have the release are taken back to what they ran before."
+
+
+_ANY = WayBack(version="", devices=1)
 
 
 class Asks(StrEnum):
@@ -87,7 +90,9 @@ def deeds(story: RolloutStory, by: str) -> list[Deed]:
         (lambda: acts.resume(rollout, by, "-"), _resume(rollout)),
         *((_including(rollout, name, by), _include(name)) for name in rollout.excluded),
         *((_releasing(rollout, region.region, by), _release(region)) for region in rollout.regions if region.is_held),
-        (lambda: acts.halt(rollout, by, "-"), Deed(verb=Verb.HALT, label="Halt for good", what=_HALT, asks=Asks.MUST)),
+        # Whether there are any, and whether they are taken back already, is looked at when it is done.
+        (lambda: acts.check_revert(rollout, "-", [_ANY], ()), Deed(verb=Verb.REVERT, label="Take back", what=_TAKE_BACK, asks=Asks.MUST)),
+        (lambda: acts.halt(rollout, by, "-"), Deed(verb=Verb.HALT, label="Halt for good", what=_halting(rollout), asks=Asks.MUST)),
     ]
     return [deed for act, deed in found if _is_possible(act)]
 
@@ -107,6 +112,10 @@ def kept_out(rollout: Rollout) -> list[str]:
     """Return what the gate lets nothing be offered to, in words."""
     regions = [f"region {name}" if name else "devices without a region" for name in rollout.held_regions]
     return [*(f"hardware {name}" for name in rollout.excluded), *regions]
+
+
+def _halting(rollout: Rollout) -> str:
+    return f"{_HALT} {_TAKE_BACK if rollout.plan.on_halt == 'revert' and rollout.has_begun else _KEEP}"
 
 
 def _resume(rollout: Rollout) -> Deed:

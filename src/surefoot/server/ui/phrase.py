@@ -11,7 +11,7 @@ from typing import Any
 from surefoot.model.assignment import Outcome
 from surefoot.model.event import EventType
 from surefoot.model.record import Record, parse_utc
-from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Schedule
+from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt, Hold, Pause, Resume, Revert, Schedule
 from surefoot.rollout.plan import Status
 from surefoot.schedule.words import clock_words
 from surefoot.schedule.zones import zone
@@ -123,6 +123,8 @@ def of_decision(decision: Decision) -> Phrase:
             return Phrase(words="Schedule", tone="plain")
         case Halt():
             return Phrase(words="Halt", tone="bad")
+        case Revert():
+            return Phrase(words="Revert", tone="bad")
 
 
 def facts(data: object) -> list[Fact]:

@@ -127,8 +127,17 @@ def upgrade() -> None:
         sa.Column("walk_again_at", sa.BigInteger(), nullable=False),
         sa.Column("walk_no_more", sa.Text(), nullable=False),
         sa.Column("walk_left", sa.Integer(), nullable=False),
+        sa.Column("reverts", sa.Integer(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
+    )
+    op.create_index(
+        "rollout_reverting",
+        "rollout",
+        ["reverts", "status"],
+        unique=False,
+        sqlite_where=sa.text("reverts IS NOT NULL"),
+        postgresql_where=sa.text("reverts IS NOT NULL"),
     )
     op.create_index("rollout_of_release", "rollout", ["release", "status"], unique=False)
     op.create_index(
@@ -194,6 +203,8 @@ def upgrade() -> None:
         sa.Column("is_started", sa.Integer(), nullable=False),
         sa.Column("is_fetching", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_from", sa.Text(), nullable=True),
+        sa.Column("bucket", sa.BigInteger(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["device_id"],
@@ -203,6 +214,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("assignment_id"),
     )
     op.create_index("assignment_of_rollout", "assignment", ["rollout_id", "device_id", "outcome"], unique=False)
+    op.create_index(
+        "updated_by_rollout",
+        "assignment",
+        ["rollout_id", "updated_from", "bucket", "device_id"],
+        unique=False,
+        sqlite_where=sa.text("updated_from IS NOT NULL"),
+        postgresql_where=sa.text("updated_from IS NOT NULL"),
+    )
     op.create_index(
         "assignment_due",
         "assignment",
