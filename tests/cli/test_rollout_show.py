@@ -140,7 +140,6 @@ def test_only_the_open_stage_has_a_batch_and_those_after_it_are_to_come(past: Pa
             {"status": Status.HALTED, "is_final": True},
             ["Next: a new rollout; to take back what it updated: surefoot rollout revert 1 --why REASON"],
         ),
-        ({"status": Status.HALTED, "is_final": True, "has_begun": False}, []),
         ({"status": Status.HALTED, "is_final": True, "reverts": 7}, []),
         ({"status": Status.FINISHED}, []),
     ],

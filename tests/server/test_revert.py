@@ -500,9 +500,9 @@ def test_the_walk_of_a_revert_goes_along_an_index_and_comes_to_each_device_once(
     update(campaign, plan=structs.replace(PLAN, retries=Retries(max=2, backoff="1m"), gate=Gates()))
     campaign.steer(Verb.HALT, "no")
     back = revert(campaign)
-    # A second attempt of the same device, as after a try that was given up too early.
-    again = structs.replace(campaign.attempts()[0], assignment_id=AssignmentId(201))
-    campaign.office.ledger.put_attempt(again)
+    # Second attempts of the same devices, as after tries that were given up too early.
+    for number, attempt in enumerate(campaign.attempts()):
+        campaign.office.ledger.put_attempt(structs.replace(attempt, assignment_id=AssignmentId(201 + number * 10)))
     rollouts, queries, stored = campaign.office.ledger.rollouts, list[str](), back.stored
     campaign.connection.set_trace_callback(queries.append)
     found = rollouts.walk(stored, 7)
