@@ -9,7 +9,7 @@ from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Hold
 from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.plan import Plan, Rollout, Security, Status
-from surefoot.rollout.urgency import alarms
+from surefoot.rollout.urgency import alarms, late
 
 DEADLINE = datetime(2026, 12, 1, tzinfo=UTC)
 URGENT = Plan(release="thermostat 1.2.3", security=Security(deadline="2026-12-01T01:00:00+01:00"))
@@ -33,3 +33,13 @@ def test_a_paused_rollout_past_its_deadline_holds_and_says_so() -> None:
 )
 def test_nothing_else_raises_it(plan: Plan, status: Status, late_s: int, said: list[str]) -> None:
     assert alarms(Rollout(plan=plan, status=status), DEADLINE + timedelta(seconds=late_s)) == said
+
+
+@pytest.mark.parametrize(("late_s", "words"), [(0, ["has passed"]), (-1, [])])
+def test_a_plan_whose_deadline_has_passed_is_told_before_it_starts(late_s: int, words: list[str]) -> None:
+    said = late(URGENT, DEADLINE + timedelta(seconds=late_s))
+    assert [word in sentence for word, sentence in zip(words, said, strict=True)] == [True] * len(words)
+
+
+def test_a_plan_without_a_deadline_is_never_late() -> None:
+    assert late(Plan(release="thermostat 1.2.3"), DEADLINE) == []

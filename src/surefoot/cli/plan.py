@@ -5,20 +5,19 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from surefoot.cli.plan_file import at, read_plan_document
-from surefoot.document import Document
-from surefoot.fleet.filter import parse
+from surefoot.cli.plan_file import read_plan
 from surefoot.model.duration import seconds
-from surefoot.model.errors import FilterError, FormatError
 from surefoot.model.record import to_plain
 from surefoot.rollout.flaw import concerns
 from surefoot.rollout.plan import Limits, Plan, PlanFile, Stage
-from surefoot.rollout.sequence import draft, walked
+from surefoot.rollout.sequence import draft
+from surefoot.rollout.urgency import late
 from surefoot.schedule.words import words_of
 
 _FILLED_IN = ("stages", "watch", "deadline")
@@ -69,9 +68,8 @@ def lines(plan: Plan) -> Iterator[str]:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    document, plan = read_plan_document(arguments.plan)
-    _check_filters(document, plan)
-    warnings = list(concerns(plan))
+    plan = read_plan(arguments.plan)
+    warnings = [*concerns(plan), *late(plan, datetime.now(UTC))]
     if arguments.json:
         print(json.dumps({"plan": _whole(draft(plan).plan), "warnings": warnings}, indent=1))
         return 0
@@ -87,18 +85,6 @@ def _check(arguments: argparse.Namespace) -> int:
 def _schema(_arguments: argparse.Namespace) -> int:
     print(json.dumps(schema(), indent=1))
     return 0
-
-
-def _check_filters(document: Document, plan: Plan) -> None:
-    written = [("audience", plan.audience)]
-    for index, stage in enumerate(plan.stages):
-        key = f"stages[{index}].{'audience' if stage.audience else 'order_by'}"
-        written += [(f"stages[{index}].audience", stage.audience), *((key, part.audience) for part in walked([stage]))]
-    for key, text in written:
-        try:
-            parse(text)
-        except FilterError as error:
-            raise FormatError(f"{at(document, key)}: {error.message}", hint=error.hint) from error
 
 
 def _stage(stage: Stage) -> str:

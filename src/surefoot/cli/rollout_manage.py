@@ -3,6 +3,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_show import add_name
 from surefoot.model.assignment import Outcome
 from surefoot.model.errors import InvalidInput
+from surefoot.rollout.urgency import late
 from surefoot.server.services.catalogue import RolloutDevices, RolloutList
 
 _PAGE = 500
@@ -69,6 +71,8 @@ def _create(arguments: argparse.Namespace) -> int:
     rollout_id = calls.post("rollouts", plan, dict[str, int])["rollout_id"]
     stages = " -> ".join(stage.name for stage in plan.stages)
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
+    for warning in late(plan, datetime.now(UTC)):
+        print(warning)
     if away := detours(calls, plan):
         print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
     if plan.approval.required:

@@ -60,6 +60,9 @@ OrderBy = Annotated[
 Rate = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
 BytesPerSecond = Annotated[int, Meta(ge=1, le=10**12, description="a whole number of bytes, at least 1")]
 
+WRITTEN = (Percent, ReleaseName, Instant, FilterText)
+"""The texts of a plan that have a form of their own, each with its description."""
+
 
 class Stage(Record, frozen=True, kw_only=True):
     """One part of the fleet that gets the release before the next part does.

@@ -4,7 +4,7 @@
 from datetime import datetime
 
 from surefoot.model.record import parse_utc, utc_text
-from surefoot.rollout.plan import Rollout, Status
+from surefoot.rollout.plan import Plan, Rollout, Status
 
 
 def alarms(rollout: Rollout, now: datetime) -> list[str]:
@@ -14,4 +14,15 @@ def alarms(rollout: Rollout, now: datetime) -> list[str]:
         return []
     return [
         f"Its security deadline was {utc_text(parse_utc(security.deadline))}, and it is paused: nothing starts until a person resumes it."
+    ]
+
+
+def late(plan: Plan, now: datetime) -> list[str]:
+    """Return what people should know of a plan, before they start it, whose security deadline has passed already."""
+    security = plan.security
+    if security is None or now < parse_utc(security.deadline):
+        return []
+    deadline = utc_text(parse_utc(security.deadline))
+    return [
+        f"Its security deadline, {deadline}, has passed: windows hold no device back for longer than {security.grace} and as much again."
     ]

@@ -33,7 +33,7 @@ from surefoot.model.version import SemVer
 from surefoot.model.window import WallTime, ZoneName
 from surefoot.model.wire import EnrolmentOffer
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.plan import Plan
+from surefoot.rollout.plan import WRITTEN, Plan
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
@@ -96,7 +96,7 @@ from surefoot.trust.online import Online
 _BY = "surefoot.by"
 _FORMS = {
     meta.pattern: meta.description
-    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue, Duration, WallTime, ZoneName)
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue, Duration, WallTime, ZoneName, *WRITTEN)
     for meta in get_args(getattr(kind, "__supertype__", kind))
     if isinstance(meta, Meta) and meta.pattern
 }
