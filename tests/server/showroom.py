@@ -156,6 +156,9 @@ class Showroom:
     def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # there are no groups
         raise UnknownError(f"There is no group {group}.")
 
+    def customers_at(self, site: str) -> set[str]:  # noqa: ARG002  # there are no sites
+        return set()
+
     def attribute_names(self) -> set[str]:
         return {"region"}
 

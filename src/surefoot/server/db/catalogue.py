@@ -205,9 +205,17 @@ class SqlCatalogue:
         return [from_json(row.body, Setback, what="stored setback") for row in rows]
 
     def users(self) -> UserList:
-        """Return every operator, by name."""
+        """Return every token, by name."""
         rows = self._rows(select(api_token).order_by(api_token.c.name))
-        return UserList(users=[UserLine(name=row.name, created_at=_text(row.created_at)) for row in rows])
+        lines = [
+            UserLine(name=row.name, created_at=_text(row.created_at), customer=row.customer, groups=row.groups.split()) for row in rows
+        ]
+        return UserList(users=lines)
+
+    def customers_at(self, site: str) -> set[str]:
+        """Return of which customers the active devices of a site are, two of them at most; one that says none is of the customer ''."""
+        at_site = (device.c.site == site) & (device.c.state == DeviceState.ACTIVE)
+        return {row.customer or "" for row in self._rows(select(device.c.customer).where(at_site).distinct().limit(2))}
 
     def windows(self) -> WindowList:
         """Return all windows that are set, nearest level first, by key."""

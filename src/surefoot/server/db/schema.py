@@ -271,6 +271,8 @@ api_token = Table(
     metadata,
     Column("hash", LargeBinary, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("customer", Text),
+    Column("groups", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

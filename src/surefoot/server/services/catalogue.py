@@ -101,14 +101,16 @@ class WindowList(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class UserLine(Record, frozen=True, kw_only=True):
-    """One operator."""
+    """One token: an operator's, or a customer's with the groups that were opened to it."""
 
     name: str
     created_at: str
+    customer: str | None = None
+    groups: list[str] = []
 
 
 class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """Every operator, by name."""
+    """Every token, by name."""
 
     users: list[UserLine]
 
@@ -305,6 +307,10 @@ class Catalogue(Protocol):
         """
         ...
 
+    def customers_at(self, site: str) -> set[str]:
+        """Return of which customers the active devices of a site are, two of them at most; one that says none is of the customer ''."""
+        ...
+
     def attribute_names(self) -> set[str]:
         """Return every attribute that a filter may compare, the built-in ones among them."""
         ...
@@ -318,7 +324,7 @@ class Catalogue(Protocol):
         ...
 
     def users(self) -> UserList:
-        """Return every operator, by name."""
+        """Return every token, by name."""
         ...
 
     def versions(self) -> VersionList:

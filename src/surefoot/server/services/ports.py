@@ -45,6 +45,21 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls the operator API, as the token says.
+
+    Attributes:
+        name: The token's; every act carries it.
+        customer: The one customer whose devices it reaches; nothing for an operator of the fleet.
+        groups: The groups that it may opt this customer's devices in and out of.
+    """
+
+    name: str
+    customer: str | None = None
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckIn:
     """All that an idle poll reads: one row.
 
@@ -170,8 +185,8 @@ class Reads(Protocol):
         """Return the signed envelope of a published release's provenance."""
         ...
 
-    def token_name(self, hashed: bytes) -> str | None:
-        """Return the name of the API token with this hash."""
+    def caller(self, hashed: bytes) -> Caller | None:
+        """Return whose the API token with this hash is."""
         ...
 
     def products_with(self, version: str) -> list[str]:
@@ -291,8 +306,8 @@ class Ledger(Reads, Protocol):
         """Store a device's signed view."""
         ...
 
-    def add_api_token(self, name: str, hashed: bytes, now: datetime) -> None:
-        """Store an API token, in place of the one that had this name."""
+    def add_caller(self, caller: Caller, hashed: bytes, now: datetime) -> None:
+        """Store an API token's hash and whose it is, in place of the one that had this name."""
         ...
 
     def has_user(self, name: str) -> bool:

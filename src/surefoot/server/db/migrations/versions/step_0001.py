@@ -24,6 +24,8 @@ def upgrade() -> None:
         "api_token",
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("customer", sa.Text(), nullable=True),
+        sa.Column("groups", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sa.UniqueConstraint("name"),
