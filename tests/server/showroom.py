@@ -24,6 +24,7 @@ from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, Rollout, Stage, Status
 from surefoot.rollout.standing import after
+from surefoot.rollout.urgency import raised
 from surefoot.server.services.attempt_story import Order, explain_order
 from surefoot.server.services.catalogue import (
     DevicePage,
@@ -114,6 +115,7 @@ class Show:
             stage=self.rollout.open_stage.name,
             created_at=utc_text(BEGIN),
             counts=total(self.tallies.values()),
+            alarms=raised(self.rollout),
         )
 
 
@@ -185,6 +187,7 @@ class Showroom:
             rollout=show.rollout,
             evidence=show.evidence(),
             decisions=show.decisions,
+            alarms=raised(show.rollout),
         )
 
     def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:

@@ -93,6 +93,8 @@ def _list(arguments: argparse.Namespace) -> int:
     for line in client(arguments).get("rollouts", RolloutList).rollouts:
         counts = line.counts
         print(row.format(line.rollout_id, line.release, line.status, line.stage, counts.offered, counts.succeeded, counts.harmed))
+        for alarm in line.alarms:
+            print(f"{'':>7}  alarm: {alarm}")
     return 0
 
 

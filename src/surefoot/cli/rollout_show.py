@@ -5,14 +5,12 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from surefoot.cli.operator import add_options, client
 from surefoot.rollout.evidence import Counts, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Status
-from surefoot.rollout.urgency import alarms
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 
 _SHOWN_DECISIONS = 15
@@ -107,7 +105,7 @@ def _say_gate(story: RolloutStory) -> None:
     for region in rollout.regions:
         if region.is_held:
             print(f"held       region {region.region or '(none)'}; {_END_OF_HOLD[region.needs_person]}")
-    for alarm in alarms(rollout, datetime.now(UTC)):
+    for alarm in story.alarms:
         print(f"alarm      {alarm}")
     verdict = judge(rollout, story.evidence, 0)
     if rollout.status is Status.RUNNING and verdict.most_at_risk is not None:

@@ -25,6 +25,7 @@ from surefoot.model.version import precedence
 from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
+from surefoot.rollout.urgency import raised
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db.filter import condition
 from surefoot.server.db.schema import (
@@ -239,11 +240,13 @@ class SqlCatalogue:
         """Return one rollout's story; ``UnknownError`` when there is no such rollout."""
         row = self._rollout(rollout_id)
         newest = select(decision.c.body).where(decision.c.rollout_id == rollout_id).order_by(decision.c.number.desc())
+        stored = from_json(row.body, Rollout, what="stored rollout")
         return RolloutStory(
             rollout_id=rollout_id,
             created_at=_text(row.created_at),
             created_by=row.created_by,
-            rollout=from_json(row.body, Rollout, what="stored rollout"),
+            rollout=stored,
+            alarms=raised(stored),
             evidence=Evidence(tallies=self._tallies(rollout_id), population=row.population, is_exhausted=bool(row.walk_is_over)),
             decisions=[
                 from_json(found.body, StoredDecision, what="stored decision") for found in self._rows(newest.limit(_MOST_DECISIONS))
@@ -276,6 +279,7 @@ class SqlCatalogue:
             stage=stored.open_stage.name,
             created_at=_text(row.created_at),
             counts=total(tally.counts for tally in self._tallies(row.rollout_id)),
+            alarms=raised(stored),
         )
 
     def _tallies(self, rollout_id: int) -> list[Tally]:

@@ -167,7 +167,7 @@ class VersionList(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class RolloutLine(Record, frozen=True, kw_only=True):
-    """One line of the list of rollouts; ``counts`` are of all its stages."""
+    """One line of the list of rollouts; ``counts`` are of all its stages, ``alarms`` what people must hear at once."""
 
     rollout_id: int
     name: str
@@ -176,6 +176,7 @@ class RolloutLine(Record, frozen=True, kw_only=True):
     stage: str
     created_at: str
     counts: Counts
+    alarms: list[str] = []
 
 
 class RolloutList(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -205,7 +206,14 @@ class StoredDecision(Record, frozen=True, kw_only=True):
 
 
 class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One rollout: where it stands, what is counted (but for the offers of the last minute), and its newest decisions, newest first."""
+    """One rollout.
+
+    Attributes:
+        rollout: Where it stands.
+        evidence: What is counted, but for the offers of the last minute.
+        decisions: Its newest ones, newest first.
+        alarms: What people must hear at once, as sentences.
+    """
 
     rollout_id: int
     created_at: str
@@ -213,6 +221,7 @@ class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     rollout: Rollout
     evidence: Evidence
     decisions: list[StoredDecision]
+    alarms: list[str] = []
 
 
 class RolloutDevice(Record, frozen=True, kw_only=True):

@@ -25,8 +25,9 @@ from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.rollout.plan import Status
 from surefoot.rollout.standing import after
+from surefoot.rollout.urgency import raised
 from surefoot.server.services.attempts import keep
-from surefoot.server.services.ports import Ledger, Reads
+from surefoot.server.services.ports import SERVER, Act, Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
 from surefoot.server.services.usual import baselines, learn
 
@@ -117,6 +118,8 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         _withdraw(ledger, stored.rollout_id, now)
     if moved.status is Status.FINISHED and moved.plan.has_default_gate:
         learn(ledger, moved)
+    if moved.is_alarmed and not stored.rollout.is_alarmed:
+        ledger.add_act(Act(at=now, by=SERVER, what="rollout.alarm", subject=f"{stored.rollout_id} {' '.join(raised(moved))}"))
     if not _is_repetition(ledger, stored, decision, offered):
         ledger.rollouts.add_decision(stored, evidence, decision, offered, now)
     changed = (moved, walk, population) != (stored.rollout, stored.walk, stored.population)

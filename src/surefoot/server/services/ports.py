@@ -24,6 +24,9 @@ from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
 
+SERVER = "server"
+"""Who does what nobody did by hand."""
+
 _T = TypeVar("_T")
 
 
