@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot plan check|schema``: what a plan comes to, without a server; and its form, as a JSON Schema."""
+"""``surefoot plan check|schema``: what a plan comes to, without a server unless one is named; and its form, as a JSON Schema."""
 
 import argparse
 import json
@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from surefoot.cli.operator import add_token_file, client
 from surefoot.cli.plan_file import read_plan
+from surefoot.fleet.install_time import ENOUGH
 from surefoot.model.duration import seconds
 from surefoot.model.record import to_plain
 from surefoot.rollout.flaw import concerns
@@ -19,6 +21,7 @@ from surefoot.rollout.plan import Limits, Plan, PlanFile, Stage
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.urgency import late
 from surefoot.schedule.words import words_of
+from surefoot.server.services.catalogue import FleetMix, UsualInstall
 
 _FILLED_IN = ("stages", "watch", "deadline")
 """Keys whose default follows from the kind: no schema can say it."""
@@ -34,6 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     checking.add_argument("plan", metavar="PLAN", type=Path, help="plan.yaml")
     checking.add_argument("--json", action="store_true", help="the whole plan as it will be walked, with every default, as JSON")
+    checking.add_argument("--server", metavar="URL", help="ask this one as well how long installs take on the plan's devices")
+    add_token_file(checking)
     checking.set_defaults(run=_check)
     showing = verbs.add_parser("schema", help="print the JSON Schema of plan files", description="Print the JSON Schema of plan files.")
     showing.set_defaults(run=_schema)
@@ -69,17 +74,40 @@ def lines(plan: Plan) -> Iterator[str]:
 
 def _check(arguments: argparse.Namespace) -> int:
     plan = read_plan(arguments.plan)
-    warnings = [*concerns(plan), *late(plan, datetime.now(UTC))]
+    installs = _installs(arguments, plan)
+    warnings = [*concerns(plan), *late(plan, datetime.now(UTC)), *_too_short(plan, installs)]
     if arguments.json:
         print(json.dumps({"plan": _whole(draft(plan).plan), "warnings": warnings}, indent=1))
         return 0
     for line in lines(plan):
         print(line)
+    for one in installs:
+        print(f"installs   {one.hardware}: {_usual(one, plan)}")
     for warning in warnings:
         print(f"warning    {warning}")
     print(f"Next: surefoot rollout simulate {arguments.plan}")
     print(f"      surefoot rollout create {arguments.plan}")
     return 0
+
+
+def _installs(arguments: argparse.Namespace, plan: Plan) -> list[UsualInstall]:
+    """Return how long installs take on the hardware of a plan's audience; nothing when no server is named."""
+    if arguments.server is None:
+        return []
+    return client(arguments).get("mix", FleetMix, product=plan.product, filter=plan.audience).installs
+
+
+def _usual(one: UsualInstall, plan: Plan) -> str:
+    if one.usual_s is None:
+        return f"{plan.install_time} as planned; {one.installs} known, of {ENOUGH} at least"
+    return f"95 of 100 took up to {one.usual_s} s, of the last {one.installs}; orders say {max(one.usual_s, plan.install_s)} s"
+
+
+def _too_short(plan: Plan, installs: list[UsualInstall]) -> Iterator[str]:
+    longest_s = max((window.length_s for window in plan.windows), default=None)
+    for one in installs:
+        if longest_s is not None and one.usual_s is not None and one.usual_s > longest_s:
+            yield f"On {one.hardware} installs take {one.usual_s} s, and no window of the plan is as long: none starts in one."
 
 
 def _schema(_arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import Filter, check_names
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import RESERVED, Attributes
@@ -40,6 +41,7 @@ from surefoot.server.db.schema import (
     divergence,
     event,
     group_rule,
+    install_time,
     maintenance_window,
     manifest,
     member,
@@ -70,6 +72,7 @@ from surefoot.server.services.catalogue import (
     StoredEvent,
     UserLine,
     UserList,
+    UsualInstall,
     VersionLine,
     VersionList,
     WindowLine,
@@ -139,7 +142,13 @@ class SqlCatalogue:
             shares=[Share(hardware=row.hardware, region=row.region, devices=row.devices) for row in rows],
             in_touch=sum(row.in_touch for row in rows),
             baselines=usual([from_json(row.body, Known, what="stored baseline") for row in known]),
+            installs=self._installs(product, {row.hardware for row in rows}),
         )
+
+    def _installs(self, product: str, hardware: set[str]) -> list[UsualInstall]:
+        rows = self._rows(select(install_time).where(install_time.c.product == product).order_by(install_time.c.hardware))
+        found = {row.hardware: from_json(row.body, InstallTimes, what="stored install times") for row in rows if row.hardware in hardware}
+        return [UsualInstall(hardware=name, usual_s=times.usual_s, installs=times.installs) for name, times in found.items()]
 
     def groups(self) -> GroupList:
         """Return every group, by name."""

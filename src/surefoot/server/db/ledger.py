@@ -14,6 +14,7 @@ from surefoot.fleet.device import Device, traits
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -333,6 +334,17 @@ class SqliteLedger:
     def remove_user(self, name: str) -> bool:
         """Remove the API token of that name; false when there is none."""
         return self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,)).rowcount == 1
+
+    def install_times(self, product: str, hardware: str) -> InstallTimes:
+        """Return how long installs of a product took on one hardware."""
+        row = self._row("SELECT body FROM install_time WHERE product = ? AND hardware = ?", product, hardware)
+        return InstallTimes() if row is None else from_json(row[0], InstallTimes, what="stored install times")
+
+    def put_install_times(self, product: str, hardware: str, times: InstallTimes) -> None:
+        """Store how long installs of a product took on one hardware."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO install_time (product, hardware, body) VALUES (?, ?, ?)", (product, hardware, to_json(times))
+        )
 
     def groups_of(self, device_id: DeviceId) -> list[str]:
         """Return the groups of a device, sorted."""

@@ -168,6 +168,15 @@ baseline = Table(
     sqlite_with_rowid=False,
 )
 
+install_time = Table(
+    "install_time",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("hardware", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 counter = Table(
     "counter",
     metadata,

@@ -242,6 +242,14 @@ class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
     next: int = 0
 
 
+class UsualInstall(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """How long 95 of 100 installs on one hardware take at most, of how many; nothing while too few are known."""
+
+    hardware: str
+    usual_s: int | None
+    installs: int
+
+
 class FleetMix(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Devices of a product, counted; what a simulated fleet is made after.
 
@@ -249,11 +257,13 @@ class FleetMix(Record, frozen=True, kw_only=True, omit_defaults=False):
         shares: By hardware and region.
         in_touch: Those that were heard of in the last day.
         baselines: What is usual for them.
+        installs: How long installs take, by hardware.
     """
 
     shares: list[Share]
     in_touch: int
     baselines: list[Baseline]
+    installs: list[UsualInstall] = []
 
 
 class Catalogue(Protocol):

@@ -29,7 +29,7 @@ from surefoot.rollout.urgency import raised
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import SERVER, Act, Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
-from surefoot.server.services.usual import baselines, learn
+from surefoot.server.services.usual import baselines, install_s, learn
 
 _STRIDE = 1_000
 _MOST_STEPS = 5
@@ -137,7 +137,7 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, now: dateti
     if walk.is_over and decision.hardware is None:
         walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
     for candidate, manifest in found:
-        _order(ledger, _attempt(stored, candidate, manifest, now), ledger.last_assignment_id())
+        _order(ledger, _attempt(ledger, stored, candidate, manifest, now), ledger.last_assignment_id())
     return walk, len(found)
 
 
@@ -155,7 +155,7 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: 
         elif manifest is None or not may_take(candidate, manifest, plan.approve):
             ledger.rollouts.put_setback(structs.replace(known, retry_at=""))
         else:
-            attempt = _attempt(stored, candidate, manifest, now)
+            attempt = _attempt(ledger, stored, candidate, manifest, now)
             again = structs.replace(attempt, stage=known.stage, region=known.region, retry=max(1, known.failures))
             _order(ledger, again, ledger.last_assignment_id())
             offered += 1
@@ -235,7 +235,7 @@ def _fits(candidate: Candidate, manifest: Manifest, approvals: Collection[Approv
     return verdict.is_permitted or verdict.rule is Rule.SAME_VERSION
 
 
-def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
+def _attempt(reads: Reads, stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
     """Return an attempt that has no number yet."""
     plan, hardware = stored.rollout.plan, candidate.attributes["hardware"]
     attempt = Attempt(
@@ -255,7 +255,7 @@ def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, no
         stage=stored.rollout.stage,
         region=candidate.attributes.get("region", ""),
         windows=plan.windows,
-        install_s=plan.install_s,
+        install_s=install_s(reads, manifest.product, hardware, plan.install_s),
     )
     if plan.security is None:
         return attempt

@@ -16,6 +16,7 @@ from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -200,6 +201,10 @@ class Reads(Protocol):
         """Return the windows set at a level for one key: a device id, a site, a customer, or ``-`` for the fleet."""
         ...
 
+    def install_times(self, product: str, hardware: str) -> InstallTimes:
+        """Return how long installs of a product took on one hardware."""
+        ...
+
     def windows_version(self) -> int:
         """Return the number of the last change of any windows; 0 before the first."""
         ...
@@ -319,6 +324,10 @@ class Ledger(Reads, Protocol):
 
     def remove_user(self, name: str) -> bool:
         """Remove the API token of that name; false when there is none."""
+        ...
+
+    def put_install_times(self, product: str, hardware: str, times: InstallTimes) -> None:
+        """Store how long installs of a product took on one hardware."""
         ...
 
     def add_act(self, act: Act) -> None:

@@ -196,7 +196,18 @@ class _Device:
 
     def _order(self, attempt: Attempt) -> Order:
         own = [event for event in self._events if event.assignment_id == attempt.assignment_id]
-        return Order(attempt=attempt, permission=self._permission(attempt), refusal=_refusal(attempt, own), waits=_waits(own))
+        return Order(
+            attempt=attempt,
+            permission=self._permission(attempt),
+            refusal=_refusal(attempt, own),
+            waits=_waits(own),
+            installs=self._installs(attempt),
+        )
+
+    def _installs(self, attempt: Attempt) -> int:
+        known = self._sources.ledger.install_times(attempt.product, attempt.hardware)
+        # What was planned counts where it is longer.
+        return known.installs if known.usual_s == attempt.install_s else 0
 
     def _permission(self, attempt: Attempt) -> Permission | None:
         if attempt.outcome is not None or attempt.is_started:

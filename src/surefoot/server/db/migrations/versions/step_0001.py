@@ -151,6 +151,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "install_time",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "hardware"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "counter",
         sa.Column("rollout_id", sa.Integer(), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
