@@ -219,7 +219,7 @@ def test_a_device_that_waits_says_for_what_and_until_when(board: Path, capsys: p
     open_journal(PosixStorage(board)).append(at_work(Phase("waiting for window"), **waits, waits_until="2026-11-24T01:20:00Z"))
     assert agent(board, "status") == 0
     told = capsys.readouterr().out
-    assert "t-1 (thermostat-v1): waiting for a maintenance window\n" in told
+    assert "t-1 (thermostat-v1): waiting until it may start\n" in told
     assert (
         "\nwaits      window opens Tue 02:00 local (Europe/Berlin); starts 2026-11-24T01:20:00Z unless the server says otherwise\n" in told
     )

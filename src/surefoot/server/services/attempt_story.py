@@ -21,6 +21,7 @@ class Order:
         permission: Whether its windows let its install start now; nothing when it is not open.
         refusal: Code and words with which the device refused it; empty when it did not.
         waits: Why the device says that it waits, in its words; empty when it does not.
+        interlock: What the device, or whoever is at it, has against an install, in its words; empty when nothing was said since.
         installs: How many installs say how long one takes on its hardware.
     """
 
@@ -28,6 +29,7 @@ class Order:
     permission: Permission | None = None
     refusal: tuple[str, str] = ("", "")
     waits: str = ""
+    interlock: str = ""
     installs: int = 0
 
 
@@ -49,6 +51,9 @@ def explain_order(order: Order, device: Device, offline_after: timedelta, now: d
         until = f"; it counts as silent after {utc_text(due)}" if due else ""
         sentence = f"It has been working on {what} since {attempt.started_at}{until}."
         return Answer(code=Code.UNDER_WAY, sentence=sentence, evidence={**evidence, "started_at": attempt.started_at})
+    if order.interlock:
+        sentence = f"Its order of {what} is there, and {order.interlock.rstrip('.')}."
+        return Answer(code=Code.WAITING, sentence=sentence, evidence=evidence)
     permission = order.permission
     if permission is not None and not permission.may_start:
         until_text = "" if permission.until is None else utc_text(permission.until)
