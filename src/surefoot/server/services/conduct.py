@@ -116,6 +116,8 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
     if moved.status is not stored.rollout.status:
         walk = Walk()
         _withdraw(ledger, stored.rollout_id, now)
+    elif isinstance(decision, Hold) and decision.regions:
+        _withdraw(ledger, stored.rollout_id, now, decision.regions)
     if moved.status is Status.FINISHED and moved.plan.has_default_gate:
         learn(ledger, moved)
     if moved.is_alarmed and not stored.rollout.is_alarmed:
@@ -262,9 +264,11 @@ def _attempt(reads: Reads, stored: StoredRollout, candidate: Candidate, manifest
     return structs.replace(attempt, deadline_at=utc_text(parse_utc(plan.security.deadline)), grace_s=seconds(plan.security.grace))
 
 
-def _withdraw(ledger: Ledger, rollout_id: int, now: datetime) -> None:
-    """End every offer that no device has started; there are none unless the rollout ran."""
+def _withdraw(ledger: Ledger, rollout_id: int, now: datetime, regions: Collection[str] | None = None) -> None:
+    """End every offer that no device has started, in these regions alone when some are named; there are none unless the rollout ran."""
     for attempt in ledger.rollouts.unstarted(rollout_id):
+        if regions is not None and attempt.region not in regions:
+            continue
         keep(ledger, attempt, end(attempt, Outcome.CANCELLED, utc_text(now)))
         ledger.call_again(attempt.device_id)
 
