@@ -78,7 +78,7 @@ def test_a_very_long_number_is_not_converted() -> None:
         ),
         (GOOD.replace("oak", "[oak]"), "t.yaml, line 2: 'leaves[0].name' must be a text, not a list. Change it."),
         (GOOD.replace("height: 3", "height: x"), "t.yaml, line 5: 'height' must be a whole number, not a text. Change it."),
-        (GOOD.replace("height: 3", "height: 0"), "t.yaml, line 5: 'height': Expected a whole number >= 1. Change it."),
+        (GOOD.replace("height: 3", "height: 0"), "t.yaml, line 5: 'height' must be a whole number, at least 1. Change it."),
         (GOOD.replace("false", "no"), "t.yaml, line 7: 'green' must be true or false, not a text. Change it."),
         (GOOD.replace("[1.0.0]", "major"), "t.yaml, line 9: 'revert_to' must be one of minor, none, patch. Change it."),
         (

@@ -289,7 +289,7 @@ def _in_words(document: Document, message: str, types: Mapping[str, inspect.Type
     key = f"'{path[2:]}'" if path != "$" else "the file"
     expected, _, got = problem.removeprefix("Expected ").partition(", got ")
     wanted = types.get(path)
-    if "got" not in problem and wanted is not None and (words := _described(wanted) or _choices(wanted)):
+    if "got" not in problem and wanted is not None and (words := _described(wanted) or _choices(wanted) or _range(wanted)):
         return FormatError(f"{document.place(path)}: {key} must be {words}.", hint="Change it.")
     if (least := _LEAST.fullmatch(problem)) is not None:
         return FormatError(
@@ -304,8 +304,23 @@ def _in_words(document: Document, message: str, types: Mapping[str, inspect.Type
 
 def _choices(wanted: inspect.Type) -> str:
     members = wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
-    values = [str(value) for member in members if isinstance(member, inspect.LiteralType) for value in member.values]
-    return f"one of {', '.join(sorted(values))}" if values else ""
+    values = [str(value) for member in members if isinstance(member, inspect.LiteralType) for value in sorted(member.values, key=str)]
+    # In the order in which they are written down: that of the week, of what is usual.
+    values += [str(choice.value) for member in members if isinstance(member, inspect.EnumType) for choice in member.cls]
+    more = " or a mapping" if any(isinstance(member, inspect.StructType) for member in members) else ""
+    return f"{'one of ' if len(values) > 1 else ''}{', '.join(values)}{more}" if values else ""
+
+
+def _range(wanted: inspect.Type) -> str:
+    if not isinstance(wanted, inspect.IntType):
+        return ""
+    match wanted.ge, wanted.le:
+        case int(least), int(most):
+            return f"a whole number from {least:,} to {most:,}"
+        case int(least), None:
+            return f"a whole number, at least {least:,}"
+        case _:
+            return ""
 
 
 def _worded(text: str) -> str:

@@ -92,7 +92,7 @@ class BoardAndServer(RuleBasedStateMachine):
         self.ordered: tuple[AssignmentId, Digest] | None = None
         self.etag = 1
         self.has_windows, self.download = False, DownloadTime.ANY
-        self.is_open = True
+        self.is_open, self.is_put_off = True, False
         self.assignments = 0
         self.emitted: list[Emit] = []
         self.effects: list[Effect] = []
@@ -127,6 +127,10 @@ class BoardAndServer(RuleBasedStateMachine):
     @rule()
     def a_window_opens_or_closes(self) -> None:
         self.is_open = not self.is_open
+
+    @rule()
+    def people_put_updates_off_or_do_not_any_longer(self) -> None:
+        self.is_put_off = not self.is_put_off
 
     @precondition(lambda self: self.ordered is not None)
     @rule()
@@ -217,7 +221,7 @@ class BoardAndServer(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Leave the device alone, and the window open: it must come to rest."""
-        self.is_open = True
+        self.is_open, self.is_put_off = True, False
         for _ in range(400):
             if self._is_quiet():
                 break
@@ -236,11 +240,18 @@ class BoardAndServer(RuleBasedStateMachine):
         if attempt is not None and attempt.order.windows and any(emit.type is EventType.INSTALL_STARTED for emit in news):
             assert isinstance(event, Weighed), "an install with a window starts only when the window says so"
             assert event.permission.may_start
+        if any(emit.type is self._starts_with() for emit in news):
+            assert not self.is_put_off, "nothing starts that people have put off"
         assert list(effects[: len(news)]) == news, "events come before effects"
         self.emitted += news
         self.effects = list(effects[len(news) :])
         if news or kept(self.state) != kept(self.journal):
             self.journal = from_json(to_json(kept(self.state)), State, what="journal")
+
+    def _starts_with(self) -> EventType:
+        attempt = self.state.attempt
+        has_windows = attempt is not None and bool(attempt.order.windows)
+        return EventType.INSTALL_STARTED if has_windows else EventType.DOWNLOAD_STARTED
 
     def _boot(self) -> None:
         """Be the bootloader until an agent starts: a slot on trial has three starts, and a crash uses one up."""
@@ -292,8 +303,9 @@ class BoardAndServer(RuleBasedStateMachine):
                     return self._mark_good(slot, mishap)
                 case Report():
                     return self._failed("transport") if mishap == "transport" else Reported(now=self.now)
-                case Weigh():
-                    return replace(MAY_START, now=self.now) if self.is_open else held(self.now + timedelta(hours=2), now=self.now)
+                case Weigh(order=weighed):
+                    may_start = not self.is_put_off and (self.is_open or not weighed.windows)
+                    return replace(MAY_START, now=self.now) if may_start else held(self.now + timedelta(hours=2), now=self.now)
                 case Wait(seconds=seconds):
                     self.now += timedelta(seconds=seconds)
                     return Woke(now=self.now)
@@ -326,7 +338,7 @@ class BoardAndServer(RuleBasedStateMachine):
                 wanted = order(assignment, release_counter=assignment // 2 + 1)
                 if self.has_windows:
                     wanted = structs.replace(wanted, windows=windowed().windows, download=self.download)
-                return accepted(now=self.now, etag=etag, size=SIZE, hash=digest, order=wanted)
+                return accepted(now=self.now, etag=etag, size=SIZE, hash=digest, order=wanted, is_put_off=self.is_put_off)
         raise AssertionError(mishap)
 
     def _download(self, effect: Download, mishap: str, part: int) -> Event:

@@ -65,6 +65,27 @@ def test_what_has_no_windows_is_installed_at_once() -> None:
     assert isinstance(effects[-1], Install)
 
 
+def test_what_has_no_windows_and_is_put_off_is_not_even_fetched_until_it_may_start() -> None:
+    waits, effects = step(state(P.VERIFYING), accepted(is_put_off=True), POLICY)
+    assert (waits.phase, effects[-1]) == (P.WAITING, Weigh(order=accepted().order))
+    assert EventType.DOWNLOAD_STARTED not in [kind for kind, _ in told(effects)]
+    after, effects = step(waits, replace(MAY_START, now=TONIGHT), POLICY)
+    assert (after.phase, [kind for kind, _ in told(effects)]) == (P.DOWNLOADING, [EventType.DOWNLOAD_STARTED])
+
+
+def test_what_has_windows_is_fetched_while_it_is_put_off() -> None:
+    after, _ = step(state(P.VERIFYING), accepted(order=windowed(), is_put_off=True), POLICY)
+    assert after.phase is P.DOWNLOADING
+
+
+def test_what_is_ordered_anew_while_it_is_put_off_goes_on_waiting() -> None:
+    waits, _ = step(state(P.VERIFYING), accepted(is_put_off=True), POLICY)
+    again, _ = step(waits, accepted(is_put_off=True, etag="3"), POLICY)
+    assert again.phase is P.WAITING
+    freed, _ = step(waits, accepted(etag="3"), POLICY)
+    assert freed.phase is P.DOWNLOADING
+
+
 def test_the_server_is_asked_before_a_window_is_used() -> None:
     for event in (WOKE, booted()):
         assert step(WAITING, event, POLICY) == (WAITING, (Poll(etag=WAITING.etag),))

@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec import structs
 
+from surefoot.agent import consent
+from surefoot.agent.assembly import DATA
 from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase
+from surefoot.agent.storage import replace_file
 from surefoot.agent.window import require_readable, weigh
 from surefoot.model.assignment import Order
 from surefoot.model.errors import InvalidInput, TransportError
@@ -163,3 +166,68 @@ def test_an_agent_killed_while_it_waits_still_waits() -> None:
     world.board.run(until)
     assert set(seen) == {Phase.WAITING, Phase.INSTALLING}
     assert world.board.clock.now() >= OPENS_AT
+
+
+def put_off_world(*, windows: Sequence[Window] = (), until: datetime, consent_until: datetime | None = None) -> PocketWorld:
+    """Return a board whose people have put updates off, and an order that waits there."""
+    plan = Plan.to(Behaviour.GOOD, windows)
+    order = structs.replace(order_for(DEVICE, plan.wanted, 1, NOW), windows=list(windows), start_before=utc_text(NOW + timedelta(days=9)))
+    plan.repositories.order(
+        plan.wanted, order=structs.replace(order, consent_until="" if consent_until is None else utc_text(consent_until))
+    )
+    world = plan.world()
+    consent.put_off(world.board.flash, DATA, until, NOW)
+    return world
+
+
+@pytest.mark.parametrize("windows", [[], SOON])
+def test_what_people_put_off_starts_when_they_said_and_says_so_until_then(windows: Sequence[Window]) -> None:
+    until = OPENS_AT + timedelta(minutes=20) if windows else NOW + timedelta(hours=5)
+    world = put_off_world(windows=windows, until=until)
+    world.run_to_the_end()
+    world.check(commits=True)
+    (started,) = events(world, EventType.INSTALL_STARTED)
+    assert until <= parse_utc(started.at) < until + timedelta(minutes=15)
+    told = [event.data for event in events(world, EventType.INSTALL_WAITING) if event.data["reason"] == "interlock"]
+    assert told == [{"reason": "interlock", "detail": f"its user put it off until {utc_text(until)}", "until": utc_text(until)}]
+
+
+def test_without_windows_nothing_is_fetched_before_that() -> None:
+    world = put_off_world(until=NOW + timedelta(hours=5))
+    world.run_to_the_end()
+    (started,) = events(world, EventType.DOWNLOAD_STARTED)
+    assert parse_utc(started.at) >= NOW + timedelta(hours=5)
+
+
+def test_a_release_that_is_required_is_put_off_no_longer_than_its_grace() -> None:
+    world = put_off_world(until=NOW + timedelta(days=8), consent_until=NOW + timedelta(hours=24))
+    world.run_to_the_end()
+    (started,) = events(world, EventType.INSTALL_STARTED)
+    assert NOW + timedelta(hours=24) <= parse_utc(started.at) < NOW + timedelta(hours=25)
+
+
+def test_people_who_change_their_mind_are_heard_at_the_next_poll() -> None:
+    world = put_off_world(until=NOW + timedelta(days=8))
+    world.board.run(lambda runner: runner.state.attempt is not None and runner.state.attempt.waits == "interlock")
+    consent.end(world.board.flash, DATA)
+    world.run_to_the_end()
+    (started,) = events(world, EventType.INSTALL_STARTED)
+    assert parse_utc(started.at) < NOW + timedelta(minutes=10)
+
+
+def test_a_damaged_file_is_nobodys_word() -> None:
+    world = put_off_world(until=NOW + timedelta(hours=5))
+    assert consent.put_off_until(world.board.flash, DATA) == NOW + timedelta(hours=5)
+    for damaged in (b"", b"{", b'{"until":"tomorrow"}', b'{"till":1}'):
+        replace_file(world.board.flash, f"{DATA}/deferral.json", damaged)
+        assert consent.put_off_until(world.board.flash, DATA) is None
+    world.run_to_the_end()
+    world.check(commits=True)
+
+
+@pytest.mark.parametrize(("days", "said"), [(0, "has passed"), (-1, "has passed"), (31, "more than 30 days away")])
+def test_updates_are_put_off_for_a_time_that_can_be(days: int, said: str) -> None:
+    world = put_off_world(until=NOW + timedelta(hours=5))
+    with pytest.raises(InvalidInput, match=said):
+        consent.put_off(world.board.flash, DATA, NOW + timedelta(days=days), NOW)
+    assert consent.put_off_until(world.board.flash, DATA) == NOW + timedelta(hours=5), "what was said before still counts"

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,16 +18,21 @@ from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.cli.main import main
 from surefoot.cli.simulate import agent_settings
-from surefoot.model.assignment import DeviceId
+from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.record import from_json, to_json, to_pretty_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
 from tests.agent.loopback import Authority, Loopback, http, loopback
-from tests.agent.moments import at_work, release, state
+from tests.agent.moments import at_work, release, state, windowed
 from tests.trust.repositories import Repositories, manifest
 
 IMAGE = b"factory image" * 100
 REPOSITORIES = Repositories()
 Phase = type(state().phase)
+
+
+def required() -> Order:
+    """Return an order that nobody may put off any longer."""
+    return structs.replace(windowed(), consent_until="2026-01-01T00:00:00Z")
 
 
 @pytest.fixture
@@ -219,10 +225,61 @@ def test_a_device_that_waits_says_for_what_and_until_when(board: Path, capsys: p
     open_journal(PosixStorage(board)).append(at_work(Phase("waiting for window"), **waits, waits_until="2026-11-24T01:20:00Z"))
     assert agent(board, "status") == 0
     told = capsys.readouterr().out
-    assert "t-1 (thermostat-v1): waiting for a maintenance window\n" in told
+    assert "t-1 (thermostat-v1): waiting until it may start\n" in told
     assert (
         "\nwaits      window opens Tue 02:00 local (Europe/Berlin); starts 2026-11-24T01:20:00Z unless the server says otherwise\n" in told
     )
+
+
+def test_updates_are_put_off_by_hand_shown_and_put_off_no_longer(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state())
+    assert agent(board, "defer", "--for", "4h") == 0
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert (told.startswith("Updates are put off until 20"), "\nput off    until 20" in told) == (True, True)
+    assert agent(board, "defer", "--end") == 0
+    assert agent(board, "defer", "--end") == 0, "twice is as once"
+    assert agent(board, "status") == 0
+    assert "put off    " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--until", "2020-01-01T00:00:00Z"], "2020-01-01T00:00:00Z has passed."),
+        (["--until", "tomorrow"], "'tomorrow' is not an RFC 3339 time"),
+        (["--until", "2026-12-01T06:00:00"], "has no time zone"),
+        (["--for", "4 hours"], "'4 hours' is no duration. Write a number and a unit, as in 90m, 4h or 2d."),
+        (["--for", "31d"], "is more than 30 days away"),
+    ],
+)
+def test_what_is_no_time_to_put_updates_off_to_is_one_sentence(
+    board: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agent(board, "defer", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "said"),
+    [
+        ("downloading", {}, "Too late for thermostat 1.1.0: it has started, and finishes."),
+        ("downloading", {"order": windowed()}, ""),
+        ("trial", {"received": 1_000}, "Too late for thermostat 1.1.0: it has started, and finishes."),
+        ("waiting for window", {}, ""),
+        (
+            "waiting for window",
+            {"order": required()},
+            "thermostat 1.1.0 is required: it is put off until 2026-01-01T00:00:00Z and no longer.",
+        ),
+    ],
+)
+def test_who_puts_updates_off_is_told_what_that_does_not_reach(
+    board: Path, phase: str, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_journal(PosixStorage(board)).append(at_work(Phase(phase), **changes))
+    assert agent(board, "defer", "--for", "4h") == 0
+    assert capsys.readouterr().out.partition("\n")[2].strip() == said
 
 
 @pytest.mark.parametrize("phase", list(Phase))

@@ -16,6 +16,7 @@ from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import Plan, PlanApproval, Rollout, Security, Stage, Status
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
+from surefoot.rollout.urgency import raised
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 from tests.server.showroom import BEGIN
 
@@ -39,6 +40,7 @@ class Past:
             rollout=self.rollout,
             evidence=self.evidence,
             decisions=self.decisions,
+            alarms=raised(self.rollout),
         )
 
     def wait(self) -> None:
@@ -156,9 +158,8 @@ def test_a_rollout_whose_counts_cannot_be_is_shown_without_a_budget(past: Past, 
 
 
 def test_a_pause_past_the_security_deadline_is_an_alarm(past: Past, capsys: pytest.CaptureFixture[str]) -> None:
-    past.rollout = structs.replace(
-        past.rollout, status=Status.PAUSED, plan=Plan(release="lamp 1.0.0", security=Security(deadline="2026-01-01T00:00:00Z"))
-    )
+    plan = Plan(release="lamp 1.0.0", security=Security(deadline="2026-01-01T00:00:00Z"))
+    past.rollout = structs.replace(past.rollout, status=Status.PAUSED, plan=plan, is_alarmed=True)
     say_standing(past.look())
     assert "alarm      Its security deadline was 2026-01-01T00:00:00Z, and it is paused" in capsys.readouterr().out
 

@@ -79,6 +79,14 @@ def test_work_on_the_attempt_starts_it() -> None:
     assert after_events(ATTEMPT, [event(EventType.DOWNLOAD_STARTED)], OLD, NOW).is_started
 
 
+@given(st.permutations([EventType.INSTALL_STARTED, EventType.HEALTH_OK, EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED]))
+def test_in_whatever_order_its_events_come_an_attempt_that_was_rolled_back_counts_as_harmed(kinds: list[EventType]) -> None:
+    attempt = ATTEMPT
+    for seq, kind in enumerate(kinds, start=1):
+        attempt = after_events(attempt, [event(kind, seq=seq)], NEW if kind is EventType.HEALTH_OK else OLD, NOW)
+    assert attempt.outcome is Outcome.ROLLED_BACK or attempt.is_relapsed
+
+
 @pytest.mark.parametrize("assignment", [8, None])
 def test_events_of_another_attempt_or_of_none_change_nothing(assignment: int | None) -> None:
     events = [event(kind, assignment) for kind in EventType]

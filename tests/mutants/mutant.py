@@ -32,7 +32,7 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
-PERMISSION, OPENING = "schedule/permission.py", "schedule/opening.py"
+PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
 _TESTS = {
     VERIFY: ("tests/trust/test_checks.py", "tests/trust/test_verify.py"),
@@ -47,6 +47,7 @@ _TESTS = {
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
+    WINDOW: ("tests/agent/test_waiting.py",),
     RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py",),

@@ -17,6 +17,7 @@ from tests.mutants.mutant import (
     TRANSPORT,
     TRUSTED,
     VERSION,
+    WINDOW,
     Mutant,
 )
 
@@ -57,7 +58,10 @@ DEVICE = (
     _m(10, "start_before", ADMISSION, "if now > parse_utc(ordered.order.start_before):", "if False:"),
     _m(10, "fits a slot", ADMISSION, "if ordered.size > board.slot_capacity_bytes:", "if False:"),
     _m(10, "not empty", ADMISSION, "if ordered.size == 0:", "if False:"),
-    _m(10, "a window is waited for", MACHINE, "if order.windows and (is_here or", "if False and (is_here or"),
+    _m(10, "a window is waited for", MACHINE, "if order.windows else is_put_off", "if False else is_put_off"),
+    _m(10, "what people put off is not begun", MACHINE, " else is_put_off\n", " else False\n"),
+    _m(10, "what people put off is not installed", WINDOW, "interlock=words", 'interlock=""'),
+    _m(10, "a required release is put off no longer than its grace", PERMISSION, "min(put_off_until, consent_until)", "put_off_until"),
     _m(
         10,
         "the server is asked before a window is used",

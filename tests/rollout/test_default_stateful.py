@@ -15,7 +15,7 @@ from msgspec import structs
 
 from surefoot.model.assignment import Outcome
 from surefoot.rollout.acts import include, release, resume, start
-from surefoot.rollout.decision import Advance
+from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence, Share, Tally, counts_of, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Limits, Plan, Rollout, Stage, Status
@@ -80,17 +80,34 @@ class GatedFleet(Fleet):
         if all(attempt.outcome in (None, Outcome.CANCELLED) for device in self.devices for attempt in device.attempts):
             assert len(self.live()) <= max(1, len(self.devices) // 20)
 
+    @invariant()
+    def nothing_is_on_offer_in_a_held_region(self) -> None:
+        held = [device for device in self.devices if device.region in self.rollout.held_regions]
+        assert not [attempt for device in held for attempt in device.attempts if attempt.outcome is None and attempt.started_at is None]
+
+    def keep(self, decision: Decision) -> None:
+        super().keep(decision)
+        held = decision.regions if isinstance(decision, Hold) else []
+        for attempt in (attempt for device in self.devices if device.region in held for attempt in device.attempts):
+            if attempt.outcome is None and attempt.started_at is None:
+                attempt.outcome = Outcome.CANCELLED
+
     def offer(self, decision: Advance) -> None:
         if not decision.offers:
             return
         verdict = judge(look(self.rollout, self.evidence(), NOON + timedelta(seconds=self.seconds)), self.evidence(), 0)
-        chosen = [one for one in self.eligible() if decision.hardware in (None, one.hardware)][: decision.offers]
+        # As the decision says it, whatever the rollout holds: what it forgot to name is offered, and noticed.
+        chosen = [one for one in self.waiting() if self._is_meant(decision, one)][: decision.offers]
         assert verdict.most_at_risk is not None
         assert len(self.live()) + len(chosen) <= verdict.most_at_risk
-        assert set(self.rollout.excluded) <= set(decision.not_hardware)
-        assert set(self.rollout.held_regions) <= set(decision.not_regions)
+        assert {device.hardware for device in chosen}.isdisjoint(self.rollout.excluded)
+        assert {device.region for device in chosen}.isdisjoint(self.rollout.held_regions)
         for device in chosen:
             device.attempts.append(Attempt(self.seconds))
+
+    def _is_meant(self, decision: Advance, device: Device) -> bool:
+        is_kept_out = device.hardware in decision.not_hardware or device.region in decision.not_regions
+        return not is_kept_out and decision.hardware in (None, device.hardware)
 
     def note_what_is_open(self) -> None:
         super().note_what_is_open()

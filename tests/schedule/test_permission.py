@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from surefoot.model.assignment import DeviceId
 from surefoot.model.window import Weekday, Window
 from surefoot.schedule.opening import Opening, next_opening
-from surefoot.schedule.permission import Permission, Reason, Terms, forced_at, may_start, spread
+from surefoot.schedule.permission import Permission, Reason, Terms, forced_at, held_by_people, may_start, spread
 from surefoot.schedule.zones import zones_of
 from tests.strategies import INSTANTS, windows
 
@@ -106,6 +106,33 @@ def test_a_pause_comes_before_an_interlock_before_a_deadline_before_a_window(
 ) -> None:
     found = ask(now, **facts)
     assert (found.reason, found.may_start) == expected
+
+
+@pytest.mark.parametrize(
+    ("put_off", "consent", "expected"),
+    [
+        (None, None, None),
+        (None, 5, None),
+        (5, None, 5),
+        (5, 9, 5),
+        (9, 5, 5),
+        (0, None, None),
+        (-1, 9, None),
+        (9, 0, None),
+        (9, -1, None),
+    ],
+)
+def test_people_hold_an_install_back_as_long_as_they_said_and_as_they_may(
+    put_off: int | None, consent: int | None, expected: int | None
+) -> None:
+    said, may, until = (None if hours is None else NOON + timedelta(hours=hours) for hours in (put_off, consent, expected))
+    assert held_by_people(said, may, NOON) == until
+
+
+def test_an_interlock_says_when_it_ends() -> None:
+    later = NOON + timedelta(hours=3)
+    found = may_start(terms(), zones_of([NIGHT]), NOON, interlock="its user put it off", interlock_until=later)
+    assert (found.reason, found.until) == (Reason.INTERLOCK, later)
 
 
 def test_a_wait_ends_when_windows_are_ignored_if_that_is_sooner() -> None:

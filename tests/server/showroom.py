@@ -26,6 +26,7 @@ from surefoot.rollout.decision import Decision, Exclude, Halt, Hold
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, PlanApproval, Rollout, Stage, Status
 from surefoot.rollout.standing import after
+from surefoot.rollout.urgency import raised
 from surefoot.schedule.permission import Permission, Reason
 from surefoot.schedule.words import parse as parse_window
 from surefoot.server.services.attempt_story import Order, explain_order
@@ -136,6 +137,7 @@ class Show:
             stage=self.rollout.open_stage.name,
             created_at=utc_text(BEGIN),
             counts=total(self.tallies.values()),
+            alarms=raised(self.rollout),
         )
 
 
@@ -180,6 +182,9 @@ class Showroom:
     def members(self, group: str, after: str, limit: int) -> DevicePage:  # noqa: ARG002  # there are no groups
         raise UnknownError(f"There is no group {group}.")
 
+    def customers_at(self, site: str) -> set[str]:  # noqa: ARG002  # there are no sites
+        return set()
+
     def attribute_names(self) -> set[str]:
         return {"region"}
 
@@ -206,6 +211,7 @@ class Showroom:
             rollout=show.rollout,
             evidence=show.evidence(),
             decisions=show.decisions,
+            alarms=raised(show.rollout),
         )
 
     def rollout_devices(self, rollout_id: int, outcome: Outcome | None, after: int, limit: int) -> RolloutDevices:

@@ -15,6 +15,7 @@ from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.event import EventType
 from surefoot.model.record import utc_text
 from surefoot.rollout.control import Region
+from surefoot.rollout.decision import Hold
 from surefoot.rollout.evidence import Baseline, Control, Counts, Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
@@ -227,6 +228,35 @@ def test_nobody_in_a_held_region_is_offered_it_and_nobody_there_is_lost(campaign
     campaign.steer(Verb.RELEASE, "the provider is back", "eu")
     run(campaign)
     assert (campaign.status, campaign.counts().succeeded) == (Status.FINISHED, 20)
+
+
+def test_a_region_that_is_held_loses_its_offers_that_nobody_started_and_has_them_again_once_it_is_released(campaign: Campaign) -> None:
+    add_devices(campaign.office, "f", 40)
+    campaign.begin(structs.replace(PLAN, stages=[Stage(name="all", soak="0s")]))
+    while len(regions := {attempt.region for attempt in campaign.open_attempts()}) < 2 or len(campaign.open_attempts()) < 6:
+        for attempt in campaign.open_attempts():
+            campaign.succeed(attempt)
+        campaign.advance(minutes=11)
+    assert regions == {"eu", "us"}
+    offered = campaign.open_attempts()
+    at_work = next(attempt for attempt in offered if attempt.region == "eu")
+    campaign.tell(at_work, EventType.DOWNLOAD_STARTED)
+    vanished = [DeviceId(f"f-{number:02}") for number in range(40)]
+    now = int(campaign.office.now.timestamp())
+    campaign.office.ledger.put_presence(dict.fromkeys(vanished, (now - 2_000, 1)))
+    campaign.advance(seconds=1)
+    (held,) = (stored.decision for stored in campaign.decisions() if stored.decision.cause == "region_unreachable")
+    assert isinstance(held, Hold)
+    assert held.regions == ["eu"]
+    left = {attempt.assignment_id for attempt in campaign.open_attempts()}
+    kept = {one.assignment_id for one in offered if one.region == "us" or one.assignment_id == at_work.assignment_id}
+    assert kept <= left
+    assert left.isdisjoint({one.assignment_id for one in offered} - kept)
+    # Heard of so long ago that they are no control any more.
+    campaign.office.ledger.put_presence(dict.fromkeys(vanished, (now - 2 * 86_400, 1)))
+    campaign.steer(Verb.RELEASE, "the provider is back", "eu")
+    run(campaign)
+    assert (campaign.status, campaign.counts().succeeded) == (Status.FINISHED, 60)
 
 
 def test_a_recount_that_lowers_counts_holds_nobody_for_ever(campaign: Campaign) -> None:

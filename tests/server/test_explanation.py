@@ -117,7 +117,7 @@ def device(**changes: object) -> dict[str, Any]:
 
 
 def order(**changes: object) -> dict[str, Any]:
-    around: dict[str, Any] = {name: changes.pop(name) for name in ("permission", "refusal", "waits") if name in changes}
+    around: dict[str, Any] = {name: changes.pop(name) for name in ("permission", "refusal", "waits", "interlock") if name in changes}
     attempt = structs.replace(ATTEMPT, **changes)
     return {"orders": [Order(attempt=attempt, **around)], "open_order": attempt if attempt.outcome is None else None}
 
@@ -234,6 +234,11 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     "withdrawn once": (Code.NEXT, {"orders": [WITHDRAWN]}, "It is in the open batch"),
     "offered": (Code.OFFERED, order(), "was offered thermostat 1.1.0 at 2026-11-25T11:00:00Z and has not started yet"),
     "window": (Code.WINDOW, order(permission=CLOSED), "waits for its time: window opens Thu 02:00 local (Europe/Berlin)."),
+    "put off by people": (
+        Code.WAITING,
+        order(permission=CLOSED, interlock="its user put it off until 2026-11-26T08:00:00Z"),
+        "is there, and its user put it off until 2026-11-26T08:00:00Z.",
+    ),
     "waiting for people": (Code.WAITING, order(waits="People at the device put it off."), "waits: People at the device put it off."),
     "offline": (
         Code.OFFLINE,

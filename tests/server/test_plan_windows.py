@@ -14,7 +14,9 @@ from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import digest_of
 from surefoot.model.record import from_plain, parse_utc, utc_text
 from surefoot.model.window import Window
+from surefoot.rollout.decide import decide
 from surefoot.rollout.plan import Gates, Plan, Security, Stage
+from surefoot.rollout.urgency import raised
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.rollouts import Verb
 from surefoot.trust.metadata import read
@@ -83,3 +85,30 @@ def test_a_pause_withdraws_orders_whose_deadline_has_passed_too(campaign: Campai
     assert not campaign.office.ledger.is_ordered(attempt.device_id, digest_of(b"new image"))
     campaign.advance(days=3)
     assert campaign.open_attempts() == []
+
+
+def test_a_pause_past_the_deadline_is_told_once_as_a_decision_and_an_act_and_shown_until_it_ends(campaign: Campaign) -> None:
+    begin(campaign, security=Security(deadline=utc_text(campaign.office.now + timedelta(hours=1))))
+    campaign.steer(Verb.PAUSE, "wait")
+    campaign.advance(minutes=59)
+    before = len(campaign.decisions())
+    assert alarms_of(campaign) == ([], [])
+    for _ in range(3):
+        campaign.advance(minutes=1)
+    (told,) = campaign.decisions()[before:]
+    shown, acts = alarms_of(campaign)
+    assert (told.decision.cause, told.decision.warnings, len(shown), len(acts)) == ("paused", shown, 1, 1)
+    assert "it is paused: nothing starts until a person resumes it" in shown[0]
+    assert decide(told.rollout, told.evidence, parse_utc(told.at)) == told.decision, "made again from what was stored of it"
+    campaign.steer(Verb.RESUME, "go on")
+    campaign.advance(minutes=1)
+    assert (alarms_of(campaign)[0], len(alarms_of(campaign)[1])) == ([], 1)
+    campaign.steer(Verb.PAUSE, "again")
+    campaign.advance(minutes=1)
+    assert len(alarms_of(campaign)[1]) == 2
+
+
+def alarms_of(campaign: Campaign) -> tuple[list[str], list[str]]:
+    """Return the alarms that the rollout's page shows, and all that were written down."""
+    acts = campaign.connection.execute("SELECT subject FROM act WHERE what = 'rollout.alarm'").fetchall()
+    return raised(campaign.stored.rollout), [subject for (subject,) in acts]

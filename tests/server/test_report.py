@@ -4,11 +4,13 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import FormatError
 from surefoot.model.event import EventType
+from surefoot.model.record import utc_text
 from tests.server.office import DEVICE, JOURNAL, Office, event, statement
 
 OLD = digest_of(b"old image")
@@ -42,6 +44,17 @@ def test_events_out_of_order_are_refused_and_nothing_is_stored(office: Office) -
     with pytest.raises(FormatError, match="order"):
         office.report(event(2, EventType.CHECK_STARTED), event(1, EventType.CHECK_STARTED))
     assert count(office) == 0
+
+
+def test_events_from_the_future_are_kept_as_said_and_dated_by_the_server(office: Office) -> None:
+    office.add_release("1.1.0")
+    attempt = office.order("1.1.0")
+    said = [event(1, EventType.DOWNLOAD_STARTED, attempt), event(2, EventType.INSTALL_FAILED, attempt)]
+    office.report(*(structs.replace(one, at="2099-01-01T00:00:00Z") for one in said), running=OLD)
+    found = office.attempt(attempt)
+    assert (found.outcome, found.started_at, found.ended_at) == (Outcome.FAILED, utc_text(office.now), utc_text(office.now))
+    seen = office.ledger._connection.execute("SELECT last_seen FROM presence WHERE device_id = ?", (DEVICE,)).fetchone()
+    assert seen == (int(office.now.timestamp()),)
 
 
 def test_success_needs_the_report_to_name_the_ordered_image(office: Office) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
-from surefoot.rollout.plan import Status
+from surefoot.rollout.plan import Security, Status
 from tests.server.consoles import TOKEN, Desk, desk, later
 from tests.server.running import Running
 from tests.server.showroom import DRAFT, PAUSED, RUNNING
@@ -49,6 +50,16 @@ def test_a_wrong_token_lets_nobody_in(console: Desk) -> None:
 def test_the_cookie_is_for_this_host_and_for_no_script(console: Desk) -> None:
     cookie = console.post("/login", {"token": TOKEN}).headers["set-cookie"]
     assert cookie.split("; ")[1:] == ["Path=/", "Max-Age=43200", "HttpOnly", "SameSite=Strict"]
+
+
+def test_an_alarm_is_on_the_rollouts_page_and_in_the_list_of_all(console: Desk) -> None:
+    session = console.log_in()
+    show = console.showroom.shows[PAUSED]
+    plan = structs.replace(show.rollout.plan, security=Security(deadline="2026-01-01T00:00:00Z"))
+    for is_alarmed in (False, True):
+        show.rollout = structs.replace(show.rollout, plan=plan, is_alarmed=is_alarmed)
+        for path in (f"/rollouts/{show.rollout_id}", "/rollouts"):
+            assert (b"Its security deadline was" in console.get(path, session).data) is is_alarmed
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -126,7 +126,12 @@ def test_finding_the_windows_of_a_device_is_four_reads_by_key(office: Office) ->
         (Level.FLEET, "-", WindowSetting(), "Neither windows nor a time zone"),
         (Level.FLEET, "-", WindowSetting(timezone="Europe/Berln"), "There is no time zone 'Europe/Berln'"),
         (Level.FLEET, "-", WindowSetting(timezone="device"), "'device' is no time zone for a whole level"),
-        (Level.FLEET, "-", WindowSetting(windows=[structs.replace(NIGHT, zone="Mars/Base")]), "There is no time zone 'Mars/Base'"),
+        (
+            Level.FLEET,
+            "-",
+            WindowSetting(windows=[structs.replace(NIGHT, zone="Mars/Base")]),
+            r"'windows\[0\].zone': there is no time zone 'Mars/Base'",
+        ),
         (Level.FLEET, "-", WindowSetting(windows=[structs.replace(NIGHT, length="0s")]), "it never opens"),
         (Level.FLEET, "-", WindowSetting(windows=[structs.replace(NIGHT, length="1m")]), "it is shorter than an install takes"),
     ],

@@ -51,6 +51,27 @@ def test_a_mistake_in_a_window_is_said_in_words(server: Running) -> None:
     assert "a time of day as on a clock, as in 02:00" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"audience": ""}, "'audience': Expected a filter, as in"),
+        (
+            {"gate": {"simple": {"rollback_rate": {"warn": "1%", "pause": "120%"}}}},
+            "'gate.simple.rollback_rate.pause': Expected a percentage",
+        ),
+        ({"start_at": "soon"}, "'start_at': Expected an instant in UTC"),
+        ({"release": "thermostat"}, "'release': Expected a product and a version"),
+        ({"windows": [{"start": "02:00", "length": "3h", "zone": "Mars/Base"}]}, "'windows[0].zone': there is no time zone 'Mars/Base'"),
+        ({"windows": [{"start": "02:00", "length": "0h"}]}, "'rollout.windows[0].length': it never opens"),
+        ({"limits": {"per_hour": 0}}, "'limits.per_hour': Expected `int` >= 1"),
+        ({"stages": [{"name": "a"}, {"name": "b"}]}, "'rollout.stages[1]': no device is ever left for stage b"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_said_in_words(server: Running, plan: dict[str, Any], said: str) -> None:
+    answer = server.call("POST", "rollouts", {"release": "thermostat 1.1.0"} | plan)
+    assert (answer.status, said in answer.json()["detail"]) == (400, True), answer.json()
+
+
 def test_windows_are_set_shown_listed_and_removed_by_hand(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
     device = server.join().device_id
     assert run(server, "window", "set", "customer", "acme", "mon-fri 02:00 3h", "sat,sun 01:00 5h Asia/Tokyo") == 0

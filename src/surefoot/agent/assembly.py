@@ -17,6 +17,7 @@ from pathlib import Path
 from surefoot.agent.admission import Board
 from surefoot.agent.boot.file import FileBootControl
 from surefoot.agent.config import Config, policy_of
+from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
 from surefoot.agent.install import SlotFiles
@@ -88,6 +89,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         renew=Renewal(storage, DATA, config.device.id, server, clock),
         policy=policy_of(config.trial),
         attributes=config.attributes,
+        put_off_until=lambda: put_off_until(storage, DATA),
     )
     return Runner(parts, slot)
 

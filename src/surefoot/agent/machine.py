@@ -6,8 +6,8 @@
 - The effects are performed in order; the last one answers with the next event.
 - Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
   a while, and have had a report accepted by the server.
-- An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; what has
-  started finishes.
+- An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; one without
+  windows waits before its download while people at the device have put it off. What has started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
@@ -168,15 +168,17 @@ def _accept(state: State, event: Accepted, policy: Policy) -> Step:
 
 
 def _begin(state: State, event: Accepted, attempt: Attempt, policy: Policy) -> Step:
-    after, effects = _go_on(_up_to_date(state, event), attempt, policy)
+    after, effects = _go_on(_up_to_date(state, event), attempt, policy, is_put_off=event.is_put_off)
     wanted = event.order.must_match
     return after, (*_checked(event.order.assignment_id, offered=wanted.version, build_id=wanted.build_id), *effects)
 
 
-def _go_on(state: State, attempt: Attempt, policy: Policy) -> Step:
-    """Wait for what has a window to wait for, else do it: the download, then the install."""
+def _go_on(state: State, attempt: Attempt, policy: Policy, *, is_put_off: bool = False) -> Step:
+    """Wait for what has a window to wait for, or is put off, else do it: the download, then the install."""
     is_here, order = attempt.received == attempt.size, attempt.order
-    if order.windows and (is_here or order.download is DownloadTime.WINDOW):
+    # Without windows an order starts with its download, for the server too: what is put off must not begin it.
+    waits = is_here or order.download is DownloadTime.WINDOW if order.windows else is_put_off
+    if waits:
         return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=order),)
     return _start(state, attempt, policy)
 
@@ -292,7 +294,7 @@ def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> St
         return _accept(structs.replace(state, attempt=None), event, policy)
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
-        return _go_on(_up_to_date(state, event), renewed, policy)
+        return _go_on(_up_to_date(state, event), renewed, policy, is_put_off=event.is_put_off)
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
     return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 

@@ -58,7 +58,7 @@ from surefoot.agent.signals import (
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
 from surefoot.agent.trusted import TrustedStore
-from surefoot.agent.window import require_readable, weigh
+from surefoot.agent.window import held_until, require_readable, weigh
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
@@ -113,6 +113,7 @@ class Parts:
         renew: Gets the device a new certificate when that is due.
         policy: The integrator's numbers.
         attributes: What else the device says of itself.
+        put_off_until: Until when people at the device have put updates off; nothing when they have not.
     """
 
     device_id: DeviceId
@@ -129,6 +130,7 @@ class Parts:
     renew: Callable[[], None]
     policy: Policy
     attributes: Mapping[str, str] = field(default_factory=dict)
+    put_off_until: Callable[[], datetime | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +244,7 @@ class Runner:
                 return self._download(effect)
             case Weigh(order=order):
                 now = self._now()
-                return Weighed(now=now, permission=weigh(order, now))
+                return Weighed(now=now, permission=weigh(order, now, self.parts.put_off_until()))
             case Install():
                 return self._install(effect)
             case Reboot():
@@ -333,6 +335,7 @@ class Runner:
             size=ordered.size,
             hash=ordered.hash,
             urls=_urls(effect.answer, ordered.hash),
+            is_put_off=held_until(ordered.order, now, self.parts.put_off_until()) is not None,
         )
 
     def _download(self, effect: Download) -> Event:

@@ -83,7 +83,11 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """An order that both repositories list and every rule of this device allows."""
+    """An order that both repositories list and every rule of this device allows.
+
+    Attributes:
+        is_put_off: Whether people at the device hold it back now.
+    """
 
     now: datetime
     etag: str
@@ -94,6 +98,7 @@ class Accepted:
     size: int
     hash: Digest
     urls: list[str]
+    is_put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +264,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weigh:
-    """Hold the time against the order's windows, in their zones → ``Weighed``."""
+    """Hold the time against the order's windows, in their zones, and what people at the device said → ``Weighed``."""
 
     order: Order
 

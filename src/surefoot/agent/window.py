@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order's windows held against the time: reads the zones, and lets ``schedule.permission`` judge."""
+"""The order's windows, and what people at the device said, held against the time: reads the zones, lets ``schedule.permission`` judge."""
 
 from datetime import datetime
 
 from surefoot.model.assignment import Order
 from surefoot.model.errors import InvalidInput
-from surefoot.model.record import parse_utc
-from surefoot.schedule.permission import Permission, Reason, Terms, may_start
+from surefoot.model.record import parse_utc, utc_text
+from surefoot.schedule.permission import Permission, Reason, Terms, held_by_people, may_start
 from surefoot.schedule.zones import zones_of
 
 
@@ -35,10 +35,18 @@ def require_readable(order: Order) -> None:
     zones_of(order.windows)
 
 
-def weigh(order: Order, now: datetime) -> Permission:
+def held_until(order: Order, now: datetime, put_off_until: datetime | None) -> datetime | None:
+    """Return until when people at the device hold an order back; nothing when they do not, or may not any longer."""
+    consent_until = parse_utc(order.consent_until) if order.consent_until else None
+    return held_by_people(put_off_until, consent_until, now)
+
+
+def weigh(order: Order, now: datetime, put_off_until: datetime | None = None) -> Permission:
     """Say whether an order that was admitted may start now; a zone that is not to be read any more holds it."""
     try:
         zones = zones_of(order.windows)
     except InvalidInput as error:
         return Permission(may_start=False, reason=Reason.UNKNOWN_ZONE, detail=error.message)
-    return may_start(terms_of(order), zones, now)
+    held = held_until(order, now, put_off_until)
+    words = "" if held is None else f"its user put it off until {utc_text(held)}"
+    return may_start(terms_of(order), zones, now, interlock=words, interlock_until=held)

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot agent``: join a fleet, run, and say what the device is doing."""
+"""``surefoot agent``: join a fleet, run, say what the device is doing, and put its updates off."""
 
 import argparse
 import logging
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from surefoot.agent.assembly import DATA, JOURNAL, LOCK, assemble, storage_root
 from surefoot.agent.config import Config, read_config
+from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol
 from surefoot.agent.journal import peek
 from surefoot.agent.posix import PosixStorage
-from surefoot.agent.state import Phase, State
+from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.trusted import TrustedStore
-from surefoot.model.errors import InvalidInput
-from surefoot.model.record import from_json, to_pretty_json
+from surefoot.model.duration import Duration, seconds
+from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
 from surefoot.model.wire import EnrolmentOffer
 
 _WORDS = {
@@ -23,7 +26,7 @@ _WORDS = {
     Phase.CHECKING: "asking the server",
     Phase.VERIFYING: "verifying what the server answered",
     Phase.DOWNLOADING: "downloading",
-    Phase.WAITING: "waiting for a maintenance window",
+    Phase.WAITING: "waiting until it may start",
     Phase.INSTALLING: "checking what was downloaded",
     Phase.REBOOTING: "about to reboot into the new release",
     Phase.TRIAL: "trying the new release",
@@ -31,6 +34,10 @@ _WORDS = {
     Phase.ROLLING_BACK: "going back to the release before",
     Phase.REPORTING: "telling the server how it went",
 }
+
+
+_DEFER = """Put updates off: none starts before that instant. What has started finishes, and a release that is required cannot be put off
+for longer than its order says."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     status = verbs.add_parser("status", help="say what the device is doing")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=_status)
-    for verb in (joining, running, status):
+    deferring = verbs.add_parser("defer", help="put updates off, for whoever is at the device", description=_DEFER)
+    when = deferring.add_mutually_exclusive_group(required=True)
+    when.add_argument("--until", metavar="TIME", help="with its zone, as in 2026-12-01T06:00:00+01:00")
+    when.add_argument("--for", dest="span", metavar="DURATION", help="as in 90m, 4h, 2d; 30 days at most")
+    when.add_argument("--end", action="store_true", help="put them off no longer")
+    deferring.set_defaults(run=_defer)
+    for verb in (joining, running, status, deferring):
         verb.add_argument("--config", type=Path, default=Path("/etc/surefoot/agent.toml"), metavar="AGENT.TOML")
 
 
@@ -95,10 +108,45 @@ def _status(arguments: argparse.Namespace) -> int:
         print(f"           {state.attempt.received} of {state.attempt.size} bytes, try {state.attempt.tries + 1}")
         if state.attempt.waits:
             print(f"waits      {state.attempt.waits_for}; {_until(state.attempt.waits_until)}")
+    if (until := put_off_until(storage, DATA)) is not None and until > datetime.now(UTC):
+        print(f"put off    until {utc_text(until)}; end that: surefoot agent defer --end")
     if state.refused:
         print(f"refused    the last answer of the server: {state.refused}")
     print(f"unsent     {found.pending} events")
     return 0
+
+
+def _defer(arguments: argparse.Namespace) -> int:
+    _, storage = _open(arguments.config)
+    if arguments.end:
+        end(storage, DATA)
+        print("Updates are not put off any longer; the agent sees that at its next poll.")
+        return 0
+    now = datetime.now(UTC)
+    until = parse_utc(arguments.until) if arguments.until else now + timedelta(seconds=_span(arguments.span))
+    put_off(storage, DATA, until, now)
+    print(f"Updates are put off until {utc_text(until)}.")
+    found = peek(storage, JOURNAL, State)
+    if found is not None and found.state.attempt is not None:
+        _say_what_it_means(found.state.phase, found.state.attempt, until)
+    return 0
+
+
+def _say_what_it_means(phase: Phase, attempt: Attempt, until: datetime) -> None:
+    """Say what of an update that is here already cannot be put off."""
+    wanted, consent_until = attempt.order.must_match, attempt.order.consent_until
+    # With windows an install is weighed again after its download.
+    if phase is not Phase.WAITING and not (phase is Phase.DOWNLOADING and attempt.order.windows):
+        print(f"Too late for {wanted.product} {wanted.version}: it has started, and finishes.")
+    elif consent_until and parse_utc(consent_until) < until:
+        print(f"{wanted.product} {wanted.version} is required: it is put off until {consent_until} and no longer.")
+
+
+def _span(text: str) -> int:
+    try:
+        return seconds(from_plain(text, Duration, what="--for"))
+    except FormatError as error:
+        raise InvalidInput(f"{text!r} is no duration.", hint="Write a number and a unit, as in 90m, 4h or 2d.") from error
 
 
 def _until(instant: str) -> str:

@@ -105,6 +105,11 @@ class OperatorClient:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--server`` and ``--token-file``."""
     parser.add_argument("--server", default=os.environ.get("SUREFOOT_SERVER", DEFAULT_SERVER), help="URL of the operator API (%(default)s)")
+    add_token_file(parser)
+
+
+def add_token_file(parser: argparse.ArgumentParser) -> None:
+    """Add ``--token-file``."""
     token_file = os.environ.get("SUREFOOT_TOKEN_FILE")
     parser.add_argument("--token-file", type=Path, default=token_file and Path(token_file), help="file with the API token, as admin.token")
 

@@ -4,9 +4,11 @@
 from pathlib import Path
 
 from surefoot.document import MAX_BYTES, Document, convert, parse
-from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.fleet.filter import parse as parse_filter
+from surefoot.model.errors import FilterError, FormatError, InvalidInput
 from surefoot.rollout.flaw import flaw
 from surefoot.rollout.plan import Plan, PlanFile
+from surefoot.rollout.sequence import walked
 from surefoot.schedule.zones import zone_flaws
 
 
@@ -17,11 +19,6 @@ def read_plan(path: Path) -> Plan:
         InvalidInput: The file cannot be read.
         FormatError: It is not of the form of a plan, or contradicts itself; names file, line and key.
     """
-    return read_plan_document(path)[1]
-
-
-def read_plan_document(path: Path) -> tuple[Document, Plan]:
-    """Read and check a plan, and return it with the file that it was read from; raises as ``read_plan`` does."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -30,10 +27,23 @@ def read_plan_document(path: Path) -> tuple[Document, Plan]:
     document = parse(data, file=str(path))
     plan = convert(document, PlanFile).rollout
     if found := flaw(plan) or next(zone_flaws(plan.windows), None):
-        raise FormatError(f"{at(document, found.key)}: {found.message}.", hint=found.hint)
-    return document, plan
+        raise FormatError(f"{_at(document, found.key)}: {found.message}.", hint=found.hint)
+    _check_filters(document, plan)
+    return plan
 
 
-def at(document: Document, key: str) -> str:
+def _at(document: Document, key: str) -> str:
     """Return file, line and name of a key below ``rollout``, as messages begin."""
     return f"{document.place(f'$.rollout.{key}')}: 'rollout.{key}'"
+
+
+def _check_filters(document: Document, plan: Plan) -> None:
+    written = [("audience", plan.audience)]
+    for index, stage in enumerate(plan.stages):
+        key = f"stages[{index}].{'audience' if stage.audience else 'order_by'}"
+        written += [(f"stages[{index}].audience", stage.audience), *((key, part.audience) for part in walked([stage]))]
+    for key, text in written:
+        try:
+            parse_filter(text)
+        except FilterError as error:
+            raise FormatError(f"{_at(document, key)}: {error.message}", hint=error.hint) from error

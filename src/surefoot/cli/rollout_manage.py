@@ -3,6 +3,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from surefoot.model.assignment import Outcome
 from surefoot.model.errors import InvalidInput
 from surefoot.rollout.decision import Revert
 from surefoot.rollout.plan import Status
+from surefoot.rollout.urgency import late
 from surefoot.server.services.catalogue import RolloutDevices, RolloutList, RolloutStory
 
 _PAGE = 500
@@ -79,6 +81,8 @@ def _create(arguments: argparse.Namespace) -> int:
     rollout_id = calls.post("rollouts", plan, dict[str, int])["rollout_id"]
     stages = " -> ".join(stage.name for stage in plan.stages)
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
+    for warning in late(plan, datetime.now(UTC)):
+        print(warning)
     if away := detours(calls, plan):
         print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
     if plan.approval.required:
@@ -104,6 +108,8 @@ def _list(arguments: argparse.Namespace) -> int:
         counts, stage = line.counts, line.stage if line.status in _UNDER_WAY else "-"
         columns = (line.rollout_id, line.release, line.status, stage, counts.offered, counts.succeeded, counts.harmed, line.name)
         print(row.format(*columns).rstrip())
+        for alarm in line.alarms:
+            print(f"{'':>7}  alarm: {alarm}")
     return 0
 
 

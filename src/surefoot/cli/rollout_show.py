@@ -13,7 +13,6 @@ from surefoot.model.record import utc_text
 from surefoot.rollout.evidence import Counts, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Rollout, Status
-from surefoot.rollout.urgency import alarms
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 
 _SHOWN_DECISIONS = 15
@@ -155,7 +154,7 @@ def _say_gate(story: RolloutStory) -> None:
             release = f"surefoot rollout release {number} {region.region or repr('')} {_WHY}"
             end = f"a person ends it: {release}" if region.needs_person else "it goes on by itself after half an hour of calm"
             print(f"held       region {region.region or '(none)'}; {end}")
-    for alarm in alarms(rollout, datetime.now(UTC)):
+    for alarm in story.alarms:
         print(f"alarm      {alarm}")
     verdict = judge(rollout, story.evidence, 0)
     if rollout.status is Status.RUNNING and verdict.most_at_risk is not None:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from surefoot.fleet.install_time import seconds_between
 from surefoot.model.assignment import INSTALL_S, AssignmentId, DeviceId, Outcome
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, EventType
@@ -62,6 +63,8 @@ class Attempt(Record, frozen=True, kw_only=True):
         is_fetching: Whether the device said that it fetches the image, and not yet that it has it.
         is_started: Whether the device reported work on it; with windows, on its install.
         started_at: When that was first heard.
+        installing_at: When the install began, by the device's own clock; empty while that is not known, or cannot be believed.
+        install_took_s: How long that took until the release was found healthy, in seconds; nothing while it is not known.
         is_healthy: Whether the device reported a healthy trial.
         is_unhealthy: Whether the device reported a trial that was not healthy.
         is_late_good: Whether it went well after it had been given up or withdrawn.
@@ -98,6 +101,8 @@ class Attempt(Record, frozen=True, kw_only=True):
     is_fetching: bool = False
     is_started: bool = False
     started_at: str = ""
+    installing_at: str = ""
+    install_took_s: int | None = None
     is_healthy: bool = False
     is_unhealthy: bool = False
     is_late_good: bool = False
@@ -184,11 +189,14 @@ def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now
         attempt = structs.replace(attempt, is_started=True, started_at=now)
     if event.type not in _NOT_A_START:
         attempt = structs.replace(attempt, is_fetching=event.type in _FETCHING)
+    if event.type == EventType.INSTALL_STARTED and not attempt.installing_at and event.clock == "synced":
+        attempt = structs.replace(attempt, installing_at=event.at)
     if event.type == EventType.HEALTH_FAILED:
         return structs.replace(attempt, is_unhealthy=True)
     if event.type == EventType.HEALTH_OK:
-        healthy = structs.replace(attempt, is_healthy=True)
-        return end(healthy, Outcome.SUCCEEDED, now) if running == attempt.hash else healthy
+        if not attempt.is_healthy:
+            attempt = structs.replace(attempt, is_healthy=True, install_took_s=seconds_between(attempt.installing_at, event))
+        return end(attempt, Outcome.SUCCEEDED, now) if running == attempt.hash else attempt
     outcome = _OUTCOMES.get(event.type)
     return attempt if outcome is None else end(attempt, outcome, now)
 

@@ -51,8 +51,7 @@ class Order(Record, frozen=True, kw_only=True):
         download: Whether the download waits for a window too, as on a line that is paid by the byte.
         install_s: How long an install usually takes on this hardware (95th percentile); it starts only where that fits.
         deadline_at: By when an urgent release should run; for people, the device obeys ``ignore_windows_from``.
-        consent_until: From when on nobody at the device may put the order off any longer; empty means that they always may. An agent that
-            asks nobody passes it over.
+        consent_until: From when on nobody at the device may put the order off any longer; empty means that they always may.
         ignore_windows_from: From when on this device ignores its windows; empty means never.
     """
 

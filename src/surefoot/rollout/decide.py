@@ -61,12 +61,19 @@ def decide(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     Raises:
         InvalidInput: The evidence names a stage that the plan does not have.
     """
+    decision = _decision(rollout, evidence, now)
+    if not isinstance(decision, Hold):
+        return decision
+    return structs.replace(decision, warnings=[*decision.warnings, *alarms(rollout, now)])
+
+
+def _decision(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     if rollout.status is Status.PAUSED and rollout.localise_at is not None:
         return _localise(look(rollout, evidence, now), evidence, now)
     if rollout.status is Status.SCHEDULED:
         return _begin(rollout, evidence, now)
     if rollout.status is not Status.RUNNING:
-        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status], warnings=alarms(rollout, now))
+        return Hold(cause=rollout.status.value, reason=_AT_REST[rollout.status])
     _check(rollout, evidence)
     looked = look(rollout, evidence, now)
     verdict = judge(looked, evidence, _to_come(rollout, evidence))

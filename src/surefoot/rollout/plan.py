@@ -60,6 +60,9 @@ OrderBy = Annotated[
 Rate = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1,000,000")]
 BytesPerSecond = Annotated[int, Meta(ge=1, le=10**12, description="a whole number of bytes, at least 1")]
 
+WRITTEN = (Percent, ReleaseName, Instant, FilterText)
+"""The texts of a plan that have a form of their own, each with its description."""
+
 
 class Stage(Record, frozen=True, kw_only=True):
     """One part of the fleet that gets the release before the next part does.
@@ -323,6 +326,7 @@ class Rollout(Record, frozen=True, kw_only=True):
         is_final: Whether a person halted it: for good.
         approved_by: Who approved it; empty when nobody did.
         starts_at: When it starts by itself, RFC 3339 UTC; empty when it was not scheduled.
+        is_alarmed: Whether people were told that it is kept from devices past its security deadline, and it still is.
         written: The stages as people wrote them, when they are walked otherwise.
         reverts: The rollout whose updated devices it takes back to the release of its plan; nothing for one that people wrote.
     """
@@ -344,14 +348,20 @@ class Rollout(Record, frozen=True, kw_only=True):
     is_final: bool = False
     approved_by: str = ""
     starts_at: str = ""
+    is_alarmed: bool = False
     written: list[Stage] = []
     reverts: int | None = None
 
     @property
     def is_live(self) -> bool:
-        """Whether the engine may have something to decide."""
-        is_at_work = self.status in {Status.RUNNING, Status.SCHEDULED}
-        return is_at_work or (self.status is Status.PAUSED and self.localise_at is not None)
+        """Whether the engine may have something to decide, or an alarm to raise."""
+        may_alarm = self.status is Status.PAUSED and self.plan.security is not None and not self.is_alarmed
+        return self.is_judged or self.status is Status.SCHEDULED or may_alarm
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its gate looks at what is heard: it runs, or looks for the culprit of its pause."""
+        return self.status is Status.RUNNING or (self.status is Status.PAUSED and self.localise_at is not None)
 
     @property
     def has_begun(self) -> bool:

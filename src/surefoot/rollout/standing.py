@@ -15,6 +15,7 @@ from surefoot.rollout.decision import Advance, Approve, Decision, Exclude, Halt,
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.ledger import Ledger
 from surefoot.rollout.plan import Mark, Rollout, Status
+from surefoot.rollout.urgency import alarms
 
 LOCALISE_AFTER_S = 2 * 3_600
 """How long a pause of the default gate collects what is still to be heard before it looks for the culprit, seconds."""
@@ -28,7 +29,7 @@ def look(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     What contradicts the ledger is not entered. Nothing is before a rollout begins, nor while only a person can go on: a resume begins
     the ledger anew.
     """
-    is_judged = rollout.plan.has_default_gate and rollout.is_live and rollout.has_begun
+    is_judged = rollout.plan.has_default_gate and rollout.is_judged
     if not is_judged or ledger.contradiction(rollout.ledger, evidence.tallies):
         return rollout
     observed = _observed(rollout, evidence, now)
@@ -53,7 +54,10 @@ def turned(rollout: Rollout, evidence: Evidence, now: datetime) -> tuple[list[Re
 
 def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetime) -> Rollout:
     """Return where a rollout stands after a decision that was made on this evidence, at this time."""
-    return _decided(_kept(rollout, look(rollout, evidence, now), evidence, now), decision, evidence, now)
+    moved = _decided(_kept(rollout, look(rollout, evidence, now), evidence, now), decision, evidence, now)
+    standing = alarms(moved, now)
+    is_told = moved.is_alarmed or any(alarm in decision.warnings for alarm in standing)
+    return structs.replace(moved, is_alarmed=bool(standing) and is_told)
 
 
 def soaked_at(rollout: Rollout, evidence: Evidence, now: datetime) -> datetime:

@@ -4,7 +4,7 @@
 Order of authority, first come first heard:
 
 1. a pause of the rollout, or an order that is void: nothing starts, whatever the deadline;
-2. the device's own interlock: busy, battery low, unsafe to reboot;
+2. the device's own interlock: busy, battery low, unsafe to reboot, or put off by people there, as long as they may;
 3. a deadline that has passed: windows are ignored;
 4. the windows: open, long enough for the usual install, and at the device's own moment in them.
 
@@ -77,7 +77,9 @@ class Terms:
     ignore_windows_from: datetime | None = None
 
 
-def may_start(terms: Terms, zones: Zones, now: datetime, *, paused: str = "", interlock: str = "") -> Permission:
+def may_start(
+    terms: Terms, zones: Zones, now: datetime, *, paused: str = "", interlock: str = "", interlock_until: datetime | None = None
+) -> Permission:
     """Say whether an install may start now.
 
     Args:
@@ -85,20 +87,35 @@ def may_start(terms: Terms, zones: Zones, now: datetime, *, paused: str = "", in
         zones: The zones of its windows, by name.
         now: Aware.
         paused: Why the rollout is paused, in words; empty when it is not.
-        interlock: What the device has against a reboot now, in words; empty when nothing.
+        interlock: What the device, or whoever is at it, has against a reboot now, in words; empty when nothing.
+        interlock_until: When that ends, aware; nothing when nobody knows.
     """
     if paused:
         return Permission(may_start=False, reason=Reason.PAUSED, detail=f"the rollout is paused: {paused}")
     if now > terms.start_before:
         return Permission(may_start=False, reason=Reason.VOID, detail=f"the order was to be started before {utc_text(terms.start_before)}")
     if interlock:
-        return Permission(may_start=False, reason=Reason.INTERLOCK, detail=interlock)
+        return Permission(may_start=False, reason=Reason.INTERLOCK, detail=interlock, until=interlock_until)
     forced = terms.ignore_windows_from
     if forced is not None and now >= forced:
         return Permission(may_start=True, reason=Reason.DEADLINE, detail=f"windows are ignored since {utc_text(forced)}")
     if not terms.windows:
         return Permission(may_start=True, reason=Reason.NO_WINDOWS, detail="no window is set")
     return _soonest(_by_windows(terms, zones, now), forced)
+
+
+def held_by_people(put_off_until: datetime | None, consent_until: datetime | None, now: datetime) -> datetime | None:
+    """Return until when people at the device hold an install back; nothing when they do not, or may not any longer.
+
+    Args:
+        put_off_until: Until when they have put updates off, aware; nothing when they have not.
+        consent_until: From when on nobody may put this order off, aware; nothing means that they always may.
+        now: Aware.
+    """
+    if put_off_until is None:
+        return None
+    ends_at = put_off_until if consent_until is None else min(put_off_until, consent_until)
+    return ends_at if now < ends_at else None
 
 
 def forced_at(deadline: datetime, first_offered: datetime, grace: timedelta, device_id: DeviceId) -> datetime:

@@ -45,6 +45,7 @@ from surefoot.server.db.seed import read_folder, write_folder
 from surefoot.server.db.sqlite import connect, migrate
 from surefoot.server.db.survey import census, watch
 from surefoot.server.durable import write_durably
+from surefoot.server.services.access import ADMIN, operator_name
 from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.audit import PERIOD_S, write_signed
 from surefoot.server.services.conduct import audience_of
@@ -52,6 +53,7 @@ from surefoot.server.services.enroll import Doors
 from surefoot.server.services.expiry import end_consents
 from surefoot.server.services.groups import fill
 from surefoot.server.services.poll import Poll, PollSettings
+from surefoot.server.services.ports import Caller
 from surefoot.server.services.publish import Shelf
 from surefoot.server.services.recount import CountersOff, VersionsOff, recount_all
 from surefoot.server.services.rollout_store import Census, StoredRollout
@@ -223,7 +225,7 @@ def _assemble(
             why=explain,
             windows=_windows(database, clock),
             steer=_steer(writer, clock),
-            token_name=reads.token_name,
+            token_name=partial(operator_name, reads),
             secret=_new_secret,
             clock=clock,
         )
@@ -488,8 +490,8 @@ def _keep_admin(ledger: SqliteLedger, path: Path, now: datetime) -> None:
         # The hash of nothing would let in whoever sends no token.
         raise InvalidInput(f"There is no token in {path}.", hint="Remove the file: the server then makes a new one.")
     hashed = token_hash(secret)
-    if ledger.token_name(hashed) != "admin":
-        ledger.add_api_token("admin", hashed, now)
+    if operator_name(ledger, hashed) != ADMIN:
+        ledger.add_caller(Caller(name=ADMIN), hashed, now)
 
 
 @contextmanager

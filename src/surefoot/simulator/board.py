@@ -17,6 +17,7 @@ from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS, open_journal
 from surefoot.agent.boot.file import FileBootControl, boot, factory, save
 from surefoot.agent.clock import Clock
+from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
@@ -228,6 +229,7 @@ class SimulatedBoard:
             reboot=self._reboot,
             renew=self.renew,
             policy=self.policy,
+            put_off_until=lambda: put_off_until(self.flash, DATA),
         )
 
     def _boot(self) -> None:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator API: blobs, releases, metadata, tokens, devices, groups and orders; its OpenAPI document is ``/schema/openapi.json``.
 
-Every call carries a named token (RFC 6750); every act is stored with that name.
+Every call carries a named token (RFC 6750); every act is stored with that name. A customer's token reaches the routes that name a rule
+for it (``reach=``), and gets the same 403 from all others.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, get_args
 
 from litestar import Litestar, MediaType, Request, Response, Router, delete, get, head, post, put
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -33,7 +36,7 @@ from surefoot.model.version import SemVer
 from surefoot.model.window import WallTime, ZoneName
 from surefoot.model.wire import EnrolmentOffer
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.plan import Plan
+from surefoot.rollout.plan import WRITTEN, Plan
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.api.http import (
     PROBLEM_TYPE,
@@ -82,10 +85,11 @@ from surefoot.server.services.groups import (
 from surefoot.server.services.guard import EditAnswer, Guard, guarded
 from surefoot.server.services.order import OrderRequest, order
 from surefoot.server.services.poll import Poll
-from surefoot.server.services.ports import Act, Reads, Write
+from surefoot.server.services.ports import Act, Caller, Reads, Write
 from surefoot.server.services.preview import PathPlan, preview
 from surefoot.server.services.publish import PublishAnswer, PublishRequest, Shelf, publish
 from surefoot.server.services.quarantine import UnquarantineAnswer, WhyRequest, cancel, unquarantine
+from surefoot.server.services.reach import own_consent, own_device, own_windows, require
 from surefoot.server.services.revoke import RevocationAnswer, revoke
 from surefoot.server.services.rollouts import CreateAnswer, SteerRequest, Verb, create, steer
 from surefoot.server.services.trust_update import TrustChange, TrustStory, TrustUpdate, story, take
@@ -95,10 +99,11 @@ from surefoot.store.blobs import Draft
 from surefoot.trust.director import DirectorSigners
 from surefoot.trust.online import Online
 
-_BY = "surefoot.by"
+_CALLER = "surefoot.caller"
+_REACH = "reach"
 _FORMS = {
     meta.pattern: meta.description
-    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue, Duration, WallTime, ZoneName)
+    for kind in (Name, SemVer, BuildId, Digest, DeviceId, AttributeValue, Duration, WallTime, ZoneName, *WRITTEN)
     for meta in get_args(getattr(kind, "__supertype__", kind))
     if isinstance(meta, Meta) and meta.pattern
 }
@@ -154,12 +159,12 @@ class OperatorApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         scheme, _, secret = header(scope, b"authorization").partition(" ")
-        name = self._reads.token_name(token_hash(secret.strip())) if scheme.lower() == "bearer" else None
-        if name is None:
+        caller = self._reads.caller(token_hash(secret.strip())) if scheme.lower() == "bearer" else None
+        if caller is None:
             error = UnauthenticatedError("No known token came with this call.", hint="Send 'Authorization: Bearer …', as in admin.token.")
             await send_problem(send, error)
             return
-        scope[_BY] = name
+        scope[_CALLER] = caller
         await self._routes(scope, receive, send)  # type: ignore[arg-type]  # Litestar names the same messages by its own types
 
 
@@ -470,7 +475,7 @@ async def delete_group(
     return await guarded(guard, lambda write: remove_group(name, by=_by(request), write=write, now=parts.clock()))
 
 
-@put("/groups/{name:str}/consents/{device_id:str}")
+@put("/groups/{name:str}/consents/{device_id:str}", reach=own_consent)
 async def put_consent(
     request: Request[Any, Any, Any],
     *,
@@ -486,7 +491,7 @@ async def put_consent(
     return await guarded(guard, lambda write: opt(name, device, data, by=_by(request), write=write, now=parts.clock()))
 
 
-@delete("/groups/{name:str}/consents/{device_id:str}", status_code=200)
+@delete("/groups/{name:str}/consents/{device_id:str}", status_code=200, reach=own_consent)
 async def delete_consent(
     request: Request[Any, Any, Any],
     *,
@@ -564,13 +569,13 @@ async def list_windows(parts: NamedDependency[OperatorParts]) -> WindowList:
     return parts.catalogue.windows()
 
 
-@get("/windows/{level:str}/{key:str}")
+@get("/windows/{level:str}/{key:str}", reach=own_windows)
 async def get_windows(level: FromPath[Level], key: FromPath[str], parts: NamedDependency[OperatorParts]) -> WindowSetting:
     """Show what is set for a device, a site, a customer, or the fleet (key ``-``)."""
     return show_windows(parts.reads, level, key)
 
 
-@put("/windows/{level:str}/{key:str}", status_code=204)
+@put("/windows/{level:str}/{key:str}", status_code=204, reach=own_windows)
 async def put_windows(
     request: Request[Any, Any, Any],
     level: FromPath[Level],
@@ -583,7 +588,7 @@ async def put_windows(
     parts.poll.reload()
 
 
-@delete("/windows/{level:str}/{key:str}")
+@delete("/windows/{level:str}/{key:str}", reach=own_windows)
 async def delete_windows(
     request: Request[Any, Any, Any], level: FromPath[Level], key: FromPath[str], parts: NamedDependency[OperatorParts]
 ) -> None:
@@ -592,7 +597,7 @@ async def delete_windows(
     parts.poll.reload()
 
 
-@get("/devices/{device_id:str}/windows")
+@get("/devices/{device_id:str}/windows", reach=own_device)
 async def show_device_windows(device_id: FromPath[str], parts: NamedDependency[OperatorParts]) -> DeviceWindows:
     """Show which windows apply to a device, by whose setting, in which zone, and when the next one opens."""
     return device_windows(parts.reads, DeviceId(device_id), parts.clock())
@@ -649,6 +654,7 @@ def _litestar(parts: OperatorParts) -> Litestar:
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=handlers)],
         dependencies={"parts": Provide(lambda: parts, sync_to_thread=False)},
+        guards=[_limited(parts)],
         exception_handlers={Error: _on_error, HTTPException: _on_http, UnicodeDecodeError: _on_text},
         request_max_body_size=_MOST_BODY_BYTES,
         openapi_config=OpenAPIConfig(
@@ -676,7 +682,26 @@ def _guard(parts: OperatorParts, device_id: str, *, is_preview: bool, confirmed:
 
 
 def _by(request: Request[Any, Any, Any]) -> str:
-    return str(request.scope[_BY])  # type: ignore[literal-required]  # our own key beside ASGI's
+    return _caller(request).name
+
+
+def _caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    found: Caller = connection.scope[_CALLER]  # type: ignore[literal-required]  # our own key beside ASGI's
+    return found
+
+
+def _limited(parts: OperatorParts) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """Return the one place where callers are limited: before any route runs, by the rule that the route names as ``reach``."""
+
+    async def customers_at(site: str) -> set[str]:
+        # A site may have many devices; others are not to wait for that.
+        return await asyncio.to_thread(parts.catalogue.customers_at, site)
+
+    async def limit(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+        path = {name: str(value) for name, value in connection.path_params.items()}
+        await require(_caller(connection), route.opt.get(_REACH), path, parts.reads, customers_at)
+
+    return limit
 
 
 def _on_error(_request: Request[Any, Any, Any], error: Error) -> Response[bytes]:

@@ -13,6 +13,7 @@ from surefoot.fleet.attempt import Attempt
 from surefoot.fleet.device import Device, DeviceState, attributes
 from surefoot.fleet.filter import Filter, check_names
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.fleet.setback import Setback
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.attribute import RESERVED, Attributes
@@ -25,6 +26,7 @@ from surefoot.model.version import precedence
 from surefoot.rollout.cohort import place
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally, total
 from surefoot.rollout.plan import Rollout, Stage
+from surefoot.rollout.urgency import raised
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db.filter import condition
 from surefoot.server.db.schema import (
@@ -39,6 +41,7 @@ from surefoot.server.db.schema import (
     divergence,
     event,
     group_rule,
+    install_time,
     maintenance_window,
     manifest,
     member,
@@ -69,6 +72,7 @@ from surefoot.server.services.catalogue import (
     StoredEvent,
     UserLine,
     UserList,
+    UsualInstall,
     VersionLine,
     VersionList,
     WindowLine,
@@ -138,7 +142,13 @@ class SqlCatalogue:
             shares=[Share(hardware=row.hardware, region=row.region, devices=row.devices) for row in rows],
             in_touch=sum(row.in_touch for row in rows),
             baselines=usual([from_json(row.body, Known, what="stored baseline") for row in known]),
+            installs=self._installs(product, {row.hardware for row in rows}),
         )
+
+    def _installs(self, product: str, hardware: set[str]) -> list[UsualInstall]:
+        rows = self._rows(select(install_time).where(install_time.c.product == product).order_by(install_time.c.hardware))
+        found = {row.hardware: from_json(row.body, InstallTimes, what="stored install times") for row in rows if row.hardware in hardware}
+        return [UsualInstall(hardware=name, usual_s=times.usual_s, installs=times.installs) for name, times in found.items()]
 
     def groups(self) -> GroupList:
         """Return every group, by name."""
@@ -205,9 +215,17 @@ class SqlCatalogue:
         return [from_json(row.body, Setback, what="stored setback") for row in rows]
 
     def users(self) -> UserList:
-        """Return every operator, by name."""
+        """Return every token, by name."""
         rows = self._rows(select(api_token).order_by(api_token.c.name))
-        return UserList(users=[UserLine(name=row.name, created_at=_text(row.created_at)) for row in rows])
+        lines = [
+            UserLine(name=row.name, created_at=_text(row.created_at), customer=row.customer, groups=row.groups.split()) for row in rows
+        ]
+        return UserList(users=lines)
+
+    def customers_at(self, site: str) -> set[str]:
+        """Return of which customers the active devices of a site are, two of them at most; one that says none is of the customer ''."""
+        at_site = (device.c.site == site) & (device.c.state == DeviceState.ACTIVE)
+        return {row.customer or "" for row in self._rows(select(device.c.customer).where(at_site).distinct().limit(2))}
 
     def windows(self) -> WindowList:
         """Return all windows that are set, nearest level first, by key."""
@@ -231,11 +249,13 @@ class SqlCatalogue:
         """Return one rollout's story; ``UnknownError`` when there is no such rollout."""
         row = self._rollout(rollout_id)
         newest = select(decision.c.body).where(decision.c.rollout_id == rollout_id).order_by(decision.c.number.desc())
+        stored = from_json(row.body, Rollout, what="stored rollout")
         return RolloutStory(
             rollout_id=rollout_id,
             created_at=_text(row.created_at),
             created_by=row.created_by,
-            rollout=from_json(row.body, Rollout, what="stored rollout"),
+            rollout=stored,
+            alarms=raised(stored),
             evidence=Evidence(tallies=self._tallies(rollout_id), population=row.population, is_exhausted=bool(row.walk_is_over)),
             decisions=[
                 from_json(found.body, StoredDecision, what="stored decision") for found in self._rows(newest.limit(_MOST_DECISIONS))
@@ -268,6 +288,7 @@ class SqlCatalogue:
             stage=stored.open_stage.name,
             created_at=_text(row.created_at),
             counts=total(tally.counts for tally in self._tallies(row.rollout_id)),
+            alarms=raised(stored),
         )
 
     def _tallies(self, rollout_id: int) -> list[Tally]:

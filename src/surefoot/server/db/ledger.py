@@ -14,6 +14,7 @@ from surefoot.fleet.device import Device, traits
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -23,7 +24,7 @@ from surefoot.rollout.cohort import place
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.db import components, fleet, groups, windows
 from surefoot.server.db.rollouts import SqliteRollouts
-from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
+from surefoot.server.services.ports import Act, Caller, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
 
 _SHARED = "SELECT name, version, body FROM shared_file WHERE repository = ?"
@@ -315,15 +316,18 @@ class SqliteLedger:
             "INSERT INTO act (at, by, what, subject) VALUES (?, ?, ?, ?)", (_seconds(act.at), act.by, act.what, act.subject)
         )
 
-    def token_name(self, hashed: bytes) -> str | None:
-        """Return the name of the API token with this hash."""
-        row = self._row("SELECT name FROM api_token WHERE hash = ?", hashed)
-        return None if row is None else str(row[0])
+    def caller(self, hashed: bytes) -> Caller | None:
+        """Return whose the API token with this hash is."""
+        row = self._row("SELECT name, customer, groups FROM api_token WHERE hash = ?", hashed)
+        return None if row is None else Caller(name=row[0], customer=row[1], groups=tuple(row[2].split()))
 
-    def add_api_token(self, name: str, hashed: bytes, now: datetime) -> None:
-        """Store an API token, in place of the one that had this name."""
-        self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,))
-        self._connection.execute("INSERT INTO api_token (hash, name, created_at) VALUES (?, ?, ?)", (hashed, name, _seconds(now)))
+    def add_caller(self, caller: Caller, hashed: bytes, now: datetime) -> None:
+        """Store an API token's hash and whose it is, in place of the one that had this name."""
+        self._connection.execute("DELETE FROM api_token WHERE name = ?", (caller.name,))
+        self._connection.execute(
+            "INSERT INTO api_token (hash, name, customer, groups, created_at) VALUES (?, ?, ?, ?, ?)",
+            (hashed, caller.name, caller.customer, " ".join(caller.groups), _seconds(now)),
+        )
 
     def has_user(self, name: str) -> bool:
         """Say whether there is an API token of that name."""
@@ -332,6 +336,17 @@ class SqliteLedger:
     def remove_user(self, name: str) -> bool:
         """Remove the API token of that name; false when there is none."""
         return self._connection.execute("DELETE FROM api_token WHERE name = ?", (name,)).rowcount == 1
+
+    def install_times(self, product: str, hardware: str) -> InstallTimes:
+        """Return how long installs of a product took on one hardware."""
+        row = self._row("SELECT body FROM install_time WHERE product = ? AND hardware = ?", product, hardware)
+        return InstallTimes() if row is None else from_json(row[0], InstallTimes, what="stored install times")
+
+    def put_install_times(self, product: str, hardware: str, times: InstallTimes) -> None:
+        """Store how long installs of a product took on one hardware."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO install_time (product, hardware, body) VALUES (?, ?, ?)", (product, hardware, to_json(times))
+        )
 
     def groups_of(self, device_id: DeviceId) -> list[str]:
         """Return the groups of a device, sorted."""

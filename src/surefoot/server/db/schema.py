@@ -172,6 +172,15 @@ baseline = Table(
     sqlite_with_rowid=False,
 )
 
+install_time = Table(
+    "install_time",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("hardware", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 counter = Table(
     "counter",
     metadata,
@@ -279,6 +288,8 @@ api_token = Table(
     metadata,
     Column("hash", LargeBinary, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("customer", Text),
+    Column("groups", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

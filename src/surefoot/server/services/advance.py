@@ -13,6 +13,8 @@ from surefoot.model.errors import Error, StoreError
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Halt, Hold
 from surefoot.rollout.evidence import Control, Evidence
+from surefoot.rollout.plan import Rollout, Status
+from surefoot.rollout.urgency import alarms
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.conduct import carry_out, evidence_of
 from surefoot.server.services.ports import Ledger, Write
@@ -95,7 +97,7 @@ async def _go_far(rollout_id: int, write: Write, lookout: Lookout, now: datetime
 
 def _advance(ledger: Ledger, rollout_id: int, control: Sequence[Control], now: datetime) -> Decision:
     stored = ledger.rollouts.rollout(rollout_id)
-    if stored is None or not stored.rollout.is_live:
+    if stored is None or not stored.rollout.is_live or _only_waits(stored.rollout, now):
         return Hold(cause="at_rest", reason="The rollout does not run.")
     if not stored.rollout.has_begun:
         require_live(ledger, stored.rollout.plan.product, stored.rollout.plan.version)
@@ -107,6 +109,11 @@ def _advance(ledger: Ledger, rollout_id: int, control: Sequence[Control], now: d
     if isinstance(decision, Halt) and decision.reverts:
         after_halt(ledger, rollout_id, decision.by, now)
     return decision
+
+
+def _only_waits(rollout: Rollout, now: datetime) -> bool:
+    """Say whether a paused rollout waits for a person, and there is no alarm to raise."""
+    return rollout.status is Status.PAUSED and not rollout.is_judged and not alarms(rollout, now)
 
 
 def _hold(ledger: Ledger, rollout_id: int, doubt: Hold, now: datetime) -> Hold:

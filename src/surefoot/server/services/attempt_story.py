@@ -8,7 +8,7 @@ from surefoot.fleet.attempt import Attempt, due_at
 from surefoot.fleet.device import Device
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import parse_utc, utc_text
-from surefoot.schedule.permission import Permission
+from surefoot.schedule.permission import Permission, Reason
 from surefoot.server.services.answer import Answer, Code
 
 
@@ -21,12 +21,16 @@ class Order:
         permission: Whether its windows let its install start now; nothing when it is not open.
         refusal: Code and words with which the device refused it; empty when it did not.
         waits: Why the device says that it waits, in its words; empty when it does not.
+        interlock: What the device, or whoever is at it, has against an install, in its words; empty when nothing was said since.
+        installs: How many installs say how long one takes on its hardware.
     """
 
     attempt: Attempt
     permission: Permission | None = None
     refusal: tuple[str, str] = ("", "")
     waits: str = ""
+    interlock: str = ""
+    installs: int = 0
 
 
 def explain_order(order: Order, device: Device, offline_after: timedelta, now: datetime) -> Answer:
@@ -51,16 +55,28 @@ def explain_order(order: Order, device: Device, offline_after: timedelta, now: d
             sentence=sentence,
             evidence={**evidence, "started_at": attempt.started_at, "due_at": utc_text(due) if due else ""},
         )
+    if order.interlock:
+        sentence = f"Its order of {what} is there, and {order.interlock.rstrip('.')}."
+        return Answer(code=Code.WAITING, sentence=sentence, evidence=evidence)
     permission = order.permission
     if permission is not None and not permission.may_start:
         until_text = "" if permission.until is None else utc_text(permission.until)
-        sentence = f"Its order of {what} waits for its time: {permission.detail}."
+        sentence = f"Its order of {what} waits for its time: {permission.detail}{_room(order, permission)}."
         return Answer(code=Code.WINDOW, sentence=sentence, evidence={**evidence, "reason": permission.reason.value, "until": until_text})
     if order.waits:
         sentence = f"Its order of {what} is there, and the device waits: {order.waits.rstrip('.')}."
         return Answer(code=Code.WAITING, sentence=sentence, evidence=evidence)
     sentence = f"It was offered {what} at {attempt.issued_at} and has not started yet; it starts at its next poll."
     return Answer(code=Code.OFFERED, sentence=sentence, evidence={**evidence, "start_before": attempt.start_before})
+
+
+def _room(order: Order, permission: Permission) -> str:
+    """Say where the time that an install needs is known from, when a window is too short for it."""
+    if permission.reason is not Reason.TOO_SHORT:
+        return ""
+    hardware, installs = order.attempt.hardware, order.installs
+    known = f": 95 of 100 of the last {installs} installs on {hardware} took no longer" if installs else ", as planned"
+    return f" ({order.attempt.install_s} s{known})"
 
 
 def _ended(order: Order, evidence: dict[str, str | int]) -> Answer:

@@ -2,7 +2,7 @@
 """Attempts kept: stored, counted, and shown to the device; the one way in which every verb changes an attempt.
 
 A rollout's counter moves by the difference that a change makes, in the transaction that makes it, and so does what is remembered of a
-device that failed.
+device that failed, and of how long installs take.
 """
 
 from surefoot.fleet.attempt import Attempt, end
@@ -11,6 +11,7 @@ from surefoot.model.assignment import Outcome
 from surefoot.rollout.evidence import Counts, Facts, counts_of
 from surefoot.rollout.plan import Retries
 from surefoot.server.services.ports import Ledger
+from surefoot.server.services.usual import learn_install
 
 
 def keep(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
@@ -18,6 +19,8 @@ def keep(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
     ledger.put_attempt(after)
     if is_news(before, after):
         _remember(ledger, before, after)
+    if after.install_took_s is not None and (before is None or before.install_took_s is None):
+        learn_install(ledger, after.product, after.hardware, after.install_took_s)
     if after.rollout_id is None:
         return
     moved = counts_of(facts(after)).minus(Counts() if before is None else counts_of(facts(before)))

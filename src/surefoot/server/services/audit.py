@@ -8,14 +8,12 @@ written is lost when the server is struck down; what it signed then was signed w
 from collections import Counter
 from datetime import datetime
 
-from surefoot.server.services.ports import Act, Write
+from surefoot.server.services.ports import SERVER, Act, Write
 from surefoot.trust.merkle import tree_hash
 from surefoot.trust.online import Notes
 
 PERIOD_S = 60
 """Seconds between two rows."""
-
-_SERVER = "server"
 
 
 async def write_signed(notes: Notes, write: Write, now: datetime) -> None:
@@ -29,7 +27,7 @@ async def write_signed(notes: Notes, write: Write, now: datetime) -> None:
         return
     counts = " ".join(f"{role.replace(' ', '/')}={count}" for role, count in sorted(Counter(role for role, _ in signed).items()))
     subject = f"{counts} sha256:{tree_hash([digest for _, digest in signed]).hex()}"
-    act = Act(at=now, by=_SERVER, what="online.signed", subject=subject)
+    act = Act(at=now, by=SERVER, what="online.signed", subject=subject)
     try:
         await write(lambda ledger: ledger.add_act(act))
     except BaseException:

@@ -101,14 +101,16 @@ class WindowList(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class UserLine(Record, frozen=True, kw_only=True):
-    """One operator."""
+    """One token: an operator's, or a customer's with the groups that were opened to it."""
 
     name: str
     created_at: str
+    customer: str | None = None
+    groups: list[str] = []
 
 
 class UserList(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """Every operator, by name."""
+    """Every token, by name."""
 
     users: list[UserLine]
 
@@ -165,7 +167,7 @@ class VersionList(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class RolloutLine(Record, frozen=True, kw_only=True):
-    """One line of the list of rollouts; ``counts`` are of all its stages."""
+    """One line of the list of rollouts; ``counts`` are of all its stages, ``alarms`` what people must hear at once."""
 
     rollout_id: int
     name: str
@@ -174,6 +176,7 @@ class RolloutLine(Record, frozen=True, kw_only=True):
     stage: str
     created_at: str
     counts: Counts
+    alarms: list[str] = []
 
 
 class RolloutList(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -203,7 +206,14 @@ class StoredDecision(Record, frozen=True, kw_only=True):
 
 
 class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One rollout: where it stands, what is counted (but for the offers of the last minute), and its newest decisions, newest first."""
+    """One rollout.
+
+    Attributes:
+        rollout: Where it stands.
+        evidence: What is counted, but for the offers of the last minute.
+        decisions: Its newest ones, newest first.
+        alarms: What people must hear at once, as sentences.
+    """
 
     rollout_id: int
     created_at: str
@@ -211,6 +221,7 @@ class RolloutStory(Record, frozen=True, kw_only=True, omit_defaults=False):
     rollout: Rollout
     evidence: Evidence
     decisions: list[StoredDecision]
+    alarms: list[str] = []
 
 
 class RolloutDevice(Record, frozen=True, kw_only=True):
@@ -231,6 +242,14 @@ class RolloutDevices(Record, frozen=True, kw_only=True, omit_defaults=False):
     next: int = 0
 
 
+class UsualInstall(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """How long 95 of 100 installs on one hardware take at most, of how many; nothing while too few are known."""
+
+    hardware: str
+    usual_s: int | None
+    installs: int
+
+
 class FleetMix(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Devices of a product, counted; what a simulated fleet is made after.
 
@@ -238,11 +257,13 @@ class FleetMix(Record, frozen=True, kw_only=True, omit_defaults=False):
         shares: By hardware and region.
         in_touch: Those that were heard of in the last day.
         baselines: What is usual for them.
+        installs: How long installs take, by hardware.
     """
 
     shares: list[Share]
     in_touch: int
     baselines: list[Baseline]
+    installs: list[UsualInstall] = []
 
 
 class Catalogue(Protocol):
@@ -305,6 +326,10 @@ class Catalogue(Protocol):
         """
         ...
 
+    def customers_at(self, site: str) -> set[str]:
+        """Return of which customers the active devices of a site are, two of them at most; one that says none is of the customer ''."""
+        ...
+
     def attribute_names(self) -> set[str]:
         """Return every attribute that a filter may compare, the built-in ones among them."""
         ...
@@ -318,7 +343,7 @@ class Catalogue(Protocol):
         ...
 
     def users(self) -> UserList:
-        """Return every operator, by name."""
+        """Return every token, by name."""
         ...
 
     def versions(self) -> VersionList:

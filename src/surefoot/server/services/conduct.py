@@ -25,10 +25,11 @@ from surefoot.rollout.decision import Advance, Decision, Hold
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.rollout.plan import Status
 from surefoot.rollout.standing import after
+from surefoot.rollout.urgency import raised
 from surefoot.server.services.attempts import keep
-from surefoot.server.services.ports import Ledger, Reads
+from surefoot.server.services.ports import SERVER, Act, Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
-from surefoot.server.services.usual import baselines, learn
+from surefoot.server.services.usual import baselines, install_s, learn
 
 _STRIDE = 1_000
 _MOST_STEPS = 5
@@ -115,8 +116,12 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
     if moved.status is not stored.rollout.status:
         walk = Walk()
         _withdraw(ledger, stored.rollout_id, now)
+    elif isinstance(decision, Hold) and decision.regions:
+        _withdraw(ledger, stored.rollout_id, now, decision.regions)
     if moved.status is Status.FINISHED and moved.plan.has_default_gate:
         learn(ledger, moved)
+    if moved.is_alarmed and not stored.rollout.is_alarmed:
+        ledger.add_act(Act(at=now, by=SERVER, what="rollout.alarm", subject=f"{stored.rollout_id} {' '.join(raised(moved))}"))
     if not _is_repetition(ledger, stored, decision, offered):
         ledger.rollouts.add_decision(stored, evidence, decision, offered, now)
     changed = (moved, walk, population) != (stored.rollout, stored.walk, stored.population)
@@ -134,7 +139,7 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, now: dateti
     if walk.is_over and decision.hardware is None:
         walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
     for candidate, manifest in found:
-        _order(ledger, _attempt(stored, candidate, manifest, now), ledger.last_assignment_id())
+        _order(ledger, _attempt(ledger, stored, candidate, manifest, now), ledger.last_assignment_id())
     return walk, len(found)
 
 
@@ -152,7 +157,7 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: 
         elif manifest is None or not may_take(candidate, manifest, plan.approve):
             ledger.rollouts.put_setback(structs.replace(known, retry_at=""))
         else:
-            attempt = _attempt(stored, candidate, manifest, now)
+            attempt = _attempt(ledger, stored, candidate, manifest, now)
             again = structs.replace(attempt, stage=known.stage, region=known.region, retry=max(1, known.failures))
             _order(ledger, again, ledger.last_assignment_id())
             offered += 1
@@ -236,7 +241,7 @@ def _fits(candidate: Candidate, manifest: Manifest, approvals: Collection[Approv
     return verdict.is_permitted or verdict.rule is Rule.SAME_VERSION
 
 
-def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
+def _attempt(reads: Reads, stored: StoredRollout, candidate: Candidate, manifest: Manifest, now: datetime) -> Attempt:
     """Return an attempt that has no number yet."""
     plan, hardware = stored.rollout.plan, candidate.attributes["hardware"]
     attempt = Attempt(
@@ -257,16 +262,18 @@ def _attempt(stored: StoredRollout, candidate: Candidate, manifest: Manifest, no
         region=candidate.attributes.get("region", ""),
         updated_from="" if candidate.running is None else candidate.running.version,
         windows=plan.windows,
-        install_s=plan.install_s,
+        install_s=install_s(reads, manifest.product, hardware, plan.install_s),
     )
     if plan.security is None:
         return attempt
     return structs.replace(attempt, deadline_at=utc_text(parse_utc(plan.security.deadline)), grace_s=seconds(plan.security.grace))
 
 
-def _withdraw(ledger: Ledger, rollout_id: int, now: datetime) -> None:
-    """End every offer that no device has started; there are none unless the rollout ran."""
+def _withdraw(ledger: Ledger, rollout_id: int, now: datetime, regions: Collection[str] | None = None) -> None:
+    """End every offer that no device has started, in these regions alone when some are named; there are none unless the rollout ran."""
     for attempt in ledger.rollouts.unstarted(rollout_id):
+        if regions is not None and attempt.region not in regions:
+            continue
         keep(ledger, attempt, end(attempt, Outcome.CANCELLED, utc_text(now)))
         ledger.call_again(attempt.device_id)
 

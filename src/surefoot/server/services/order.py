@@ -18,7 +18,7 @@ from msgspec import Meta
 from surefoot.fleet.attempt import Attempt, end
 from surefoot.fleet.device import Device, DeviceState, running
 from surefoot.fleet.path import paths
-from surefoot.model.assignment import DeviceId, Outcome, next_assignment_id
+from surefoot.model.assignment import INSTALL_S, DeviceId, Outcome, next_assignment_id
 from surefoot.model.errors import ConflictError, InvalidInput, UnknownError, VersionRuleError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import Name, Record, utc_text
@@ -26,6 +26,7 @@ from surefoot.model.rules import Approval, Rule, Running, Verdict, permits
 from surefoot.model.version import SemVer
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Act, Ledger, PublishedRelease, Write
+from surefoot.server.services.usual import install_s
 from surefoot.server.services.views import direct, require_live
 from surefoot.trust.director import DirectorSigners
 
@@ -136,6 +137,7 @@ def _order(
         start_before=utc_text(now + timedelta(seconds=request.start_within_s)),
         deadline_s=request.deadline_s,
         ignores_windows=request.ignores_windows,
+        install_s=install_s(ledger, manifest.product, device.hardware, INSTALL_S),
     )
     keep(ledger, None, attempt)
     stored = direct(ledger, device_id, attempt, signers, now)

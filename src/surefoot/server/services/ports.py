@@ -16,6 +16,7 @@ from surefoot.fleet.device import Device
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
 from surefoot.fleet.group import Consent, GroupRule
+from surefoot.fleet.install_time import InstallTimes
 from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
@@ -23,6 +24,9 @@ from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.schedule.nearest import Level, WindowSetting
 from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
+
+SERVER = "server"
+"""Who does what nobody did by hand."""
 
 _T = TypeVar("_T")
 
@@ -42,6 +46,21 @@ class Peer:
     serial: str
     not_after: int
     issuer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls the operator API, as the token says.
+
+    Attributes:
+        name: The token's; every act carries it.
+        customer: The one customer whose devices it reaches; nothing for an operator of the fleet.
+        groups: The groups that it may opt this customer's devices in and out of.
+    """
+
+    name: str
+    customer: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +189,8 @@ class Reads(Protocol):
         """Return the signed envelope of a published release's provenance."""
         ...
 
-    def token_name(self, hashed: bytes) -> str | None:
-        """Return the name of the API token with this hash."""
+    def caller(self, hashed: bytes) -> Caller | None:
+        """Return whose the API token with this hash is."""
         ...
 
     def products_with(self, version: str) -> list[str]:
@@ -180,6 +199,10 @@ class Reads(Protocol):
 
     def window_setting(self, level: Level, key: str) -> WindowSetting | None:
         """Return the windows set at a level for one key: a device id, a site, a customer, or ``-`` for the fleet."""
+        ...
+
+    def install_times(self, product: str, hardware: str) -> InstallTimes:
+        """Return how long installs of a product took on one hardware."""
         ...
 
     def windows_version(self) -> int:
@@ -291,8 +314,8 @@ class Ledger(Reads, Protocol):
         """Store a device's signed view."""
         ...
 
-    def add_api_token(self, name: str, hashed: bytes, now: datetime) -> None:
-        """Store an API token, in place of the one that had this name."""
+    def add_caller(self, caller: Caller, hashed: bytes, now: datetime) -> None:
+        """Store an API token's hash and whose it is, in place of the one that had this name."""
         ...
 
     def has_user(self, name: str) -> bool:
@@ -301,6 +324,10 @@ class Ledger(Reads, Protocol):
 
     def remove_user(self, name: str) -> bool:
         """Remove the API token of that name; false when there is none."""
+        ...
+
+    def put_install_times(self, product: str, hardware: str, times: InstallTimes) -> None:
+        """Store how long installs of a product took on one hardware."""
         ...
 
     def add_act(self, act: Act) -> None:

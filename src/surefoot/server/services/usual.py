@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is usual for devices of each hardware and region: learned from finished rollouts, and told to those that run."""
+"""What is usual for devices of each hardware and region: learned from finished rollouts, and told to those that run.
+
+How long an install takes is learned from every install that went well, as it is reported.
+"""
 
 from collections.abc import Sequence
 
+from surefoot.fleet.install_time import with_install
 from surefoot.rollout import tolerance
 from surefoot.rollout.evidence import Baseline
 from surefoot.rollout.ledger import Cell, Trials
 from surefoot.rollout.plan import Rollout
-from surefoot.server.services.ports import Ledger
+from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.rollout_store import Known
 
 
@@ -43,6 +47,19 @@ def learn(ledger: Ledger, rollout: Rollout) -> None:
         if cell.hardware not in rollout.excluded:
             known = before.get((cell.hardware, cell.region), Known(hardware=cell.hardware, region=cell.region))
             ledger.rollouts.put_baseline(rollout.plan.product, _taught(known, cell, rates.get((cell.hardware, cell.region))))
+
+
+def learn_install(ledger: Ledger, product: str, hardware: str, took_s: int) -> None:
+    """Remember how long one install took."""
+    ledger.put_install_times(product, hardware, with_install(ledger.install_times(product, hardware), took_s))
+
+
+def install_s(reads: Reads, product: str, hardware: str, least_s: int) -> int:
+    """Return how long an order is to say that an install takes: what people said, or what is usual there when that is longer.
+
+    What is learned asks for more room in a window than people did, never for less.
+    """
+    return max(least_s, reads.install_times(product, hardware).usual_s or 0)
 
 
 def _taught(known: Known, cell: Cell, usual: Baseline | None) -> Known:

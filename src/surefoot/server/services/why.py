@@ -22,7 +22,7 @@ from surefoot.model.manifest import Manifest
 from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.decision import Advance, Halt, Pause
 from surefoot.rollout.plan import Status
-from surefoot.schedule.permission import Permission, Terms, forced_at, may_start
+from surefoot.schedule.permission import Permission, Reason, Terms, forced_at, may_start
 from surefoot.schedule.zones import zones_of
 from surefoot.server.services.answer import Answer, rank
 from surefoot.server.services.attempt_story import Order, explain_order
@@ -213,7 +213,19 @@ class _Device:
 
     def _order(self, attempt: Attempt) -> Order:
         own = [event for event in self._events if event.assignment_id == attempt.assignment_id]
-        return Order(attempt=attempt, permission=self._permission(attempt), refusal=_refusal(attempt, own), waits=_waits(own))
+        return Order(
+            attempt=attempt,
+            permission=self._permission(attempt),
+            refusal=_refusal(attempt, own),
+            waits=_waits(own),
+            interlock=_waits(own) if _reason(own) == Reason.INTERLOCK else "",
+            installs=self._installs(attempt),
+        )
+
+    def _installs(self, attempt: Attempt) -> int:
+        known = self._sources.ledger.install_times(attempt.product, attempt.hardware)
+        # What was planned counts where it is longer.
+        return known.installs if known.usual_s == attempt.install_s else 0
 
     def _permission(self, attempt: Attempt) -> Permission | None:
         if attempt.outcome is not None or attempt.is_started:
@@ -255,8 +267,13 @@ def _refusal(attempt: Attempt, events: Sequence[DeploymentEvent]) -> tuple[str, 
 
 
 def _waits(events: Sequence[DeploymentEvent]) -> str:
+    return str(events[0].data.get("detail", "")) if _reason(events) else ""
+
+
+def _reason(events: Sequence[DeploymentEvent]) -> str:
+    """Return the word for what a device waits for, by its newest event; empty when it does not wait."""
     newest = events[0] if events else None
-    return str(newest.data.get("detail", "")) if newest is not None and newest.type == EventType.INSTALL_WAITING else ""
+    return str(newest.data.get("reason", "?")) if newest is not None and newest.type == EventType.INSTALL_WAITING else ""
 
 
 def _quarantine(setback: Setback | None) -> str:

@@ -21,7 +21,7 @@ from surefoot.model.window import OF_THE_DEVICE, DownloadTime, Window
 from surefoot.schedule.flaw import check, flaws
 from surefoot.schedule.nearest import FLEET_KEY, Applied, Level, WindowSetting, nearest
 from surefoot.schedule.opening import next_opening
-from surefoot.schedule.zones import is_zone, zone, zones_of
+from surefoot.schedule.zones import is_zone, zone, zone_flaws, zones_of
 from surefoot.server.services.ports import Act, Ledger, Reads, Write
 
 _PLACE = ("site", "customer", "timezone", "metered", "connectivity")
@@ -153,12 +153,11 @@ def _download(device: Device, found: Applied) -> DownloadTime:
 def _check(setting: WindowSetting) -> None:
     if setting == WindowSetting():
         raise InvalidInput("Neither windows nor a time zone are given.", hint="To leave it to other levels, use 'surefoot window remove'.")
-    check(flaws(setting.windows))
-    for name in (setting.timezone, *(window.zone for window in setting.windows)):
-        if name is not None and name != OF_THE_DEVICE:
-            zone(name)
+    check([*flaws(setting.windows), *zone_flaws(setting.windows)])
     if setting.timezone == OF_THE_DEVICE:
         raise InvalidInput("'device' is no time zone for a whole level.", hint="Name one, as in Europe/Berlin.")
+    if setting.timezone is not None:
+        zone(setting.timezone)
 
 
 def _check_key(level: Level, key: str) -> None:

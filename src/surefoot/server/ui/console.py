@@ -163,7 +163,7 @@ class Console:
         await send_elsewhere(send, f"/rollouts/{rollout_id}")
 
     def _see_rollout(self, rollout_id: int, session: Session, refusal: Refusal | None = None) -> Sight:
-        return see_rollout(self._parts.catalogue, rollout_id, session.by, self._parts.clock(), refusal)
+        return see_rollout(self._parts.catalogue, rollout_id, session.by, refusal)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, session: Session) -> None:
         query = _fields(scope["query_string"])

@@ -16,7 +16,6 @@ from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout.evidence import Evidence, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Rollout
-from surefoot.rollout.urgency import alarms
 from surefoot.schedule.nearest import Level
 from surefoot.server.services.catalogue import Catalogue, DevicePage, RolloutDevices
 from surefoot.server.services.why import Tell
@@ -81,7 +80,7 @@ def see_rollouts(catalogue: Catalogue) -> Sight:
     return Sight(template="rollouts", title="Rollouts", parts=("rollouts",), live="/live/rollouts?", facts={"rollouts": lines})
 
 
-def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, refusal: Refusal | None = None) -> Sight:
+def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, refusal: Refusal | None = None) -> Sight:
     """Return the page of one rollout, for the operator ``by``; with a refusal, that is said beside its form.
 
     Raises:
@@ -104,7 +103,6 @@ def see_rollout(catalogue: Catalogue, rollout_id: int, by: str, now: datetime, r
         "beginning": _beginning(story.rollout),
         "localise_at": "" if localise_at is None else utc_text(datetime.fromtimestamp(localise_at, UTC)),
         "kept_out": kept_out(story.rollout),
-        "alarms": alarms(story.rollout, now),
         "verdict": judge(story.rollout, story.evidence, 0),
         "named": [(outcome, catalogue.rollout_devices(rollout_id, outcome, 0, _MOST_NAMED)) for outcome in outcomes],
         "stages": [stage.name for stage in story.rollout.plan.stages],

@@ -24,6 +24,8 @@ def upgrade() -> None:
         "api_token",
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("customer", sa.Text(), nullable=True),
+        sa.Column("groups", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sa.UniqueConstraint("name"),
@@ -155,6 +157,14 @@ def upgrade() -> None:
         sa.Column("region", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("product", "hardware", "region"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "install_time",
+        sa.Column("product", sa.Text(), nullable=False),
+        sa.Column("hardware", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product", "hardware"),
         sqlite_with_rowid=False,
     )
     op.create_table(
