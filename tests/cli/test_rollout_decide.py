@@ -50,6 +50,7 @@ def test_every_decision_is_carried_out_before_the_next_line() -> None:
         (b'{"at": "noon", "evidence": {}}', "'noon' is not an RFC 3339 time"),
         (b'{"at": "2026-11-24T12:00:00", "evidence": {}}', "has no time zone"),
         (b'{"at": "2026-11-24T12:00:00Z", "evidence": {"populatoin": 3}}', "unknown field `populatoin`"),
+        (line("11:59:59"), "2026-11-24T11:59:59Z is earlier than the line before. Give the lines in the order of their times."),
         (line("12:00:00", stage=7, offered=1), "The evidence names stage 7; the plan has 2. Use the plan it was made for."),
     ],
 )
@@ -57,6 +58,25 @@ def test_a_line_that_cannot_be_used_is_named(wrong: bytes, says: str) -> None:
     with pytest.raises(FormatError) as refused:
         list(decisions(PLAN, [STORY[0], wrong]))
     assert (str(refused.value).startswith("Line 2: "), says in str(refused.value)) == (True, True), refused.value
+
+
+@pytest.mark.parametrize("zero", [{"due": 0}, {}], ids=["zeros are written", "zeros are left out"])
+def test_deadlines_that_pass_after_the_first_reports_do_not_contradict_them(zero: dict[str, int]) -> None:
+    by_default = Plan(release="thermostat 1.2.3")
+    story = [
+        line("12:10:00", population=200, is_exhausted=False, offered=4, started=4, succeeded=3, **zero),
+        line("16:05:00", population=200, is_exhausted=False, offered=4, started=4, succeeded=3, silent=1, due=1),
+        line("16:10:00", population=200, is_exhausted=False, offered=4, started=4, succeeded=3, silent=1, due=4),
+    ]
+    assert "gate_unreadable" not in [decision.cause for decision in decisions(by_default, story)]
+
+
+def test_silence_is_told_from_deadlines_that_were_counted() -> None:
+    by_default = Plan(release="thermostat 1.2.3")
+    early = line("12:10:00", population=9_000, is_exhausted=False, offered=40, started=40, succeeded=20, due=0)
+    silent = line("16:05:00", population=9_000, is_exhausted=False, offered=40, started=40, succeeded=20, silent=4, due=4)
+    paused = list(decisions(by_default, [early, silent]))[-1]
+    assert "4 of 4 updated devices went silent" in paused.reason
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_excluded_hardware_is_left_out_of_everything() -> None:
     without = Ledger(at=1, cells=[one for one in ledger.cells if one.hardware != "v5"])
     reading, clean = Reading(ledger, FLEET, ["v5"]), Reading(without, FLEET, [])
     assert [(one.segment, one.log_e) for one in reading.findings] == [(one.segment, one.log_e) for one in clean.findings]
-    assert reading.reported == 160
+    assert reading.known == 160
 
 
 @pytest.mark.parametrize(("fleet", "devices"), [(1, 1), (10, 1), (50, 2), (200, 10), (10_000, 10), (100_000, 100), (1_000_000, 250)])
@@ -176,10 +176,15 @@ def test_slow_is_a_fifth_of_a_percent_within_the_same_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reported", "number"), [(0, 300), (999, 300), (1_000, 60)], ids=["nothing is known", "little is known", "much is known"]
+    ("known", "number"), [(0, 300), (999, 300), (1_000, 60)], ids=["nothing is known", "little is known", "much is known"]
 )
-def test_at_risk_is_who_started_and_at_first_who_may_start_at_any_moment(reported: int, number: int) -> None:
-    assert at_risk(Counts(offered=1_300, started=1_060, succeeded=990, failed=10), reported) == number
+def test_at_risk_is_who_started_and_at_first_who_may_start_at_any_moment(known: int, number: int) -> None:
+    assert at_risk(Counts(offered=1_300, started=1_060, succeeded=990, failed=10), known) == number
+
+
+@pytest.mark.parametrize(("reported", "due"), [(900, 40), (40, 900)])
+def test_how_devices_fare_is_known_when_they_reported_and_their_deadline_passed(reported: int, due: int) -> None:
+    assert Reading(Ledger(cells=[cell("v1", "eu", reported=reported, due=due)]), FLEET, []).known == 40
 
 
 def test_the_first_batch_tries_ten_of_each_hardware_or_one_in_twenty_of_a_small_fleet() -> None:

@@ -182,15 +182,28 @@ def test_a_batch_has_soaked_when_nine_of_ten_good_installs_have_run_that_long(ag
     assert world.decide(after_s=age_s - 1_200).cause == cause
 
 
-def test_more_late_starters_than_one_in_ten_are_waited_for() -> None:
+def test_what_ends_before_a_batch_has_been_heard_of_is_waited_for_and_what_ends_later_is_not() -> None:
     world = World(shares={"v1": 4_000}, is_exhausted=True)
-    world.good("v1", 35)
-    world.decide(after_s=60)
-    world.decide(after_s=600)
-    world.good("v1", 5)
-    world.decide(after_s=HOUR_S)
-    assert world.decide(after_s=5 * HOUR_S).cause == "soak"
-    assert world.decide(after_s=HOUR_S).cause == "batch"
+    world.good("v1", 20)
+    world.report("v1", offered=20, started=20)
+    assert world.decide().cause == "unresolved"
+    world.report("v1", succeeded=16, due=16)
+    said = world.decide(after_s=2 * HOUR_S)
+    assert (said.cause, said.reason.split(" for ")[-1]) == ("soak", "6h, at 2026-11-24T20:01:00Z.")
+    world.report("v1", succeeded=4, due=4)
+    later = world.decide(after_s=6 * HOUR_S - 1)
+    assert (later.cause, later.reason) == ("soak", said.reason)
+    assert world.decide(after_s=1).cause == "batch"
+
+
+def test_a_batch_in_which_something_went_well_only_after_it_was_heard_of_soaks_from_then() -> None:
+    world = World(shares={"v1": 4_000}, is_exhausted=True)
+    world.bad("v1", 1)
+    assert world.decide().cause == "soak"
+    world.good("v1", 1)
+    assert world.decide(after_s=HOUR_S).cause == "soak"
+    assert world.decide(after_s=6 * HOUR_S - 1).cause == "soak"
+    assert world.decide(after_s=1).cause == "batch"
 
 
 def test_a_batch_in_which_nothing_went_well_pauses_however_small_it_is() -> None:

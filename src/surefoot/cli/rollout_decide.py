@@ -4,6 +4,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import structs
@@ -13,10 +14,12 @@ from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.record import Record, from_json, parse_utc, to_json
 from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Decision
-from surefoot.rollout.evidence import Evidence
+from surefoot.rollout.evidence import Evidence, Tally
 from surefoot.rollout.plan import Plan, Status
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
+
+_NAMES_DUE = b'"due"'
 
 
 class Moment(Record, frozen=True, kw_only=True):
@@ -38,26 +41,51 @@ def decisions(plan: Plan, lines: Iterable[bytes]) -> Iterator[Decision]:
     """Yield a decision for each line of evidence; the rollout runs from the first line on, and every decision is carried out.
 
     Raises:
-        InvalidInput: A line is not evidence, or names a stage that the plan does not have; names the line.
+        InvalidInput: A line is not evidence, names a stage that the plan does not have, or is earlier than the one before; names the
+            line.
     """
     rollout = structs.replace(draft(plan), status=Status.RUNNING)
+    deadlines = _Deadlines()
+    before: datetime | None = None
     for number, line in enumerate(lines, start=1):
         try:
             moment = from_json(line, Moment, what="This is not evidence")
-            evidence, now = with_deadlines(moment.evidence), parse_utc(moment.at)
+            evidence, now = deadlines.in_full(moment.evidence, is_counted=_NAMES_DUE in line), _no_earlier(moment.at, before)
             decision = decide(rollout, evidence, now)
         except InvalidInput as error:
             raise FormatError(f"Line {number}: {error.message}", hint=error.hint) from error
-        rollout = after(rollout, decision, evidence, now)
+        rollout, before = after(rollout, decision, evidence, now), now
         yield decision
 
 
-def with_deadlines(evidence: Evidence) -> Evidence:
-    """Return evidence in which nobody counted passed deadlines as if that of every attempt that has resolved had passed."""
-    if any(tally.counts.due for tally in evidence.tallies):
-        return evidence
-    tallies = [structs.replace(one, counts=structs.replace(one.counts, due=one.counts.resolved)) for one in evidence.tallies]
-    return structs.replace(evidence, tallies=tallies)
+class _Deadlines:
+    """Passed deadlines, for evidence in which nobody counted them: that of every attempt that has resolved is taken to have passed.
+
+    Who counts them but leaves zeros out is known only by a later line. What was taken to have passed until then stays so, since counts
+    that go back would hold the rollout.
+    """
+
+    def __init__(self) -> None:
+        self._is_counted = False
+        self._taken: dict[tuple[int, str, str], int] = {}
+
+    def in_full(self, evidence: Evidence, *, is_counted: bool) -> Evidence:
+        """Return evidence with ``due`` in every tally; ``is_counted`` says whether this line has it."""
+        self._is_counted = self._is_counted or is_counted
+        return structs.replace(evidence, tallies=[self._tally_in_full(tally) for tally in evidence.tallies])
+
+    def _tally_in_full(self, tally: Tally) -> Tally:
+        key, counts = (tally.stage, tally.hardware, tally.region), tally.counts
+        if not self._is_counted:
+            self._taken[key] = counts.resolved
+        return structs.replace(tally, counts=structs.replace(counts, due=max(counts.due, self._taken.get(key, 0))))
+
+
+def _no_earlier(at: str, before: datetime | None) -> datetime:
+    now = parse_utc(at)
+    if before is not None and now < before:
+        raise InvalidInput(f"{at} is earlier than the line before.", hint="Give the lines in the order of their times.")
+    return now
 
 
 def _decide(arguments: argparse.Namespace) -> int:

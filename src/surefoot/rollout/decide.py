@@ -15,24 +15,24 @@ In this order; the first that applies is the decision:
 8. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open and it was watched.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import structs
 
-from surefoot.model.duration import seconds
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
-from surefoot.rollout import default_gate
+from surefoot.rollout import closing, default_gate
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.default_gate import Reading
-from surefoot.rollout.evidence import Counts, Evidence, total
+from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.limits import is_held, tightest
 from surefoot.rollout.plan import WHOLE, Rollout, Status
-from surefoot.rollout.standing import look, soaked_at, turned
+from surefoot.rollout.standing import look, turned
 from surefoot.rollout.urgency import alarms
 from surefoot.rollout.verdict import Light, Verdict
 from surefoot.rollout.way_back import AS_PLANNED
+from surefoot.rollout.words import batch_words, capital, devices
 
 _AT_REST = {
     Status.DRAFT: "The rollout has not been started.",
@@ -114,7 +114,7 @@ def _localise(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return Hold(cause="paused", reason=f"Paused; what is still to be heard is waited for until {until}, to find the culprit.")
     reading = Reading(rollout.ledger, evidence, rollout.excluded)
     found = reading.culprits()
-    said = f" {_capital(reading.loudest.sentence())}." if reading.loudest else ""
+    said = f" {capital(reading.loudest.sentence())}." if reading.loudest else ""
     if not found:
         reverts = rollout.plan.on_halt == "revert"
         reason = f"Halted: no small part of the fleet accounts for the harm.{said}{AS_PLANNED if reverts else ''}"
@@ -145,7 +145,7 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
     if evidence.population is None:
         return Hold(cause="counting", reason=f"The devices of stage {stage.name} are being counted.")
     if evidence.population == 0 and (rollout.is_in_part or _nobody_to_take_back(rollout, evidence)):
-        return _next(rollout, evidence, now)
+        return closing.following(rollout, evidence, now)
     if evidence.population == 0 and rollout.reverts is None:
         reason = f"No device fits stage {stage.name}: put devices into it, or halt this rollout and write a plan without it."
         return Hold(cause="empty_stage", reason=reason)
@@ -159,12 +159,12 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
         where = ", ".join(region or "(none)" for region in rollout.held_regions)
         return Hold(cause="region_held", reason=f"Everybody else in stage {stage.name} has been offered it; region {where} is held.")
     if evidence.left_to_others and evidence.is_exhausted:
-        left = _devices(evidence.left_to_others)
+        left = devices(evidence.left_to_others)
         reason = (
             f"Everybody else in stage {stage.name} has been offered it; {left} go to another rollout first, and to this one after that."
         )
         return Hold(cause="precedence", reason=reason)
-    return _unsettled(rollout, counts) or _soak(rollout, evidence, now)
+    return closing.closed(rollout, evidence, now)
 
 
 def _nobody_to_take_back(rollout: Rollout, evidence: Evidence) -> bool:
@@ -206,7 +206,7 @@ def _try_again(rollout: Rollout, evidence: Evidence, verdict: Verdict) -> Decisi
         return room
     return Advance(
         cause="retry",
-        reason=f"Offer it again to up to {_devices(room)} that failed.",
+        reason=f"Offer it again to up to {devices(room)} that failed.",
         offers=room,
         not_hardware=rollout.excluded,
         not_regions=rollout.held_regions,
@@ -223,7 +223,7 @@ def _room(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -
     room = wanted if verdict.most_at_risk is None else verdict.most_at_risk - verdict.at_risk
     if verdict.most_at_risk is not None and room < min(wanted, -(-verdict.most_at_risk // _PORTIONS)):
         why = "while something speaks against it" if verdict.is_slow else "until more is known of it"
-        reason = f"{_devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
+        reason = f"{devices(verdict.at_risk)} are at risk; at most {verdict.most_at_risk} may be {why}."
         return Hold(cause="slow" if verdict.is_slow else "risk", reason=reason)
     return min(wanted, limit.offers, room)
 
@@ -237,7 +237,7 @@ def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) 
     what = f" of hardware {hardware}" if hardware else ""
     return Advance(
         cause="offer",
-        reason=f"Offer it to up to {_devices(offers, 'more ')}{what} of {_batch_words(rollout)}.",
+        reason=f"Offer it to up to {devices(offers, 'more ')}{what} of {batch_words(rollout)}.",
         offers=offers,
         hardware=hardware,
         not_hardware=rollout.excluded,
@@ -260,136 +260,9 @@ def _next_hardware(rollout: Rollout, evidence: Evidence) -> tuple[str | None, in
     return None, 0
 
 
-def _unsettled(rollout: Rollout, counts: Counts) -> Hold | None:
-    """Return why the open batch does not soak yet; nothing when it does."""
-    if rollout.settled_at:
-        return None
-    # An attempt that was replaced or refused after its start has ended, though it says nothing.
-    unresolved = min(counts.started - counts.resolved, counts.open)
-    opened = rollout.opened
-    heard = counts.resolved - opened.resolved
-    enough = _enough(rollout, counts.taken - opened.resolved)
-    if counts.offered and not counts.resolved and not counts.open:
-        return _nothing_learnt(rollout, counts)
-    if heard < enough:
-        return Hold(cause="evidence", reason=f"{_capital(_batch_words(rollout))}: {heard} of at least {enough} attempts have ended.")
-    if unresolved * 10 > counts.started:
-        reason = f"{_capital(_batch_words(rollout))}: {unresolved} of {counts.started} devices that started have not ended yet."
-        return Hold(cause="unresolved", reason=reason)
-    return None
-
-
-def _enough(rollout: Rollout, taken: int) -> int:
-    """Return how many of a batch must have ended; what earlier batches still owe counts too, and only makes the wait longer.
-
-    Under the default gate at least half: a batch whose windows open tomorrow has told nothing today.
-    """
-    least = rollout.plan.simple.min_resolved
-    return min(max(least, -(-taken // 2)) if rollout.plan.has_default_gate else least, taken)
-
-
-def _nothing_learnt(rollout: Rollout, counts: Counts) -> Hold:
-    """Return the hold of a batch whose attempts all ended without saying anything of the release: to go on would be to guess."""
-    stage = _batch_words(rollout)
-    if counts.rejected:
-        reason = f"Nothing was learnt in {stage}: {_devices(counts.rejected)} refused it. 'surefoot device why DEVICE_ID' says why."
-        return Hold(cause="all_refused", reason=reason)
-    void = counts.cancelled + counts.superseded
-    reason = f"Nothing was learnt in {stage}: {_devices(void)} had another order, or did not start in time. Put other devices into it."
-    return Hold(cause="nothing_learnt", reason=reason)
-
-
-def _soak(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
-    until = soaked_at(rollout, evidence, now)
-    if now < until:
-        soak = rollout.open_stage.soak_of(rollout.batch)
-        reason = f"{_capital(_batch_words(rollout))} soaks until nine of ten good installs have run for {soak}, at {utc_text(until)}."
-        return Hold(cause="soak", reason=reason, is_settled=True)
-    return _none_good(rollout, evidence) or _next(rollout, evidence, now)
-
-
-def _none_good(rollout: Rollout, evidence: Evidence) -> Pause | None:
-    """Return the pause of a batch in which nothing went well, however few it tried; nothing once a person has seen that."""
-    counts = evidence.of_stage(rollout.stage)
-    acknowledged = rollout.acknowledged[rollout.stage] if rollout.stage < len(rollout.acknowledged) else Counts()
-    fresh = counts.resolved - max(acknowledged.resolved, rollout.opened.resolved)
-    if fresh <= 0 or counts.running > rollout.opened.running:
-        return None
-    return Pause(cause="none_good", reason=f"Paused: nothing went well in {_batch_words(rollout)}; {_devices(fresh)} ended badly.")
-
-
-def _next(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
-    stage = rollout.open_stage
-    counts = evidence.of_stage(rollout.stage)
-    done = f"{counts.succeeded} of {counts.resolved} attempts in stage {stage.name} went well"
-    if rollout.batch + 1 < len(stage.batches):
-        following = structs.replace(rollout, batch=rollout.batch + 1)
-    elif rollout.stage + 1 < len(rollout.plan.stages):
-        following = structs.replace(rollout, stage=rollout.stage + 1, batch=0)
-    else:
-        return _end(rollout, evidence, now)
-    return Advance(
-        cause="batch" if following.stage == rollout.stage else "stage",
-        reason=f"{done}: open {_batch_words(following)}.",
-        stage=following.stage,
-        batch=following.batch,
-        warnings=_unknown(rollout, evidence),
-    )
-
-
-def _unknown(rollout: Rollout, evidence: Evidence) -> list[str]:
-    """Return what the default gate cannot know yet."""
-    if not rollout.plan.has_default_gate:
-        return []
-    little = default_gate.little_known(rollout.ledger, evidence, rollout.excluded)
-    found = [f"Nothing is known of hardware {name}: {_devices(number)} of it reported so far." for name, number in little]
-    alone = sorted({share.region for share in evidence.audience} - {one.region for one in evidence.control if one.devices + one.settled})
-    return [*found, *(f"In region {name or '(none)'} no device is left to compare with." for name in alone)]
-
-
-def _end(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
-    """Return what follows the last batch, from the counts of all stages: an attempt of an early stage may still be open."""
-    counts = total(tally.counts for tally in evidence.tallies)
-    if counts.open:
-        still = "attempt is" if counts.open == 1 else "attempts are"
-        return Hold(cause="open_attempts", reason=f"Everybody has been offered it; {counts.open} {still} still open.", is_settled=True)
-    if evidence.retries_waiting:
-        reason = f"Everybody has been offered it; {_devices(evidence.retries_waiting)} that failed will be offered it again."
-        return Hold(cause="retries", reason=reason, is_settled=True)
-    settled = parse_utc(rollout.settled_at) if rollout.settled_at else now
-    until = settled + timedelta(seconds=seconds(rollout.plan.watch))
-    if now < until:
-        reason = f"Everybody has been offered it; the fleet is watched for {rollout.plan.watch}, until {utc_text(until)}."
-        return Hold(cause="watch", reason=reason, is_settled=True)
-    silent = f" {counts.silent} went silent." if counts.silent else ""
-    unheeded = f" {counts.cancelled} offers were never taken up." if counts.cancelled else ""
-    return Advance(
-        cause="end",
-        reason=f"Finished: {counts.succeeded} of {counts.resolved} attempts went well.{silent}{unheeded}",
-        stage=rollout.stage,
-        batch=rollout.batch,
-        is_end=True,
-    )
-
-
 def _check(rollout: Rollout, evidence: Evidence) -> None:
     unknown = [tally.stage for tally in evidence.tallies if tally.stage >= len(rollout.plan.stages)]
     if unknown:
         raise InvalidInput(
             f"The evidence names stage {unknown[0]}; the plan has {len(rollout.plan.stages)}.", hint="Use the plan it was made for."
         )
-
-
-def _batch_words(rollout: Rollout) -> str:
-    stage = rollout.open_stage
-    if len(stage.batches) == 1:
-        return f"stage {stage.name}"
-    return f"stage {stage.name}, batch {rollout.batch + 1} of {len(stage.batches)} ({stage.batches[rollout.batch]})"
-
-
-def _capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
-
-
-def _devices(number: int, which: str = "") -> str:
-    return f"{number} {which}{'device' if number == 1 else 'devices'}"

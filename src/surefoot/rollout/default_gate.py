@@ -68,10 +68,10 @@ class Reading:
         return self.findings[0] if self.findings else None
 
     @property
-    def reported(self) -> int:
-        """Devices that have reported an outcome."""
+    def known(self) -> int:
+        """Of how many devices it is known how they fare: so many have reported, and the deadlines of so many have passed."""
         whole = self._sums.get(Segment())
-        return 0 if whole is None else int(whole[Stream.FAILED].tried)
+        return 0 if whole is None else int(min(whole[Stream.FAILED].tried, whole[Stream.SILENT].tried))
 
     def culprits(self) -> list[str]:
         """Return the hardware to exclude so that the rest may go on; empty when there is none.
@@ -119,14 +119,14 @@ def budget(fleet: int) -> int:
     return _clamped(0.001 * fleet, fleet)
 
 
-def at_risk(counts: Counts, reported: int) -> int:
+def at_risk(counts: Counts, known: int) -> int:
     """Return how many devices are at risk: those that started and have not ended.
 
-    Until a thousand devices have reported, those that may start at any moment are too. After that they no longer count: batches and
+    Until it is known how a thousand fare, those that may start at any moment are too. After that they no longer count: batches and
     limits bound them, and offers to devices that are switched off, or wait for their window, would hold the place of others for a day.
     """
     started = max(0, min(counts.started - counts.resolved, counts.open))
-    return started if reported >= _MANY else counts.open
+    return started if known >= _MANY else counts.open
 
 
 def canaries(hardware: str, evidence: Evidence) -> int:

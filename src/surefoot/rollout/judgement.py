@@ -58,7 +58,7 @@ def _by_default(rollout: Rollout, evidence: Evidence) -> Verdict:
         light=Light.GO,
         warnings=warnings,
         most_at_risk=reading.most_at_risk(is_slow=is_slow),
-        at_risk=default_gate.at_risk(counts, reading.reported),
+        at_risk=default_gate.at_risk(counts, reading.known),
         is_slow=is_slow,
     )
 

@@ -20,7 +20,7 @@ from surefoot.rollout.urgency import alarms
 LOCALISE_AFTER_S = 2 * 3_600
 """How long a pause of the default gate collects what is still to be heard before it looks for the culprit, seconds."""
 
-_MARKS_A_SOAK = 32
+_MARKS_A_SOAK = 36
 
 
 def look(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
@@ -63,14 +63,17 @@ def after(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetim
 def soaked_at(rollout: Rollout, evidence: Evidence, now: datetime) -> datetime:
     """Return when nine of ten good installs of the open batch will have run for its soak, as far as it is known now.
 
-    A batch without a good install soaks from when it was heard of.
+    Its good installs are those that were known when it had been heard of; who comes later does not put the end off. A batch without a
+    good install soaks from when it was heard of.
     """
     soak = timedelta(seconds=seconds(rollout.open_stage.soak_of(rollout.batch)))
+    settled = parse_utc(rollout.settled_at) if rollout.settled_at else now
     before, good = rollout.opened.running, evidence.of_stage(rollout.stage).running
-    if good <= before:
-        return (parse_utc(rollout.settled_at) if rollout.settled_at else now) + soak
     marks = [*rollout.marks, Mark(at=int(now.timestamp()), good=good)]
-    at = next(mark.at for mark in marks if (mark.good - before) * 10 >= (good - before) * 9)
+    if good <= before:
+        return settled + soak
+    known = next((mark.good for mark in marks if mark.at >= settled.timestamp() and mark.good > before), good)
+    at = next(mark.at for mark in marks if (mark.good - before) * 10 >= (known - before) * 9)
     return datetime.fromtimestamp(at, UTC) + soak
 
 

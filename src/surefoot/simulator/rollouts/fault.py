@@ -30,7 +30,7 @@ class Fault:
     silences: float = 0.0
     harms_late: float = 0.0
     late_after_h: float = 12.0
-    late_spread: float = 0.2
+    late_spread: float = 0.4
     hardware: str | None = None
 
     @property

@@ -2,7 +2,7 @@
 """Habits: how devices of a simulated fleet behave with a good release, and what happens to their region meanwhile.
 
 The numbers are those that the default gate was designed on: most devices start an update within an hour of its offer, some within
-half a day, a few practically never; reports come within two hours; a few come late, and very few never.
+half a day, a few practically never; reports come within two hours, most of them much sooner; a few come late, and very few never.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,8 @@ class Habits:
         never: Of devices, those that practically never start.
         start_h: How long the others take on average, hours; exponential.
         slow_start_h: How long slow ones take on average, hours; exponential.
-        report_h: Within which time of the start reports come, hours; uniform.
+        takes_h: How long after the start reports come, hours; exponential, but for those that would take longer than ``report_h``.
+        report_h: Within which time of the start reports come, hours.
         lag: Of reports, those that come after the deadline.
         lag_h: How long after it on average, hours; exponential.
         lost: Of reports, those that never come.
@@ -58,6 +59,7 @@ class Habits:
     never: float = 0.02
     start_h: float = 1.0
     slow_start_h: float = 10.0
+    takes_h: float = 0.6
     report_h: float = 2.0
     lag: float = 0.007
     lag_h: float = 2.0

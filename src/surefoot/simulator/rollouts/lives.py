@@ -86,7 +86,8 @@ def draw(
     fails = is_prone & (trouble < fault.fails)
     silences = is_prone & ~fails & (trouble < fault.fails + fault.silences)
     harms_late = is_prone & ~fails & ~silences & (trouble < fault.fails + fault.silences + fault.harms_late)
-    takes = rng.random(number) * habits.report_h
+    # What remains of an exponential time beyond its multiples of a limit is the exponential time cut off at that limit.
+    takes = rng.exponential(habits.takes_h, number) % habits.report_h
     fate = rng.random(number)
     lags = fate < habits.lag
     takes[lags] = deadline_h + rng.exponential(habits.lag_h, int(lags.sum()))
