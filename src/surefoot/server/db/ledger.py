@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from surefoot.fleet.attempt import Attempt, due_at
+from surefoot.fleet.attempt import Attempt, due_at, load
 from surefoot.fleet.device import Device, traits
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
@@ -18,9 +18,9 @@ from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
-from surefoot.model.record import from_json, to_json
+from surefoot.model.record import from_json, parse_utc, to_json
 from surefoot.schedule.nearest import Level, WindowSetting
-from surefoot.server.db import components, fleet, groups, windows
+from surefoot.server.db import components, fleet, groups, networks, windows
 from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
@@ -47,11 +47,12 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, at_region, at_site, load,
+  offered_at, size, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (assignment_id) DO UPDATE SET
   outcome = excluded.outcome, is_started = excluded.is_started, is_fetching = excluded.is_fetching,
-  due_at = excluded.due_at, body = excluded.body"""
+  due_at = excluded.due_at, load = excluded.load, body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot,
@@ -66,6 +67,7 @@ class SqliteLedger:
         """Use ``connection``; its transactions are the caller's affair."""
         self._connection = connection
         self.rollouts = SqliteRollouts(connection)
+        self.networks = networks.SqliteNetworks(connection)
 
     def check_in(self, serial: str) -> CheckIn | None:
         """Return what the server knows of the caller with this certificate: three reads by key in one statement, none of a large row."""
@@ -240,9 +242,10 @@ class SqliteLedger:
         """Store an attempt."""
         keys = (attempt.assignment_id, attempt.device_id, attempt.outcome, attempt.rollout_id)
         due = due_at(attempt)
-        self._connection.execute(
-            _PUT_ATTEMPT, (*keys, attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due), to_json(attempt))
-        )
+        stands = attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due)
+        # Renewing an offer does not make it another one: the instant stays that of the first.
+        burden = *networks.columns(attempt.networks), load(attempt), _seconds(parse_utc(attempt.issued_at)), attempt.size
+        self._connection.execute(_PUT_ATTEMPT, (*keys, *stands, *burden, to_json(attempt)))
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""

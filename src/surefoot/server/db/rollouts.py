@@ -24,18 +24,19 @@ from surefoot.model.version import RevertTo
 from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally
+from surefoot.rollout.network import kind_of
 from surefoot.rollout.plan import Rollout
-from surefoot.server.db import components, setbacks
+from surefoot.server.db import components, networks, setbacks
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known, StoredRollout, Walk
 
 _ROLLOUT = """
 SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more,
-  walk_left, body
+  walk_left, walk_canaries_at, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
 UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
-  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, body = ?
+  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
 INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
@@ -64,6 +65,10 @@ _MEMBER = """m.group_name = :group AND d.product = :product
 _WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d")
 _WALK_HARDWARE = _WALK.format(devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d")
 _WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m")
+_WALK_NETWORK = {
+    (kind, is_group): _WALK.format(devices=devices, mine=f"{mine} AND {_MEMBER}" if is_group else mine, by="d")
+    for (kind, is_group), (devices, mine) in networks.WALKS.items()
+}
 _WALK_ONE = _WALK.format(devices="device d", mine="d.product = :product AND d.device_id = :only", by="d")
 
 _TO_RETRY = f"""{_FACTS}
@@ -94,8 +99,8 @@ class SqliteRollouts:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
             "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, ?)",
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, 0, ?)",
             (
                 rollout.status,
                 rollout.is_live,
@@ -115,7 +120,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, body = row
+        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, canaries_at, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -123,7 +128,15 @@ class SqliteRollouts:
             created_at=datetime.fromtimestamp(created_at, UTC),
             created_by=created_by,
             salt=salt,
-            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at, no_more=tuple(no_more.split()), left=left),
+            walk=Walk(
+                place=place,
+                device_id=device,
+                is_over=bool(is_over),
+                again_at=again_at,
+                no_more=tuple(no_more.split()),
+                left=left,
+                canaries_at=canaries_at,
+            ),
             population=population,
             audience=from_json(audience, tuple[Share, ...], what="stored audience"),
         )
@@ -159,6 +172,7 @@ class SqliteRollouts:
             walk.again_at,
             " ".join(walk.no_more),
             walk.left,
+            walk.canaries_at,
             to_json(stored.rollout),
         )
         return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1
@@ -212,17 +226,17 @@ class SqliteRollouts:
         ).fetchone()
         return None if row is None else from_json(row[0], StoredDecision, what="stored decision").decision
 
-    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
+    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None, network: str | None = None) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group, of one hardware or network; fewer at the ring's end."""
         start = origin(stored.salt)
         walk = stored.walk
         found: list[Candidate] = []
         if walk.place < RING - start:
-            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit, hardware)
+            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit, (hardware, network))
             walk = replace(walk, place=RING - start - 1, device_id=_LAST)
         if len(found) < limit:
             rest = limit - len(found)
-            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, hardware)
+            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, (hardware, network))
         return found
 
     def seniors(self, stored: StoredRollout) -> list[int]:
@@ -315,10 +329,10 @@ class SqliteRollouts:
         )
 
     def _stretch(
-        self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int, hardware: str | None
+        self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int, of: tuple[str | None, str | None]
     ) -> list[Candidate]:
         """Read a stretch of the ring; ``arc`` is the place where walked places begin to count from, and the stretch's end."""
-        first, end = arc
+        (first, end), (hardware, network) = arc, of
         group = stored.rollout.open_stage.group
         values = {
             "rollout": stored.rollout_id,
@@ -327,6 +341,7 @@ class SqliteRollouts:
             "group": group,
             "created": int(stored.created_at.timestamp()),
             "hardware": hardware,
+            "network": None if network is None else networks.column_of(network),
             "bucket": after[0],
             "device": after[1],
             "end": end,
@@ -334,8 +349,7 @@ class SqliteRollouts:
             "offers": MOST_OFFERS,
         }
         # SQLite plans a statement before it knows what is asked for, so each kind of walk has its own, and its own index.
-        whole = _WALK_ALL if hardware is None else _WALK_HARDWARE
-        rows = self._connection.execute(whole if group is None else _WALK_GROUP, values)
+        rows = self._connection.execute(_kind_of_walk(group is not None, hardware is not None, network), values)
         # A stretch runs few images, and each is looked up once.
         parts = cache(partial(components.of_image, self._connection))
         return [_candidate(row, first, parts) for row in rows.fetchall()]
@@ -343,6 +357,12 @@ class SqliteRollouts:
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
         rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
         return [from_json(body, Attempt, what="stored assignment") for (body,) in rows]
+
+
+def _kind_of_walk(is_group: bool, is_of_hardware: bool, network: str | None) -> str:  # noqa: FBT001  # two plain questions
+    if network is not None:
+        return _WALK_NETWORK[kind_of(network), is_group]
+    return _WALK_GROUP if is_group else _WALK_HARDWARE if is_of_hardware else _WALK_ALL
 
 
 _LAST = "\U0010ffff"

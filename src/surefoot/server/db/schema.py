@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from surefoot.rollout.evidence import FIELDS
+from surefoot.rollout.network import KINDS
 
 metadata = MetaData()
 
@@ -30,6 +31,7 @@ INDEXED = ("connectivity", "customer", "region", "site")
 _TO_RETRY = text("retry_at IS NOT NULL")
 _OFFERED = text("outcome IS NULL AND is_started = 0")
 _FETCHING = text("is_fetching = 1")
+_LIMITED = {kind: text(f"at_{kind} IS NOT NULL") for kind in KINDS}
 
 device = Table(
     "device",
@@ -52,6 +54,7 @@ device = Table(
     Index("device_by_bucket", "product", "bucket", "device_id"),
     Index("device_by_kind", "product", "hardware", "bucket", "device_id"),
     Index("device_check_in", "device_id", "state"),
+    *(Index(f"device_in_{kind}", kind, "product", "bucket", "device_id") for kind in KINDS),
     *(Index(f"device_by_{name}", name, "device_id") for name in ("hardware", "product", "version_key", *INDEXED)),
     sqlite_with_rowid=False,
 )
@@ -153,6 +156,7 @@ rollout = Table(
     Column("walk_again_at", BigInteger, nullable=False),
     Column("walk_no_more", Text, nullable=False),
     Column("walk_left", Integer, nullable=False),
+    Column("walk_canaries_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("rollout_of_release", "release", "status"),
     Index("rollout_live", "rollout_id", sqlite_where=text("is_live = 1"), postgresql_where=text("is_live = 1")),
@@ -201,6 +205,11 @@ assignment = Table(
     Column("is_started", Integer, nullable=False),
     Column("is_fetching", Integer, nullable=False),
     Column("due_at", BigInteger),
+    Column("at_region", Text),
+    Column("at_site", Text),
+    Column("load", Integer, nullable=False),
+    Column("offered_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
@@ -208,6 +217,21 @@ assignment = Table(
     Index("assignment_due", "due_at", sqlite_where=text("due_at IS NOT NULL"), postgresql_where=text("due_at IS NOT NULL")),
     Index("fetching_of_rollout", "rollout_id", sqlite_where=_FETCHING, postgresql_where=_FETCHING),
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
+    *(
+        Index(f"traffic_of_{kind}", "rollout_id", f"at_{kind}", "load", "offered_at", "size", sqlite_where=where, postgresql_where=where)
+        for kind, where in _LIMITED.items()
+    ),
+)
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("network", Text, primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("look_at", BigInteger, nullable=False),
+    Index("queue_to_look_at", "rollout_id", "look_at", "network"),
+    sqlite_with_rowid=False,
 )
 
 setback = Table(
