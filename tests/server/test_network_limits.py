@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits of regions and sites, on a real database: what is full is passed over, the rest goes on, and nobody is lost."""
 
+import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout.decision import Advance, Hold
 from surefoot.rollout.plan import Gates, Limits, NetworkLimits, Plan, Retries, Stage, Status
 from surefoot.server.db.groups import add as join
+from surefoot.server.services.answer import Code
 from surefoot.server.services.rollout_store import Walk
-from surefoot.server.services.rollouts import Verb
+from surefoot.server.services.rollouts import Verb, create
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import Office, open_office, statement
 from tests.server.test_default_rollouts import plans_of
+from tests.server.test_why import ask
 
 IMAGE = b"new image"
+LEAST = NetworkLimits(per_hour=1)
 
 
 def add(office: Office, number: int, hardware: str = "thermostat-v1", **given: str) -> None:
@@ -247,3 +251,20 @@ def test_networks_are_read_along_their_indexes(campaign: Campaign, group: str | 
 
 def _of(connection: sqlite3.Connection, queries: list[str], word: str) -> list[str]:
     return plans_of(connection, [query for query in queries if word in query and query.lstrip().startswith("SELECT")])
+
+
+def test_why_names_the_site_that_has_no_room_for_a_device(campaign: Campaign) -> None:
+    begin(campaign, sites={"berlin": NetworkLimits(concurrent_downloads=3)})
+    offered = {attempt.device_id for attempt in campaign.open_attempts()}
+    berlin = campaign.connection.execute("SELECT device_id FROM device WHERE site = 'berlin'").fetchall()
+    (line,) = ask(campaign.office, next(device_id for (device_id,) in berlin if device_id not in offered)).lines
+    assert line.answer.code is Code.NETWORK_FULL
+    assert line.answer.sentence.startswith("Its site berlin is at its limit: 3 devices may be fetching it at once; the limit is 3;")
+    assert line.answer.evidence == {"site": "berlin"}
+
+
+def test_who_creates_a_rollout_is_told_of_networks_that_no_device_is_in(campaign: Campaign) -> None:
+    limits = Limits(regions={"eu": LEAST, "emea": LEAST, "*": LEAST}, sites={"": LEAST, "berlim": LEAST})
+    plan = Plan(release="thermostat 1.1.0", limits=limits)
+    answer = asyncio.run(create(plan, "salt", by="ann", write=campaign.office.do, now=campaign.office.now))
+    assert answer.warnings == ["No device is in region emea, site berlim, which 'limits' names: is that how it is called?"]

@@ -13,6 +13,7 @@ from surefoot.cli.rollout_show import add_name
 from surefoot.model.assignment import Outcome
 from surefoot.model.errors import InvalidInput
 from surefoot.server.services.catalogue import RolloutDevices, RolloutList
+from surefoot.server.services.rollouts import CreateAnswer
 
 _PAGE = 500
 _STEER = {
@@ -66,9 +67,12 @@ def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _create(arguments: argparse.Namespace) -> int:
     plan = read_plan(arguments.plan)
     calls = client(arguments)
-    rollout_id = calls.post("rollouts", plan, dict[str, int])["rollout_id"]
+    created = calls.post("rollouts", plan, CreateAnswer)
+    rollout_id = created.rollout_id
     stages = " -> ".join(stage.name for stage in plan.stages)
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
+    for warning in created.warnings:
+        print(f"warning: {warning}")
     if away := detours(calls, plan):
         print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
     if plan.approval.required:

@@ -58,6 +58,12 @@ def concerns(plan: Plan) -> Iterator[str]:
                 yield f"Stages {earlier.name} and {stage.name} may share devices; one that fits both belongs to {earlier.name}."
     if not plan.has_default_gate:
         yield "Only plain percentages judge it: silent devices and small parts of the fleet are noticed late. 'gate: default' does better."
+    for key, networks in (("regions", plan.limits.regions), ("sites", plan.limits.sites)):
+        for name, own in networks.items():
+            for rate in ("per_minute", "per_hour", "concurrent_downloads"):
+                most, here = getattr(plan.limits, rate), getattr(own, rate)
+                if most is not None and here is not None and here > most:
+                    yield f"'limits.{key}.{name}.{rate}' is {here:,}, and never reached: 'limits.{rate}' is {most:,} for all together."
     if plan.kind is Kind.SECURITY and plan.security is None and plan.windows:
         yield "It has no 'security.deadline': a device whose window never comes stays open to attack."
 

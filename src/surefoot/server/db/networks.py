@@ -70,6 +70,11 @@ class SqliteNetworks:
             first_in_span=first_in_span,
         )
 
+    def is_known(self, network: str) -> bool:
+        """Say whether any device is in a network that has a name."""
+        sql = f"SELECT 1 FROM device WHERE {kind_of(network)} = ? LIMIT 1"  # noqa: S608  # one of two words
+        return self._connection.execute(sql, (name_of(network),)).fetchone() is not None
+
     def first(self, rollout_id: int, limit: int) -> list[Queue]:
         """Return the queues of a rollout that are to be looked at first."""
         sql = "SELECT network, place, look_at FROM queue WHERE rollout_id = ? ORDER BY look_at, network LIMIT ?"

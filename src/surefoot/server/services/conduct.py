@@ -29,7 +29,7 @@ from surefoot.rollout.standing import after
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
-from surefoot.server.services.rooms import Rooms, may_overtake, put_off, waiting
+from surefoot.server.services.rooms import Rooms, largest_image, may_overtake, put_off, waiting
 from surefoot.server.services.usual import baselines, learn
 
 _STRIDE = 1_000
@@ -86,7 +86,7 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
     """Return all that is known of a rollout; ``control`` is what a survey last saw."""
     plan = stored.rollout.plan
     retries_due, retries_waiting = ledger.rollouts.waiting(stored, now)
-    image_bytes = _largest_image(ledger, stored) if plan.limits.has_networks else 0
+    image_bytes = largest_image(ledger, stored) if plan.limits.has_networks else 0
     return Evidence(
         tallies=ledger.rollouts.tallies(stored.rollout_id),
         population=stored.population,
@@ -107,13 +107,6 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         networks_waiting=ledger.networks.count(stored.rollout_id) if plan.limits.has_networks else 0,
         canaries_wait=now.timestamp() < stored.walk.canaries_at,
     )
-
-
-def _largest_image(reads: Reads, stored: StoredRollout) -> int:
-    plan = stored.rollout.plan
-    release = reads.release(plan.product, plan.version)
-    images = [] if release is None else [one.image.size for one in release.manifests if one.variant == plan.variant]
-    return max(images, default=0)
 
 
 def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decision: Decision, now: datetime) -> None:

@@ -33,6 +33,10 @@ class NetworkStore(Protocol):
         """Return what a rollout has offered in a network that it limits; ``span_s`` is what its bytes a second are an average over."""
         ...
 
+    def is_known(self, network: str) -> bool:
+        """Say whether any device is in a network that has a name."""
+        ...
+
     def first(self, rollout_id: int, limit: int) -> list[Queue]:
         """Return the queues that are to be looked at first."""
         ...

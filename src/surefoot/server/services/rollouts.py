@@ -20,6 +20,7 @@ from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.acts import approve, halt, include, pause, release, resume, schedule, start
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.flaw import check_plan
+from surefoot.rollout.network import EACH, key_of, words_of
 from surefoot.rollout.plan import Plan
 from surefoot.rollout.sequence import draft, walked
 from surefoot.schedule.flaw import check
@@ -31,9 +32,10 @@ from surefoot.server.services.views import require_live
 
 
 class CreateAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """The id of a new rollout, which has not been started."""
+    """The id of a new rollout, which has not been started, and what its plan says that only the fleet shows to be odd."""
 
     rollout_id: int
+    warnings: list[str] = []
 
 
 class Verb(StrEnum):
@@ -93,7 +95,7 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, now: datetime)
         if plan.start_at and not plan.approval.required:
             stored = _stored(ledger, rollout_id)
             _do(ledger, stored, schedule(stored.rollout, by, "", plan.start_at, now), now)
-        return CreateAnswer(rollout_id=rollout_id)
+        return CreateAnswer(rollout_id=rollout_id, warnings=_unknown_networks(ledger, plan))
 
     return await write(job)
 
@@ -145,6 +147,13 @@ def _see_that_it_may_run(ledger: Ledger, stored: StoredRollout) -> None:
             f"Rollout {rival} brings {plan.release} already, and is not over.",
             hint=f"Wait until it is finished, or end it: 'surefoot rollout halt {rival} --why ...'.",
         )
+
+
+def _unknown_networks(ledger: Ledger, plan: Plan) -> list[str]:
+    """Return a sentence about the regions and sites that the plan limits and no device is in: perhaps they are called otherwise."""
+    named = [key_of(kind, name) for kind, networks in plan.limits.by_kind.items() for name in networks if name not in {"", EACH}]
+    unknown = [words_of(network) for network in named if not ledger.networks.is_known(network)]
+    return [f"No device is in {', '.join(unknown)}, which 'limits' names: is that how it is called?"] if unknown else []
 
 
 def _check_names(ledger: Ledger, plan: Plan) -> None:

@@ -17,7 +17,7 @@ from surefoot.rollout.evidence import Evidence
 from surefoot.rollout.limits import is_full, looked_at_again, room_of, span_s
 from surefoot.rollout.network import SITE, Traffic, all_of, kind_of, offered
 from surefoot.server.services.network_store import Queue
-from surefoot.server.services.ports import Ledger
+from surefoot.server.services.ports import Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout
 
 _MOST_QUEUES = 50
@@ -66,6 +66,14 @@ class Rooms:
             room = room_of(self._limits, traffic, self._image_bytes)
             self._traffic[network], self._left[network] = traffic, 0 if is_full(room) else room.offers
         return self._left[network]
+
+
+def largest_image(reads: Reads, stored: StoredRollout) -> int:
+    """Return the size of the largest image that a rollout may offer; 0 when its release is gone."""
+    plan = stored.rollout.plan
+    release = reads.release(plan.product, plan.version)
+    images = [] if release is None else [one.image.size for one in release.manifests if one.variant == plan.variant]
+    return max(images, default=0)
 
 
 def traffic_of(ledger: Ledger, stored: StoredRollout, network: str, image_bytes: int, now: datetime) -> Traffic:

@@ -21,6 +21,8 @@ from surefoot.model.event import DeploymentEvent, EventType
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.decision import Advance, Halt, Pause
+from surefoot.rollout.limits import is_full, room_of
+from surefoot.rollout.network import all_of
 from surefoot.rollout.plan import Status
 from surefoot.schedule.permission import Permission, Terms, forced_at, may_start
 from surefoot.schedule.zones import zones_of
@@ -30,6 +32,7 @@ from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.explanation import Facts, explain
 from surefoot.server.services.ports import Ledger
 from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rooms import largest_image, traffic_of
 from surefoot.server.services.windows import windows_of
 
 _MOST_ATTEMPTS = 50
@@ -184,9 +187,19 @@ class _Device:
             open_order=self._open,
             path=self._path(stored),
             quarantine=_quarantine(sources.ledger.rollouts.setback(self._device.device_id, plan.product, plan.version)),
+            full=self._full(stored),
             offline_after=sources.offline_after,
             now=self._now,
         )
+
+    def _full(self, stored: StoredRollout) -> tuple[str, str] | None:
+        ledger, limits = self._sources.ledger, stored.rollout.plan.limits
+        image_bytes = largest_image(ledger, stored) if limits.has_networks else 0
+        for network in all_of(self._traits.attributes) if limits.has_networks else ():
+            room = room_of(limits, traffic_of(ledger, stored, network, image_bytes, self._now), image_bytes)
+            if is_full(room):
+                return network, room.reason
+        return None
 
     def _path(self, stored: StoredRollout) -> Path | None:
         now, plan = running(self._device), stored.rollout.plan
