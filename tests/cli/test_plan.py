@@ -71,7 +71,7 @@ def test_every_key_of_the_schema_says_what_it_is_for() -> None:
         f"{name}.{key}"
         for name, form in schema()["$defs"].items()
         for key, value in form.get("properties", {}).items()
-        if name in {"Plan", "Stage", "Limits", "RegionLimits", "Security"} and not {"description", "$ref"} & value.keys()
+        if name in {"Plan", "Stage", "Limits", "NetworkLimits", "Security"} and not {"description", "$ref"} & value.keys()
     ]
     assert silent == []
 
@@ -94,9 +94,10 @@ def test_the_example_is_told_with_all_that_it_limits(tmp_path: Path, capsys: pyt
     assert main(["plan", "check", str(path)]) == 0
     said = capsys.readouterr().out
     for words in (
-        "at most 500 a minute, 20000 an hour, 2000 downloads at once, in region eu 50000000 bytes a second and 800 downloads at once",
         "count as silent 4h after their start; tried again up to 3 times, first after 1h",
         "mon-fri 02:00 3h by the clock of each device; ignored from 2026-12-15T00:00:00Z on, 1d after the first offer at the earliest",
+        "at most 500 a minute, 20000 an hour, 2000 downloads at once, in region eu 50000000 bytes a second and 800 downloads at once, in",
+        "in each other site 30 a minute and 300 an hour and 5 downloads at once",
         "by another person than who created it, before it starts; it allows major updates",
     ):
         assert words in said
@@ -116,7 +117,11 @@ def test_json_has_every_default(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("  stages: [{ name: a, group: g, audience: x==1 }, { name: b, group: g }]\n", "Stages a and b may share devices"),
         ("  stages: [{ name: a, audience: x==1 }, { name: b, audience: y==1 }]\n", "Stages a and b may share devices"),
         ("  stages: [{ name: a, audience: x==1 }, { name: b }]\n", ""),
-        ("  limits: { regions: { eu: { concurrent_downloads: 9 } } }\n", "'limits.regions' is not held to yet"),
+        ("  limits: { regions: { eu: { concurrent_downloads: 9 } } }\n", ""),
+        (
+            "  limits: { per_hour: 5, sites: { '*': { per_hour: 9 } } }\n",
+            "'limits.sites.*.per_hour' is 9, and never reached: 'limits.per_hour' is 5 for all together.",
+        ),
         ("  gate: { simple: {} }\n", "Only plain percentages judge it"),
         ("  kind: security\n  windows: [{ start: '02:00', length: 3h }]\n", "It has no 'security.deadline'"),
     ],

@@ -61,6 +61,12 @@ def test_percentages_need_no_quotes(tmp_path: Path) -> None:
             "'rollout.limits.regions.eu.bytes_per_second' must be a whole number of bytes, at least 1",
         ),
         (STAGE + "  limits:\n    regions:\n      eu: { speed: 1 }\n", 7, "unknown key 'speed' in 'rollout.limits.regions.eu'"),
+        (STAGE + "  limits:\n    sites:\n      '*': {}\n", 7, "'rollout.limits.sites.*': it limits nothing"),
+        (
+            STAGE + "  limits:\n    sites:\n      berlin: { per_minute: 0 }\n",
+            7,
+            "'rollout.limits.sites.berlin.per_minute' must be a whole number from 1 to 1,000,000",
+        ),
         (STAGE + "  limits:\n    regions:\n      eu: {}\n", 7, "'rollout.limits.regions.eu': it limits nothing"),
         (STAGE + "  security: { deadline: soon }\n", 5, "'rollout.security.deadline': 'soon' is not an RFC 3339 time"),
         (STAGE + "  security:\n    deadline: 2026-12-01T00:00:00Z\n    grace: 40d\n", 7, "'rollout.security.grace': it is not between"),

@@ -10,7 +10,9 @@ import pytest
 from surefoot.cli import rollout_simulate
 from surefoot.cli.main import main
 from surefoot.cli.plan_file import read_plan
+from surefoot.cli.rollout_simulate import left_out
 from surefoot.rollout.evidence import Baseline, Share
+from surefoot.rollout.plan import Limits, NetworkLimits
 from surefoot.server.services.catalogue import FleetMix
 from surefoot.simulator.rollouts.study import Outlook
 
@@ -114,3 +116,9 @@ def test_without_numpy_it_says_what_to_install(plan: Path, monkeypatch: pytest.M
     monkeypatch.setattr(rollout_simulate, "find_spec", lambda _name: None)
     assert main(["rollout", "simulate", str(plan), "--fleet", "10"]) == 2
     assert "surefoot[simulate]" in capsys.readouterr().err
+
+
+def test_limits_that_the_twin_does_not_know_are_said() -> None:
+    own = {"berlin": NetworkLimits(per_hour=1)}
+    assert left_out(Limits(per_hour=9)) == []
+    assert left_out(Limits(concurrent_downloads=9, sites=own)) == ["limits.concurrent_downloads", "limits.sites"]

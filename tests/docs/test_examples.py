@@ -32,7 +32,7 @@ from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
 from surefoot.release.provenance import Predicate, read_predicate, require_predicate
 from surefoot.release.recipe import Part, Recipe, RecipeFile, read_recipe
-from surefoot.rollout.plan import Gates, Limits, Plan, PlanApproval, RegionLimits, Retries, Security, SimpleGate, Stage
+from surefoot.rollout.plan import Gates, Limits, NetworkLimits, Plan, PlanApproval, Retries, Security, SimpleGate, Stage
 from surefoot.schedule.nearest import WindowSetting
 from surefoot.server.api import operator
 from surefoot.server.api.http import Problem
@@ -66,7 +66,7 @@ KINDS: dict[str, type] = {
 }
 
 
-PLAN_KINDS = (Plan, Stage, Gates, SimpleGate, Limits, RegionLimits, Security, Retries, PlanApproval)
+PLAN_KINDS = (Plan, Stage, Gates, SimpleGate, Limits, NetworkLimits, Security, Retries, PlanApproval)
 
 
 @pytest.mark.parametrize("name", KINDS)

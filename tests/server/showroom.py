@@ -22,7 +22,7 @@ from surefoot.model.window import DownloadTime
 from surefoot.rollout import acts
 from surefoot.rollout.control import Region
 from surefoot.rollout.decide import decide
-from surefoot.rollout.decision import Decision, Exclude, Halt, Hold
+from surefoot.rollout.decision import Decision, Exclude, Halt, Hold, WayBack
 from surefoot.rollout.evidence import Counts, Evidence, Tally, total
 from surefoot.rollout.plan import Gates, Plan, PlanApproval, Rollout, Stage, Status
 from surefoot.rollout.standing import after
@@ -119,7 +119,7 @@ class Show:
             Verb.START: lambda: acts.start(self.rollout, by),
             Verb.PAUSE: lambda: acts.pause(self.rollout, by, said.why),
             Verb.RESUME: lambda: acts.resume(self.rollout, by, said.why),
-            Verb.REVERT: lambda: acts.revert(by, said.why, []),
+            Verb.REVERT: lambda: self._revert(by, said.why),
             Verb.HALT: lambda: acts.halt(self.rollout, by, said.why),
             Verb.INCLUDE: lambda: acts.include(self.rollout, said.of, by, said.why),
             Verb.RELEASE: lambda: acts.release(self.rollout, said.of, by, said.why),
@@ -127,6 +127,11 @@ class Show:
         decision = verbs[verb]()
         self.now += timedelta(seconds=20)
         self.note(decision)
+
+    def _revert(self, by: str, why: str) -> Decision:
+        ways = [WayBack(version="1.0.0", devices=1, rollout_id=99)]
+        acts.check_revert(self.rollout, why, ways, ())
+        return acts.revert(by, why, ways)
 
     def line(self) -> RolloutLine:
         return RolloutLine(

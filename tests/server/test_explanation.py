@@ -106,6 +106,7 @@ FACTS = Facts(
     quarantine="",
     takes_back="",
     is_updated=True,
+    full=None,
     offline_after=timedelta(minutes=15),
     now=NOW,
 )
@@ -139,7 +140,24 @@ CLOSED = Permission(may_start=False, reason=Reason.CLOSED, detail="window opens 
 HELD = [Region(region="europe", is_held=True)]
 WITHDRAWN = Order(attempt=structs.replace(ATTEMPT, outcome=Outcome.CANCELLED, ended_at="2026-11-25T11:30:00Z"))
 
+FULL = ("site:berlin", "3 devices may be fetching it at once; the limit is 3.")
+
 CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
+    "its site has no room": (
+        Code.NETWORK_FULL,
+        {"full": FULL},
+        "Its site berlin is at its limit: 3 devices may be fetching it at once; the limit is 3; it comes as soon as there is room.",
+    ),
+    "its site has no room, and it was passed over": (
+        Code.NETWORK_FULL,
+        {"full": FULL, "stored": rollout(walk=Walk(place=RING))},
+        "Its site berlin is at its limit: 3 devices may be fetching it at once; the limit is 3; it comes as soon as there is room.",
+    ),
+    "its site has no room, but its batch comes later": (
+        Code.BATCH_AHEAD,
+        {"full": FULL, "stored": rollout(salt=LATE)},
+        "It comes in about batch 3 of 3 of stage 'all'; batch 1 is open.",
+    ),
     "it comes next": (Code.NEXT, {}, "It is in the open batch (1 of 3) and comes as the rollout's limits allow."),
     "the rollout holds": (
         Code.NEXT,

@@ -427,6 +427,6 @@ def test_a_retired_release_is_ordered_no_more_and_an_open_order_still_verifies(t
 
 
 def test_the_fleet_a_plan_would_be_for_is_counted_and_a_filter_that_means_nothing_is_refused(server: Running) -> None:
-    assert server.call("GET", "mix?product=kettle").json() == {"shares": [], "in_touch": 0, "baselines": []}
+    assert server.call("GET", "mix?product=kettle").json() == {"shares": [], "in_touch": 0, "baselines": [], "installs": []}
     assert server.call("GET", "mix").status == 400
     assert server.call("GET", "mix?product=kettle&filter=region").status == 400

@@ -57,18 +57,18 @@ def test_a_reason_must_be_given_where_the_act_wants_one(rollout_id: int) -> None
         (OWN, ["halt"]),
         (SCHEDULED, ["start", "schedule", "halt"]),
         (CULPRIT, ["pause", "include-rev-C", "release", "release-eu", "halt"]),
-        (GATE_HALTED, ["resume", "halt"]),
-        (FINISHED, []),
+        (GATE_HALTED, ["resume", "revert", "halt"]),
+        (FINISHED, ["revert"]),
     ],
 )
 def test_the_likeliest_act_comes_first_and_the_gravest_last(rollout_id: int, keys: list[str]) -> None:
     assert list(shown(rollout_id)) == keys
 
 
-def test_a_halt_by_a_person_leaves_nothing_to_do() -> None:
+def test_after_a_halt_by_a_person_there_is_only_the_way_back() -> None:
     showroom = Showroom()
     showroom.shows[CULPRIT].steer(Verb.HALT, BY, said(Verb.HALT, ""))
-    assert shown(CULPRIT, showroom) == {}
+    assert list(shown(CULPRIT, showroom)) == ["revert"]
 
 
 def test_only_who_wrote_the_rollout_is_told_that_it_waits_for_somebody_else() -> None:

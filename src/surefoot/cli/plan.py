@@ -18,7 +18,9 @@ from surefoot.model.duration import seconds
 from surefoot.model.record import to_plain
 from surefoot.model.window import OF_THE_DEVICE, Window
 from surefoot.rollout.flaw import concerns
-from surefoot.rollout.plan import Limits, Plan, PlanFile, Stage
+from surefoot.rollout.network import EACH, key_of
+from surefoot.rollout.network import words_of as words_of_network
+from surefoot.rollout.plan import Limits, NetworkLimits, Plan, PlanFile, Stage
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.urgency import late
 from surefoot.schedule.words import words_of
@@ -151,11 +153,21 @@ def _offers(limits: Limits) -> str:
     said = [f"{limits.per_minute} a minute"]
     said += [f"{limits.per_hour} an hour"] if limits.per_hour else []
     said += [f"{limits.concurrent_downloads} downloads at once"] if limits.concurrent_downloads else []
-    for region, own in limits.regions.items():
-        rate = [f"{own.bytes_per_second} bytes a second"] if own.bytes_per_second else []
-        at_once = [f"{own.concurrent_downloads} downloads at once"] if own.concurrent_downloads else []
-        said.append(f"in region {region or '(none)'} {' and '.join(rate + at_once)}")
+    for kind, networks in limits.by_kind.items():
+        for name, own in networks.items():
+            where = f"each other {kind}" if name == EACH else words_of_network(key_of(kind, name))
+            said.append(f"in {where} {' and '.join(_rates(own))}")
     return f"at most {', '.join(said)}"
+
+
+def _rates(own: NetworkLimits) -> list[str]:
+    rates = (
+        (own.per_minute, "a minute"),
+        (own.per_hour, "an hour"),
+        (own.bytes_per_second, "bytes a second"),
+        (own.concurrent_downloads, "downloads at once"),
+    )
+    return [f"{number} {words}" for number, words in rates if number is not None]
 
 
 def _retries(plan: Plan) -> str:

@@ -17,6 +17,7 @@ from surefoot.rollout.decision import Revert
 from surefoot.rollout.plan import Status
 from surefoot.rollout.urgency import late
 from surefoot.server.services.catalogue import RolloutDevices, RolloutList, RolloutStory
+from surefoot.server.services.rollouts import CreateAnswer
 
 _PAGE = 500
 _STEER = {
@@ -78,11 +79,14 @@ def add_verbs(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _create(arguments: argparse.Namespace) -> int:
     plan = read_plan(arguments.plan)
     calls = client(arguments)
-    rollout_id = calls.post("rollouts", plan, dict[str, int])["rollout_id"]
+    created = calls.post("rollouts", plan, CreateAnswer)
+    rollout_id = created.rollout_id
     stages = " -> ".join(stage.name for stage in plan.stages)
     print(f"Rollout {rollout_id}: {plan.release} to {plan.audience or f'every {plan.product}'}, {stages}.")
     for warning in late(plan, datetime.now(UTC)):
         print(warning)
+    for warning in created.warnings:
+        print(f"warning: {warning}")
     if away := detours(calls, plan):
         print(f"{away} of its devices cannot go straight to {plan.release}; see: surefoot rollout path {arguments.plan}")
     if plan.approval.required:

@@ -20,7 +20,7 @@ from surefoot.fleet.field import Traits
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import to_pretty_json
 from surefoot.rollout.evidence import Share
-from surefoot.rollout.plan import Plan
+from surefoot.rollout.plan import Limits, Plan
 from surefoot.rollout.sequence import both, draft
 from surefoot.server.services.catalogue import FleetMix
 
@@ -94,6 +94,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     print(f"{plan.release} on a twin of {setting.devices:,} devices, {arguments.runs} runs of each")
     for line in table(outlooks):
         print(line)
+    if unknown := left_out(plan.limits):
+        print(f"Not simulated: {', '.join(unknown)}. Where one of them holds devices up, it takes longer than said here.")
     if arguments.chart:
         print(f"The chart is in {arguments.chart}.")
     return 0
@@ -107,6 +109,12 @@ def table(outlooks: Sequence["Outlook"]) -> list[str]:
         share, excluded = f"{one.stopped:.0%}", f"{one.excluded:.0%}"
         lines.append(f"{one.fault:<18}{one.harmed:>10,.1f}{one.harmed_worst:>10,}{share:>9}{after:>8}{excluded:>10}{hours:>9}")
     return [*lines, *_LEGEND]
+
+
+def left_out(limits: Limits) -> list[str]:
+    """Return the limits of a plan that the twin does not know: it has neither sites nor the time that a download takes."""
+    asked = (("concurrent_downloads", limits.concurrent_downloads), ("regions", limits.regions), ("sites", limits.sites))
+    return [f"limits.{key}" for key, value in asked if value]
 
 
 def _hours(hours: float | None) -> str:

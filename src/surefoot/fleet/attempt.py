@@ -13,6 +13,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from enum import IntEnum
 
 from msgspec import structs
 
@@ -60,7 +61,9 @@ class Attempt(Record, frozen=True, kw_only=True):
         grace_s: Seconds that a device has from its first offer before its windows are ignored.
         first_offered_at: When the device's view first ordered it.
         starts_at_install: Whether it was ordered with windows.
+        networks: Its region and site, written as ``site:berlin``, of those that its rollout limits: what it fetches counts there.
         is_fetching: Whether the device said that it fetches the image, and not yet that it has it.
+        has_fetched: Whether the device said that it has the image.
         is_started: Whether the device reported work on it; with windows, on its install.
         started_at: When that was first heard.
         installing_at: When the install began, by the device's own clock; empty while that is not known, or cannot be believed.
@@ -98,7 +101,9 @@ class Attempt(Record, frozen=True, kw_only=True):
     grace_s: int = 86_400
     first_offered_at: str = ""
     starts_at_install: bool = False
+    networks: list[str] = []
     is_fetching: bool = False
+    has_fetched: bool = False
     is_started: bool = False
     started_at: str = ""
     installing_at: str = ""
@@ -119,6 +124,21 @@ class Attempt(Record, frozen=True, kw_only=True):
         """Whether the device may run the release because of it, now or once it is done; what the device says decides."""
         is_at_it = self.is_started and self.outcome not in _CAME_TO_NOTHING and not self.is_late_bad
         return is_at_it or self.is_late_good
+
+
+class Load(IntEnum):
+    """Whether an attempt burdens its networks: not, or not any more; perhaps soon; now."""
+
+    NONE = 0
+    SOON = 1
+    FETCHING = 2
+
+
+def load(attempt: Attempt) -> Load:
+    """Return whether an attempt burdens its networks. A device that has the image fetches it no more, whatever it waits for."""
+    if attempt.is_fetching:
+        return Load.FETCHING
+    return Load.NONE if attempt.has_fetched or attempt.outcome is not None else Load.SOON
 
 
 def after_events(attempt: Attempt, events: Iterable[DeploymentEvent], running: Digest | None, now: str) -> Attempt:
@@ -188,7 +208,8 @@ def _after(attempt: Attempt, event: DeploymentEvent, running: Digest | None, now
     if not attempt.is_started and _is_start(attempt, event):
         attempt = structs.replace(attempt, is_started=True, started_at=now)
     if event.type not in _NOT_A_START:
-        attempt = structs.replace(attempt, is_fetching=event.type in _FETCHING)
+        is_fetching = event.type in _FETCHING
+        attempt = structs.replace(attempt, is_fetching=is_fetching, has_fetched=attempt.has_fetched or not is_fetching)
     if event.type == EventType.INSTALL_STARTED and not attempt.installing_at and event.clock == "synced":
         attempt = structs.replace(attempt, installing_at=event.at)
     if event.type == EventType.HEALTH_FAILED:

@@ -9,7 +9,8 @@ In this order; the first that applies is the decision:
 3. A region that cannot be reached is held, and goes on once it is calm.
 4. A stage that was not counted yet, or that no device fits, holds.
 5. Devices that failed and have waited are offered it again; then devices of the open batch that may be offered the release are: as
-   many as batch, risk and limits allow.
+   many as batch, risk and limits allow. Who was passed over, since the network of the region or site was full, comes first once there
+   is room; when nobody else is left, that is waited for.
 6. A batch that was offered holds until it is heard of: nine of ten that started have resolved, and enough have.
 7. It then soaks: nine of ten of its good installs must have run that long.
 8. Then the next batch opens, or the next stage. After the last, the rollout ends once no attempt is open and it was watched.
@@ -26,7 +27,8 @@ from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pa
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.judgement import judge
-from surefoot.rollout.limits import is_held, tightest
+from surefoot.rollout.limits import is_held, quotas_now, tightest, waiting_words
+from surefoot.rollout.network import words_of
 from surefoot.rollout.plan import WHOLE, Rollout, Status
 from surefoot.rollout.standing import look, turned
 from surefoot.rollout.urgency import alarms
@@ -154,7 +156,7 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
         return _try_again(rollout, evidence, verdict)
     wanted = _wanted(rollout, evidence, counts)
     if wanted:
-        return _offer(rollout, evidence, verdict, wanted)
+        return _offer(rollout, evidence, verdict, wanted, now)
     if rollout.held_regions and evidence.is_exhausted:
         where = ", ".join(region or "(none)" for region in rollout.held_regions)
         return Hold(cause="region_held", reason=f"Everybody else in stage {stage.name} has been offered it; region {where} is held.")
@@ -175,7 +177,7 @@ def _nobody_to_take_back(rollout: Rollout, evidence: Evidence) -> bool:
 
 def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int:
     """Return how many more devices the open batch has room for, as far as this decision can use it; 0 when there is none left to offer."""
-    if evidence.is_exhausted:
+    if evidence.is_done:
         return 0
     most = ceiling(rollout, evidence)
     if most is None:
@@ -185,7 +187,7 @@ def _wanted(rollout: Rollout, evidence: Evidence, counts: Counts) -> int:
 
 
 def _to_come(rollout: Rollout, evidence: Evidence) -> int:
-    if evidence.is_exhausted:
+    if evidence.is_done:
         return 0
     most = ceiling(rollout, evidence)
     counts = evidence.of_stage(rollout.stage)
@@ -228,11 +230,20 @@ def _room(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -
     return min(wanted, limit.offers, room)
 
 
-def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) -> Decision:
+def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int, now: datetime) -> Decision:
     room = _room(rollout, evidence, verdict, wanted)
     if isinstance(room, Hold):
         return room
     hardware, most = _next_hardware(rollout, evidence)
+    if hardware and evidence.canaries_wait:
+        reason = f"Hardware {hardware} still lacks devices that try it first; those that are left wait for room in their networks."
+        return Hold(cause="network_limit", reason=reason)
+    quotas = {} if hardware else quotas_now(rollout.plan.limits, evidence, int(now.timestamp()))
+    if quotas:
+        return _let_in(rollout, quotas, min(room, sum(quotas.values())))
+    if not hardware and evidence.is_exhausted:
+        waiting = waiting_words(rollout.plan.limits, evidence, now)
+        return Hold(cause="network_limit", reason=f"Everybody else in stage {rollout.open_stage.name} has been offered it. {waiting}")
     offers = min(room, most) if hardware else room
     what = f" of hardware {hardware}" if hardware else ""
     return Advance(
@@ -242,6 +253,20 @@ def _offer(rollout: Rollout, evidence: Evidence, verdict: Verdict, wanted: int) 
         hardware=hardware,
         not_hardware=rollout.excluded,
         not_regions=rollout.held_regions,
+        stage=rollout.stage,
+        batch=rollout.batch,
+    )
+
+
+def _let_in(rollout: Rollout, quotas: dict[str, int], offers: int) -> Decision:
+    where = words_of(next(iter(quotas))) if len(quotas) == 1 else f"{len(quotas)} networks"
+    return Advance(
+        cause="room",
+        reason=f"Offer it to up to {devices(offers, 'more ')} of {batch_words(rollout)} that waited for room in {where}.",
+        offers=offers,
+        not_hardware=rollout.excluded,
+        not_regions=rollout.held_regions,
+        quotas=quotas,
         stage=rollout.stage,
         batch=rollout.batch,
     )

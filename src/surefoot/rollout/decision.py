@@ -23,6 +23,7 @@ class Advance(Record, frozen=True, kw_only=True, tag_field="decision", tag="adva
         hardware: Of which hardware they must be; nothing means any.
         not_hardware: Of which hardware they must not be: it is excluded.
         not_regions: In which regions they must not be: nothing starts there.
+        quotas: With cause ``room``: the networks whose waiting devices they must be of, and how many of each at most.
         stage: Index of the stage that is open afterwards.
         batch: Index of the batch that is open afterwards.
         is_end: Whether the rollout is finished with this.
@@ -34,6 +35,7 @@ class Advance(Record, frozen=True, kw_only=True, tag_field="decision", tag="adva
     hardware: str | None = None
     not_hardware: list[str] = []
     not_regions: list[str] = []
+    quotas: dict[str, _Count] = {}
     stage: _Count = 0
     batch: _Count = 0
     is_end: bool = False

@@ -12,6 +12,7 @@ from msgspec import Meta, structs
 
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import Record
+from surefoot.rollout.network import Traffic
 
 _Count = Annotated[int, Meta(ge=0)]
 _NOT_TAKEN = {Outcome.CANCELLED, Outcome.REJECTED, Outcome.SUPERSEDED}
@@ -188,6 +189,10 @@ class Evidence(Record, frozen=True, kw_only=True):
         retries_waiting: Devices that failed and are to be tried again, now or later.
         left_to_others: Devices that the pass over the open stage left to other rollouts, which have them or go first.
         rival: Another rollout of the same release that was started and is not over.
+        image_bytes: Size of the release's largest image; only known where a region or site is limited.
+        networks: Those in which devices wait for room, the ones to be looked at first, first; not all when there are many.
+        networks_waiting: In how many networks devices wait for room.
+        canaries_wait: Whether the hardware that lacks canaries has devices only where there was no room a minute ago.
     """
 
     tallies: list[Tally] = []
@@ -204,6 +209,15 @@ class Evidence(Record, frozen=True, kw_only=True):
     retries_waiting: _Count = 0
     left_to_others: _Count = 0
     rival: int | None = None
+    image_bytes: _Count = 0
+    networks: list[Traffic] = []
+    networks_waiting: _Count = 0
+    canaries_wait: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody is left in the open stage to be offered it, neither ahead nor waiting for room."""
+        return self.is_exhausted and not self.networks
 
     @property
     def fleet(self) -> int:

@@ -58,8 +58,12 @@ def concerns(plan: Plan) -> Iterator[str]:
                 yield f"Stages {earlier.name} and {stage.name} may share devices; one that fits both belongs to {earlier.name}."
     if not plan.has_default_gate:
         yield "Only plain percentages judge it: silent devices and small parts of the fleet are noticed late. 'gate: default' does better."
-    if plan.limits.regions:
-        yield "'limits.regions' is not held to yet: give such a region a stage of its own, and a limit for all."
+    for key, networks in (("regions", plan.limits.regions), ("sites", plan.limits.sites)):
+        for name, own in networks.items():
+            for rate in ("per_minute", "per_hour", "concurrent_downloads"):
+                most, here = getattr(plan.limits, rate), getattr(own, rate)
+                if most is not None and here is not None and here > most:
+                    yield f"'limits.{key}.{name}.{rate}' is {here:,}, and never reached: 'limits.{rate}' is {most:,} for all together."
     if plan.kind is Kind.SECURITY and plan.security is None and plan.windows:
         yield "It has no 'security.deadline': a device whose window never comes stays open to attack."
 
@@ -81,10 +85,11 @@ def _flaws(plan: Plan) -> Iterator[Flaw]:
     yield from _of_security(plan)
     if plan.start_at and not is_instant(plan.start_at):
         yield Flaw(key="start_at", message=f"there is no such instant as {plan.start_at}", hint="Write for example 2026-12-01T02:00:00Z.")
-    for region, limits in plan.limits.regions.items():
-        if limits.bytes_per_second is None and limits.concurrent_downloads is None:
-            hint = "Write 'bytes_per_second', 'concurrent_downloads' or both."
-            yield Flaw(key=f"limits.regions.{region}", message="it limits nothing", hint=hint)
+    for key, networks in (("regions", plan.limits.regions), ("sites", plan.limits.sites)):
+        for name, own in networks.items():
+            if own.is_nothing:
+                hint = "Write 'per_minute', 'per_hour', 'bytes_per_second', 'concurrent_downloads' or several of them."
+                yield Flaw(key=f"limits.{key}.{name}", message="it limits nothing", hint=hint)
 
 
 def _of_stage(stage: Stage, place: str) -> Iterator[Flaw]:

@@ -23,6 +23,7 @@ from surefoot.model.window import Windows
 from surefoot.rollout.control import Region
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.ledger import Ledger
+from surefoot.rollout.network import EACH, REGION, SITE, kind_of, name_of
 from surefoot.rollout.risk import PACES, Kind
 
 WHOLE = 10_000
@@ -130,16 +131,28 @@ DEFAULT: Literal["default"] = "default"
 """The default gate, with the published percentages as its backstop."""
 
 
-class RegionLimits(Record, frozen=True, kw_only=True):
-    """What the network of one region bears.
+class NetworkLimits(Record, frozen=True, kw_only=True):
+    """What the network of one region or site bears of one rollout.
 
     Attributes:
-        bytes_per_second: Of downloads, on average; offers are made so slowly that no more is fetched.
+        per_minute: Offers in any minute.
+        per_hour: Offers in any hour.
+        bytes_per_second: Of images offered, on average over any minute, or over the time one image takes at that rate if that is longer.
         concurrent_downloads: Devices that may fetch an image at once.
     """
 
+    per_minute: Rate | None = None
+    per_hour: Rate | None = None
     bytes_per_second: BytesPerSecond | None = None
     concurrent_downloads: Rate | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it limits nothing."""
+        return self == NetworkLimits()
+
+
+Networks = Annotated[dict[AttributeValue, NetworkLimits], Meta(max_length=1_000)]
 
 
 class Limits(Record, frozen=True, kw_only=True):
@@ -149,18 +162,35 @@ class Limits(Record, frozen=True, kw_only=True):
         per_minute: Offers in any minute.
         per_hour: Offers in any hour.
         concurrent_downloads: Devices that may fetch an image at once.
-        regions: By region, what its network bears.
+        regions: By region, what its network bears; '*' stands for each region that is not named.
+        sites: By site, what its network bears; '*' stands for each site that is not named.
     """
 
     per_minute: Rate = 500
     per_hour: Rate | None = None
     concurrent_downloads: Rate | None = None
-    regions: Annotated[dict[AttributeValue, RegionLimits], Meta(max_length=1_000)] = {}
+    regions: Networks = {}
+    sites: Networks = {}
 
     @property
     def looks_back(self) -> bool:
         """Whether offers of the last hour matter."""
         return self.per_hour is not None or self.concurrent_downloads is not None
+
+    @property
+    def by_kind(self) -> dict[str, dict[str, NetworkLimits]]:
+        """What networks bear, by their kind and name."""
+        return {REGION: self.regions, SITE: self.sites}
+
+    @property
+    def has_networks(self) -> bool:
+        """Whether any region or site is limited."""
+        return bool(self.regions or self.sites)
+
+    def of_network(self, network: str) -> NetworkLimits | None:
+        """Return what one network bears; nothing when it is not limited."""
+        name, named = name_of(network), self.by_kind[kind_of(network)]
+        return named.get(name) or (named.get(EACH) if name else None)
 
 
 class Security(Record, frozen=True, kw_only=True):

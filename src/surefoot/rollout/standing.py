@@ -109,7 +109,7 @@ def _marks(rollout: Rollout, evidence: Evidence, now: datetime) -> list[Mark]:
 def _decided(rollout: Rollout, decision: Decision, evidence: Evidence, now: datetime) -> Rollout:
     at = int(now.timestamp())
     match decision:
-        case Advance(cause="offer" | "retry"):
+        case Advance(cause="offer" | "retry" | "room"):
             return rollout
         case Advance(is_end=True):
             return structs.replace(rollout, status=Status.FINISHED)

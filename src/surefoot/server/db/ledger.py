@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from surefoot.fleet.attempt import Attempt, due_at
+from surefoot.fleet.attempt import Attempt, due_at, load
 from surefoot.fleet.device import Device, traits
 from surefoot.fleet.enroll import CertificateTerms, Token
 from surefoot.fleet.field import Traits
@@ -19,10 +19,10 @@ from surefoot.model.assignment import AssignmentId, DeviceId
 from surefoot.model.attribute import RESERVED
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
-from surefoot.model.record import from_json, to_json
+from surefoot.model.record import from_json, parse_utc, to_json
 from surefoot.rollout.cohort import place
 from surefoot.schedule.nearest import Level, WindowSetting
-from surefoot.server.db import components, fleet, groups, windows
+from surefoot.server.db import components, fleet, groups, networks, windows
 from surefoot.server.db.rollouts import SqliteRollouts
 from surefoot.server.services.ports import Act, Caller, CheckIn, PublishedRelease, SharedFiles, StoredView
 from surefoot.trust.director import View
@@ -49,11 +49,13 @@ _SPEND = """
 UPDATE token SET used_at = :now
 WHERE hash = :hash AND device_id = :device AND hardware = :hardware AND used_at IS NULL AND expires_at > :now"""
 _PUT_ATTEMPT = """
-INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, updated_from, bucket, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO assignment (assignment_id, device_id, outcome, rollout_id, is_started, is_fetching, due_at, updated_from, bucket,
+  at_region, at_site, load, offered_at, size, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (assignment_id) DO UPDATE SET
   outcome = excluded.outcome, is_started = excluded.is_started, is_fetching = excluded.is_fetching,
-  due_at = excluded.due_at, updated_from = excluded.updated_from, bucket = excluded.bucket, body = excluded.body"""
+  due_at = excluded.due_at, updated_from = excluded.updated_from, bucket = excluded.bucket, load = excluded.load,
+  body = excluded.body"""
 _PUT_VIEW = """
 INSERT OR REPLACE INTO director_view
   (device_id, tag, due_at, product, hash, assignment_id, renew_at, refresh_at, root_version, windows_version, timestamp, snapshot,
@@ -68,6 +70,7 @@ class SqliteLedger:
         """Use ``connection``; its transactions are the caller's affair."""
         self._connection = connection
         self.rollouts = SqliteRollouts(connection)
+        self.networks = networks.SqliteNetworks(connection)
 
     def check_in(self, serial: str) -> CheckIn | None:
         """Return what the server knows of the caller with this certificate: three reads by key in one statement, none of a large row."""
@@ -244,8 +247,10 @@ class SqliteLedger:
         due = due_at(attempt)
         is_updated = attempt.rollout_id is not None and attempt.may_have_updated
         updated = (attempt.updated_from, place(attempt.device_id)) if is_updated else (None, None)
-        said = (attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due))
-        self._connection.execute(_PUT_ATTEMPT, (*keys, *said, *updated, to_json(attempt)))
+        stands = attempt.is_started, attempt.is_fetching, None if due is None else _seconds(due)
+        # Renewing an offer does not make it another one: the instant stays that of the first.
+        burden = *networks.columns(attempt.networks), load(attempt), _seconds(parse_utc(attempt.issued_at)), attempt.size
+        self._connection.execute(_PUT_ATTEMPT, (*keys, *stands, *updated, *burden, to_json(attempt)))
 
     def attribute_names(self) -> set[str]:
         """Return every name that a filter may use."""

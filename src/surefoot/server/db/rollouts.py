@@ -24,18 +24,19 @@ from surefoot.model.version import RevertTo
 from surefoot.rollout.cohort import RING, origin
 from surefoot.rollout.decision import Decision
 from surefoot.rollout.evidence import FIELDS, Counts, Evidence, Share, Tally
+from surefoot.rollout.network import kind_of
 from surefoot.rollout.plan import Rollout
-from surefoot.server.db import components, setbacks
+from surefoot.server.db import components, networks, setbacks
 from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known, StoredRollout, Walk
 
 _ROLLOUT = """
 SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more,
-  walk_left, body
+  walk_left, walk_canaries_at, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
 UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
-  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, body = ?
+  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
 INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
@@ -77,6 +78,15 @@ _WALK_UPDATED = _WALK.format(
     # Who was tried again has several attempts.
     once="GROUP BY u.bucket, u.device_id ",
 )
+_WALK_NETWORK = {
+    (kind, is_group): _WALK.format(
+        devices=devices,
+        mine=f"{mine} AND {_IS_UPDATED.format(device='d.device_id')}{f' AND {_MEMBER}' if is_group else ''}",
+        by="d",
+        once="",
+    )
+    for (kind, is_group), (devices, mine) in networks.WALKS.items()
+}
 _WALK_ONE = _WALK.format(
     devices="device d", mine=f"d.product = :product AND d.device_id = :only AND {_IS_UPDATED.format(device='d.device_id')}", by="d", once=""
 )
@@ -119,8 +129,8 @@ class SqliteRollouts:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
             "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, reverts, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, ?, ?)",
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at, reverts, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, 0, ?, ?)",
             (
                 rollout.status,
                 rollout.is_live,
@@ -141,7 +151,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, body = row
+        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, canaries_at, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -149,7 +159,15 @@ class SqliteRollouts:
             created_at=datetime.fromtimestamp(created_at, UTC),
             created_by=created_by,
             salt=salt,
-            walk=Walk(place=place, device_id=device, is_over=bool(is_over), again_at=again_at, no_more=tuple(no_more.split()), left=left),
+            walk=Walk(
+                place=place,
+                device_id=device,
+                is_over=bool(is_over),
+                again_at=again_at,
+                no_more=tuple(no_more.split()),
+                left=left,
+                canaries_at=canaries_at,
+            ),
             population=population,
             audience=from_json(audience, tuple[Share, ...], what="stored audience"),
         )
@@ -208,6 +226,7 @@ class SqliteRollouts:
             walk.again_at,
             " ".join(walk.no_more),
             walk.left,
+            walk.canaries_at,
             to_json(stored.rollout),
         )
         return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1
@@ -261,17 +280,17 @@ class SqliteRollouts:
         ).fetchone()
         return None if row is None else from_json(row[0], StoredDecision, what="stored decision").decision
 
-    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end."""
+    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None, network: str | None = None) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group, of one hardware or network; fewer at the ring's end."""
         start = origin(stored.salt)
         walk = stored.walk
         found: list[Candidate] = []
         if walk.place < RING - start:
-            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit, hardware)
+            found = self._stretch(stored, (start + walk.place, walk.device_id or _LAST), (start, RING), limit, (hardware, network))
             walk = replace(walk, place=RING - start - 1, device_id=_LAST)
         if len(found) < limit:
             rest = limit - len(found)
-            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, hardware)
+            found += self._stretch(stored, (start + walk.place - RING, walk.device_id), (start - RING, start), rest, (hardware, network))
         return found
 
     def seniors(self, stored: StoredRollout) -> list[int]:
@@ -366,10 +385,10 @@ class SqliteRollouts:
         )
 
     def _stretch(
-        self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int, hardware: str | None
+        self, stored: StoredRollout, after: tuple[int, str], arc: tuple[int, int], limit: int, of: tuple[str | None, str | None]
     ) -> list[Candidate]:
         """Read a stretch of the ring; ``arc`` is the place where walked places begin to count from, and the stretch's end."""
-        first, end = arc
+        (first, end), (hardware, network) = arc, of
         group = stored.rollout.open_stage.group
         values = {
             "rollout": stored.rollout_id,
@@ -379,6 +398,7 @@ class SqliteRollouts:
             "reverts": stored.rollout.reverts,
             "created": int(stored.created_at.timestamp()),
             "hardware": hardware,
+            "network": None if network is None else networks.column_of(network),
             "bucket": after[0],
             "device": after[1],
             "end": end,
@@ -386,13 +406,7 @@ class SqliteRollouts:
             "offers": MOST_OFFERS,
         }
         # SQLite plans a statement before it knows what is asked for, so each kind of walk has its own, and its own index.
-        if stored.rollout.reverts is not None:
-            sql = _WALK_UPDATED
-        elif group is not None:
-            sql = _WALK_GROUP
-        else:
-            sql = _WALK_ALL if hardware is None else _WALK_HARDWARE
-        rows = self._connection.execute(sql, values)
+        rows = self._connection.execute(_kind_of_walk(stored, group, hardware, network), values)
         # A stretch runs few images, and each is looked up once.
         parts = cache(partial(components.of_image, self._connection))
         return [_candidate(row, first, parts) for row in rows.fetchall()]
@@ -400,6 +414,16 @@ class SqliteRollouts:
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
         rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
         return [from_json(body, Attempt, what="stored assignment") for (body,) in rows]
+
+
+def _kind_of_walk(stored: StoredRollout, group: str | None, hardware: str | None, network: str | None) -> str:
+    if network is not None:
+        return _WALK_NETWORK[kind_of(network), group is not None]
+    if stored.rollout.reverts is not None:
+        return _WALK_UPDATED
+    if group is not None:
+        return _WALK_GROUP
+    return _WALK_ALL if hardware is None else _WALK_HARDWARE
 
 
 _LAST = "\U0010ffff"

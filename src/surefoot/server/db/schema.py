@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from surefoot.rollout.evidence import FIELDS
+from surefoot.rollout.network import KINDS
 
 metadata = MetaData()
 
@@ -32,6 +33,7 @@ _OFFERED = text("outcome IS NULL AND is_started = 0")
 _FETCHING = text("is_fetching = 1")
 _UPDATED = text("updated_from IS NOT NULL")
 _REVERTS = text("reverts IS NOT NULL")
+_LIMITED = {kind: text(f"at_{kind} IS NOT NULL") for kind in KINDS}
 
 device = Table(
     "device",
@@ -54,6 +56,7 @@ device = Table(
     Index("device_by_bucket", "product", "bucket", "device_id"),
     Index("device_by_kind", "product", "hardware", "bucket", "device_id"),
     Index("device_check_in", "device_id", "state"),
+    *(Index(f"device_in_{kind}", kind, "product", "bucket", "device_id") for kind in KINDS),
     *(Index(f"device_by_{name}", name, "device_id") for name in ("hardware", "product", "version_key", *INDEXED)),
     sqlite_with_rowid=False,
 )
@@ -156,6 +159,7 @@ rollout = Table(
     Column("walk_no_more", Text, nullable=False),
     Column("walk_left", Integer, nullable=False),
     Column("reverts", Integer),
+    Column("walk_canaries_at", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("rollout_of_release", "release", "status"),
     Index("rollout_reverting", "reverts", "status", sqlite_where=_REVERTS, postgresql_where=_REVERTS),
@@ -216,6 +220,11 @@ assignment = Table(
     Column("due_at", BigInteger),
     Column("updated_from", Text),
     Column("bucket", BigInteger),
+    Column("at_region", Text),
+    Column("at_site", Text),
+    Column("load", Integer, nullable=False),
+    Column("offered_at", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("open_assignment", "device_id", unique=True, sqlite_where=text("outcome IS NULL"), postgresql_where=text("outcome IS NULL")),
     Index("assignment_of_device", "device_id", "assignment_id"),
@@ -225,6 +234,21 @@ assignment = Table(
     Index("offer_of_rollout", "rollout_id", sqlite_where=_OFFERED, postgresql_where=_OFFERED),
     # The devices that a rollout updated from a version, in the order of the ring: what a revert walks.
     Index("updated_by_rollout", "rollout_id", "updated_from", "bucket", "device_id", sqlite_where=_UPDATED, postgresql_where=_UPDATED),
+    *(
+        Index(f"traffic_of_{kind}", "rollout_id", f"at_{kind}", "load", "offered_at", "size", sqlite_where=where, postgresql_where=where)
+        for kind, where in _LIMITED.items()
+    ),
+)
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollout.rollout_id"), primary_key=True),
+    Column("network", Text, primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("look_at", BigInteger, nullable=False),
+    Index("queue_to_look_at", "rollout_id", "look_at", "network"),
+    sqlite_with_rowid=False,
 )
 
 setback = Table(

@@ -22,6 +22,7 @@ class Code(StrEnum):
     PATH = "path"
     VERSION_RULE = "version_rule"
     NOT_TAKEN_UP = "not_taken_up"
+    NETWORK_FULL = "network_full"
     NEXT = "next"
     PASSED = "passed"
     BATCH_AHEAD = "batch_ahead"

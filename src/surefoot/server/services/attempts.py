@@ -2,10 +2,11 @@
 """Attempts kept: stored, counted, and shown to the device; the one way in which every verb changes an attempt.
 
 A rollout's counter moves by the difference that a change makes, in the transaction that makes it, and so does what is remembered of a
-device that failed, and of how long installs take.
+device that failed, and of how long installs take. Who waits for room in a network is looked at as soon as one there has fetched its
+image, or will not any more.
 """
 
-from surefoot.fleet.attempt import Attempt, end
+from surefoot.fleet.attempt import Attempt, end, load
 from surefoot.fleet.setback import Setback, failed, is_news, next_setback
 from surefoot.model.assignment import Outcome
 from surefoot.rollout.evidence import Counts, Facts, counts_of
@@ -26,6 +27,9 @@ def keep(ledger: Ledger, before: Attempt | None, after: Attempt) -> None:
     moved = counts_of(facts(after)).minus(Counts() if before is None else counts_of(facts(before)))
     if moved != Counts():
         ledger.rollouts.move(after.rollout_id, (after.stage, after.hardware, after.region), moved)
+    if before is not None and load(before) and not load(after):
+        for network in after.networks:
+            ledger.networks.wake(after.rollout_id, network)
 
 
 def facts(attempt: Attempt) -> Facts:

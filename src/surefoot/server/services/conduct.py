@@ -3,12 +3,13 @@
 
 - Deciding and doing are one transaction, fenced by the rollout's version: of two that read the same, one writes.
 - Devices are found by walking the ring along an index, a bounded number of steps at a time.
+- A device whose region or site has no room is passed over, and waits in a queue of its network (``rooms``); queues come first.
 - An offer is a row; the device's view is signed when it next asks.
 - A decision is stored with its evidence, unless it changes nothing and repeats the one before it.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -29,11 +30,16 @@ from surefoot.rollout.urgency import raised
 from surefoot.server.services.attempts import keep
 from surefoot.server.services.ports import SERVER, Act, Ledger, Reads
 from surefoot.server.services.rollout_store import Candidate, StoredRollout, Walk
+from surefoot.server.services.rooms import Rooms, largest_image, may_overtake, put_off, waiting
 from surefoot.server.services.usual import baselines, install_s, learn
 
 _STRIDE = 1_000
 _MOST_STEPS = 5
+_QUEUE_STRIDE = 20
 _PASS_AGAIN_S = 60
+_PASS_AGAIN_QUEUED_S = 900
+"""While devices wait for room a rollout stands for long, and the next pass, only for those that came to fit meanwhile, comes later."""
+_LOOK_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 
@@ -81,6 +87,7 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
     """Return all that is known of a rollout; ``control`` is what a survey last saw."""
     plan = stored.rollout.plan
     retries_due, retries_waiting = ledger.rollouts.waiting(stored, now)
+    image_bytes = largest_image(ledger, stored) if plan.limits.has_networks else 0
     return Evidence(
         tallies=ledger.rollouts.tallies(stored.rollout_id),
         population=stored.population,
@@ -96,6 +103,10 @@ def evidence_of(ledger: Ledger, stored: StoredRollout, now: datetime, control: S
         retries_waiting=retries_waiting,
         left_to_others=stored.walk.left,
         rival=None if stored.rollout.has_begun else ledger.rollouts.rival(stored),
+        image_bytes=image_bytes,
+        networks=waiting(ledger, stored, image_bytes, now) if plan.limits.has_networks else [],
+        networks_waiting=ledger.networks.count(stored.rollout_id) if plan.limits.has_networks else 0,
+        canaries_wait=now.timestamp() < stored.walk.canaries_at,
     )
 
 
@@ -107,10 +118,15 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
     """
     moved = after(stored.rollout, decision, evidence, now)
     walk, population, offered = stored.walk, stored.population, 0
-    if isinstance(decision, Advance) and decision.cause == "retry":
-        offered = _offer_again(ledger, stored, decision, now)
-    elif isinstance(decision, Advance) and decision.offers:
-        walk, offered = _offer(ledger, stored, decision, now)
+    put_off(ledger, stored, evidence, now)
+    if isinstance(decision, Advance) and decision.offers:
+        rooms = Rooms(ledger, stored, evidence.image_bytes, now)
+        if decision.cause == "retry":
+            offered = _offer_again(ledger, stored, decision, rooms, now)
+        elif decision.quotas:
+            offered = _let_in(ledger, stored, decision, rooms, now)
+        else:
+            walk, offered = _offer(ledger, stored, decision, rooms, now)
     if moved.stage != stored.rollout.stage:
         walk, population = Walk(), None
     if moved.status is not stored.rollout.status:
@@ -118,6 +134,9 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         _withdraw(ledger, stored.rollout_id, now)
     elif isinstance(decision, Hold) and decision.regions:
         _withdraw(ledger, stored.rollout_id, now, decision.regions)
+    if (moved.stage, moved.status) != (stored.rollout.stage, stored.rollout.status):
+        # Whoever waited for room is met again by the walk that begins anew.
+        ledger.networks.drop_all(stored.rollout_id)
     if moved.status is Status.FINISHED and moved.plan.has_default_gate:
         learn(ledger, moved)
     if moved.is_alarmed and not stored.rollout.is_alarmed:
@@ -129,21 +148,61 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         raise ConflictError(f"Rollout {stored.rollout_id} was changed at the same moment.", hint="Look at it again.")
 
 
-def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, now: datetime) -> tuple[Walk, int]:
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """How far a walk came, whom it found, where on the ring it first passed one over for each full network, and the one that ended it."""
+
+    walk: Walk
+    found: list[tuple[Candidate, Manifest]] = field(default_factory=list)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    ended_by: str | None = None
+
+
+def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> tuple[Walk, int]:
+    at = int(now.timestamp())
     if decision.hardware is None:
-        walk, found = _found(ledger, stored, stored.walk, decision, now)
+        search = _search(ledger, stored, decision, rooms, now, walk=stored.walk)
+        walk = search.walk
+        rooms.wait(search.passed_over)
+        if walk.is_over:
+            walk = replace(walk, again_at=at + (_PASS_AGAIN_QUEUED_S if ledger.networks.count(stored.rollout_id) else _PASS_AGAIN_S))
     else:
         # A walk of its own, so that the walk past all hardware misses nobody.
-        own, found = _found(ledger, stored, Walk(), decision, now)
-        walk = replace(stored.walk, no_more=(*stored.walk.no_more, decision.hardware)) if own.is_over else stored.walk
-    if walk.is_over and decision.hardware is None:
-        walk = replace(walk, again_at=int(now.timestamp()) + _PASS_AGAIN_S)
-    for candidate, manifest in found:
-        _order(ledger, _attempt(ledger, stored, candidate, manifest, now), ledger.last_assignment_id())
-    return walk, len(found)
+        search, walk = _search(ledger, stored, decision, rooms, now, walk=Walk()), stored.walk
+        if search.passed_over and not search.found:
+            walk = replace(walk, canaries_at=at + _LOOK_AGAIN_S)
+        elif search.walk.is_over and not search.passed_over:
+            walk = replace(walk, no_more=(*walk.no_more, decision.hardware))
+    return walk, _order_all(ledger, stored, search, rooms, now)
 
 
-def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: datetime) -> int:
+def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> int:
+    """Offer the release to devices that waited for room; a queue stays for those that it did not come to."""
+    offered = 0
+    for network in decision.quotas:
+        queue, left = ledger.networks.queue(stored.rollout_id, network), decision.offers - offered
+        if queue is None or not left:
+            continue
+        wanted = structs.replace(decision, offers=left)
+        search = _search(ledger, stored, wanted, rooms, now, walk=Walk(place=queue.place - 1), network=network)
+        offered += _order_all(ledger, stored, search, rooms, now)
+        rooms.wait(search.passed_over)
+        if search.walk.is_over:
+            ledger.networks.drop(stored.rollout_id, network)
+        else:
+            look_at = rooms.look_at(search.ended_by) if search.ended_by else int(now.timestamp())
+            ledger.networks.put(stored.rollout_id, replace(queue, place=search.walk.place, look_at=look_at))
+    return offered
+
+
+def _order_all(ledger: Ledger, stored: StoredRollout, search: _Search, rooms: Rooms, now: datetime) -> int:
+    for candidate, manifest in search.found:
+        attempt = structs.replace(_attempt(ledger, stored, candidate, manifest, now), networks=rooms.limited(candidate))
+        _order(ledger, attempt, ledger.last_assignment_id())
+    return len(search.found)
+
+
+def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> int:
     """Offer the release again to devices that failed; who has another order now waits, and who may not take it any more is let go."""
     audience = audience_of(ledger, stored, now)
     plan, offered = stored.rollout.plan, 0
@@ -156,8 +215,12 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, now: 
             ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
         elif manifest is None or not may_take(candidate, manifest, plan.approve):
             ledger.rollouts.put_setback(structs.replace(known, retry_at=""))
+        elif full := rooms.full(candidate):
+            until = datetime.fromtimestamp(rooms.look_at(full), now.tzinfo)
+            ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(until)))
         else:
-            attempt = _attempt(ledger, stored, candidate, manifest, now)
+            rooms.take(candidate, manifest.image.size)
+            attempt = structs.replace(_attempt(ledger, stored, candidate, manifest, now), networks=rooms.limited(candidate))
             again = structs.replace(attempt, stage=known.stage, region=known.region, retry=max(1, known.failures))
             _order(ledger, again, ledger.last_assignment_id())
             offered += 1
@@ -169,32 +232,49 @@ def _order(ledger: Ledger, attempt: Attempt, last: int) -> None:
     ledger.call_again(attempt.device_id)
 
 
-def _found(
-    ledger: Ledger, stored: StoredRollout, walk: Walk, decision: Advance, now: datetime
-) -> tuple[Walk, list[tuple[Candidate, Manifest]]]:
-    audience, others, reverts = audience_of(ledger, stored, now), _seniors(ledger, stored, now), stored.rollout.reverts
-    found: list[tuple[Candidate, Manifest]] = []
+def _search(
+    ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime, *, walk: Walk, network: str | None = None
+) -> _Search:
+    """Walk on from where a walk stands, past all devices, those of one hardware, or those of one network."""
+    audience, others = audience_of(ledger, stored, now), _seniors(ledger, stored, now)
+    reverts, search = stored.rollout.reverts, _Search(walk=walk)
+    stride = _STRIDE if network is None else min(_STRIDE, _QUEUE_STRIDE + decision.quotas[network])
     for _ in range(_MOST_STEPS):
-        piece = ledger.rollouts.walk(replace(stored, walk=walk), _STRIDE, hardware=decision.hardware)
+        piece = ledger.rollouts.walk(replace(stored, walk=search.walk), stride, hardware=decision.hardware, network=network)
         for candidate in piece:
-            walk = replace(walk, place=candidate.place, device_id=candidate.device_id)
+            search.walk = replace(search.walk, place=candidate.place, device_id=candidate.device_id)
             if reverts is not None and candidate.busy_with == reverts:
                 # It is still at the update that it is to be taken back from.
-                walk = replace(walk, left=walk.left + 1)
+                search.walk = replace(search.walk, left=search.walk.left + 1)
                 continue
             manifest = audience.image_for(candidate, stored.rollout.stage) if _is_meant(decision, candidate) else None
             if manifest is None or not _would_take(candidate, manifest, stored.rollout.plan.approve):
                 continue
             is_elsewhere = candidate.busy_with not in {None, 0, stored.rollout_id}
             if is_elsewhere or (candidate.is_free and any(_goes_first(ledger, other, candidate) for other in others)):
-                walk = replace(walk, left=walk.left + 1)
-            elif candidate.is_free:
-                found.append((candidate, manifest))
-            if len(found) == decision.offers:
-                return walk, found
-        if len(piece) < _STRIDE:
-            return replace(walk, is_over=True), found
-    return walk, found
+                search.walk = replace(search.walk, left=search.walk.left + 1)
+            elif candidate.is_free and not _takes_room(search, candidate, manifest, rooms, network):
+                return search
+            if len(search.found) == decision.offers:
+                return search
+        if len(piece) < stride:
+            search.walk = replace(search.walk, is_over=True)
+            return search
+    return search
+
+
+def _takes_room(search: _Search, candidate: Candidate, manifest: Manifest, rooms: Rooms, network: str | None) -> bool:
+    """Add a device to those that were found, or let it wait for room; say whether the search goes on."""
+    full = rooms.full(candidate)
+    if full is None:
+        rooms.take(candidate, manifest.image.size)
+        search.found.append((candidate, manifest))
+        return True
+    if network is not None and not may_overtake(full, network):
+        search.ended_by = full
+        return False
+    search.passed_over.setdefault(full, candidate.place)
+    return True
 
 
 def _seniors(ledger: Ledger, stored: StoredRollout, now: datetime) -> list[tuple[StoredRollout, Audience]]:
@@ -281,7 +361,7 @@ def _withdraw(ledger: Ledger, rollout_id: int, now: datetime, regions: Collectio
 def _is_repetition(ledger: Ledger, stored: StoredRollout, decision: Decision, offered: int) -> bool:
     """Say whether a decision tells nothing new: a walk that found nobody yet, or a hold like the one before it."""
     match decision:
-        case Advance(cause="offer" | "retry"):
+        case Advance(cause="offer" | "retry" | "room"):
             return not offered
         case Hold(cause=cause, warnings=warnings, regions=[]):
             last = ledger.rollouts.last_decision(stored.rollout_id)

@@ -21,6 +21,7 @@ from surefoot.model.record import utc_text
 from surefoot.model.rules import Rule, permits
 from surefoot.rollout.cohort import RING, origin, place
 from surefoot.rollout.decision import Hold
+from surefoot.rollout.network import kind_of, name_of, words_of
 from surefoot.rollout.plan import WHOLE, Status
 from surefoot.server.services.answer import Answer, Code
 from surefoot.server.services.attempt_story import Order, explain_order
@@ -48,6 +49,7 @@ class Facts:
         quarantine: Why the device is kept from this release, in words; empty when it is not.
         takes_back: The release that the rollout takes devices back from, in words; empty when it does not.
         is_updated: Whether the rollout comes to this device at all: one that takes devices back comes to those alone that were updated.
+        full: The region or site of the device that has no room for it now, and what uses it up, in words; nothing when all have.
         offline_after: Without a call for this long, a device is offline.
         now: Aware.
     """
@@ -67,6 +69,7 @@ class Facts:
     quarantine: str
     takes_back: str
     is_updated: bool
+    full: tuple[str, str] | None
     offline_after: timedelta
     now: datetime
 
@@ -306,6 +309,8 @@ def _turn_to_come(facts: Facts) -> Answer:
     at = (place(facts.device.device_id) - origin(stored.salt)) % RING
     around = at * 1_000 // RING / 10
     evidence: dict[str, str | int] = {"place_percent": str(around), "offered": facts.offered, "devices": stored.population or 0}
+    if at <= stored.walk.place and facts.full is not None:
+        return _waits_for_room(facts, *facts.full)
     if at <= stored.walk.place:
         sentence = f"The rollout had passed its place on the ring before it fitted; the next pass takes it along{_holds(facts)}."
         return Answer(code=Code.PASSED, sentence=sentence, evidence=evidence)
@@ -314,6 +319,8 @@ def _turn_to_come(facts: Facts) -> Answer:
     comes = next(number for number, share in enumerate(batches) if share == WHOLE or before < -(-(stored.population or 0) * share // WHOLE))
     comes = max(comes, rollout.batch)
     evidence |= {"batch": comes + 1, "batches": len(batches), "open_batch": rollout.batch + 1}
+    if comes == rollout.batch and facts.full is not None:
+        return _waits_for_room(facts, *facts.full)
     if comes == rollout.batch:
         sentence = f"It is in the open batch ({comes + 1} of {len(batches)}) and comes as the rollout's limits allow{_holds(facts)}."
         return Answer(code=Code.NEXT, sentence=sentence, evidence=evidence)
@@ -321,6 +328,11 @@ def _turn_to_come(facts: Facts) -> Answer:
         f"It comes in about batch {comes + 1} of {len(batches)} of stage '{rollout.open_stage.name}'; batch {rollout.batch + 1} is open"
     )
     return Answer(code=Code.BATCH_AHEAD, sentence=f"{sentence}{_holds(facts)}.", evidence=evidence)
+
+
+def _waits_for_room(facts: Facts, network: str, used: str) -> Answer:
+    sentence = f"Its {words_of(network)} is at its limit: {used.rstrip('.')}; it comes as soon as there is room{_holds(facts)}."
+    return Answer(code=Code.NETWORK_FULL, sentence=sentence, evidence={kind_of(network): name_of(network)})
 
 
 def _rank(at: int, walked: int, offered: int, population: int) -> int:

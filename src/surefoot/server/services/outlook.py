@@ -56,6 +56,7 @@ _WORDS: dict[Code, tuple[str, str]] = {
     Code.VERSION_RULE: ("Nothing until the rule is met; where an approval is missing, the plan or an order may give it.", ""),
     Code.NOT_TAKEN_UP: (f"Nothing more by this rollout. {_ORDER}", ""),
     Code.NEXT: ("It is offered the release by itself, as soon as the limits allow.", ""),
+    Code.NETWORK_FULL: ("It is offered the release by itself, as soon as there is room.", ""),
     Code.PASSED: ("It is offered the release by itself, with the next pass.", ""),
     Code.BATCH_AHEAD: ("It is offered the release by itself, when that batch opens.", ""),
     Code.STAGE_AHEAD: ("It is offered the release by itself, when that stage opens.", ""),

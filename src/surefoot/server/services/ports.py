@@ -22,6 +22,7 @@ from surefoot.model.digest import Digest
 from surefoot.model.event import DeploymentEvent, DeviceReport, JournalId
 from surefoot.model.manifest import Manifest, ReleaseIndex
 from surefoot.schedule.nearest import Level, WindowSetting
+from surefoot.server.services.network_store import NetworkStore
 from surefoot.server.services.rollout_store import RolloutStore
 from surefoot.trust.director import View
 
@@ -220,6 +221,11 @@ class Ledger(Reads, Protocol):
     @property
     def rollouts(self) -> RolloutStore:
         """Rollouts and all that belongs to them."""
+        ...
+
+    @property
+    def networks(self) -> NetworkStore:
+        """Regions and sites that rollouts limit, and who waits for room there."""
         ...
 
     def attribute_names(self) -> set[str]:

@@ -34,6 +34,7 @@ class Walk:
         again_at: When the next pass may begin, seconds since 1970: devices come to fit behind a walker's back.
         no_more: Hardware of which a walk of its own found no further device.
         left: Devices that it left to other rollouts so far.
+        canaries_at: Until when the hardware that lacks canaries waits for room in its networks, seconds since 1970.
     """
 
     place: int = -1
@@ -42,6 +43,7 @@ class Walk:
     again_at: int = 0
     no_more: tuple[str, ...] = ()
     left: int = 0
+    canaries_at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +192,10 @@ class RolloutStore(Protocol):
         """Return the newest decision."""
         ...
 
-    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None) -> Sequence[Candidate]:
-        """Return the next devices of the product in the open stage's group, and of one hardware; fewer than ``limit`` at the ring's end.
+    def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None, network: str | None = None) -> Sequence[Candidate]:
+        """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the ring's end.
 
+        Of one hardware, or in one network, if that is asked for; not of both.
         Of a revert: those that the rollout which it takes back updated from its version, or may have.
         """
         ...

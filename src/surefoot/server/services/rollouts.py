@@ -25,6 +25,7 @@ from surefoot.model.rules import permits
 from surefoot.rollout.acts import approve, check_revert, halt, include, pause, release, resume, revert, schedule, start
 from surefoot.rollout.decision import Decision, Halt, Revert
 from surefoot.rollout.flaw import check_plan
+from surefoot.rollout.network import EACH, key_of, words_of
 from surefoot.rollout.plan import Plan
 from surefoot.rollout.sequence import draft, everybody, walked
 from surefoot.schedule.flaw import check
@@ -38,9 +39,10 @@ from surefoot.server.services.views import require_live
 
 
 class CreateAnswer(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """The id of a new rollout, which has not been started."""
+    """The id of a new rollout, which has not been started, and what its plan says that only the fleet shows to be odd."""
 
     rollout_id: int
+    warnings: list[str] = []
 
 
 class Verb(StrEnum):
@@ -117,7 +119,7 @@ async def create(plan: Plan, salt: str, *, by: str, write: Write, kinds: Kinds, 
         if plan.start_at and not plan.approval.required:
             stored = _stored(ledger, rollout_id)
             _do(ledger, stored, schedule(stored.rollout, by, "", plan.start_at, now), now)
-        return CreateAnswer(rollout_id=rollout_id)
+        return CreateAnswer(rollout_id=rollout_id, warnings=_unknown_networks(ledger, plan))
 
     return await write(job)
 
@@ -209,6 +211,13 @@ def _check_ways_back(ledger: Ledger, plan: Plan, kinds: Sequence[Kind]) -> None:
             f"'rollout.on_halt': not all devices of the audience could be taken back. {said}",
             hint="Write hold, leave them out of 'audience', or release it anew with a 'revert_to' that covers them.",
         )
+
+
+def _unknown_networks(ledger: Ledger, plan: Plan) -> list[str]:
+    """Return a sentence about the regions and sites that the plan limits and no device is in: perhaps they are called otherwise."""
+    named = [key_of(kind, name) for kind, networks in plan.limits.by_kind.items() for name in networks if name not in {"", EACH}]
+    unknown = [words_of(network) for network in named if not ledger.networks.is_known(network)]
+    return [f"No device is in {', '.join(unknown)}, which 'limits' names: is that how it is called?"] if unknown else []
 
 
 def _check_names(ledger: Ledger, plan: Plan) -> None:

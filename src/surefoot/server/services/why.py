@@ -21,6 +21,8 @@ from surefoot.model.event import DeploymentEvent, EventType
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import Record, parse_utc
 from surefoot.rollout.decision import Advance, Halt, Pause
+from surefoot.rollout.limits import is_full, room_of
+from surefoot.rollout.network import all_of
 from surefoot.rollout.plan import Status
 from surefoot.schedule.permission import Permission, Reason, Terms, forced_at, may_start
 from surefoot.schedule.zones import zones_of
@@ -31,6 +33,7 @@ from surefoot.server.services.explanation import Facts, explain
 from surefoot.server.services.outlook import Outlook, Subject, outlook
 from surefoot.server.services.ports import Ledger
 from surefoot.server.services.rollout_store import StoredRollout
+from surefoot.server.services.rooms import largest_image, traffic_of
 from surefoot.server.services.windows import applied, windows_of
 
 _MOST_ATTEMPTS = 50
@@ -197,6 +200,7 @@ class _Device:
             quarantine=_quarantine(setback),
             takes_back=self._takes_back(rollout.reverts),
             is_updated=sources.ledger.rollouts.candidate(stored, self._device.device_id) is not None,
+            full=self._full(stored),
             offline_after=sources.offline_after,
             now=self._now,
         )
@@ -204,6 +208,15 @@ class _Device:
     def _takes_back(self, rollout_id: int | None) -> str:
         reverted = None if rollout_id is None else self._sources.ledger.rollouts.rollout(rollout_id)
         return "" if reverted is None else reverted.rollout.plan.release
+
+    def _full(self, stored: StoredRollout) -> tuple[str, str] | None:
+        ledger, limits = self._sources.ledger, stored.rollout.plan.limits
+        image_bytes = largest_image(ledger, stored) if limits.has_networks else 0
+        for network in all_of(self._traits.attributes) if limits.has_networks else ():
+            room = room_of(limits, traffic_of(ledger, stored, network, image_bytes, self._now), image_bytes)
+            if is_full(room):
+                return network, room.reason
+        return None
 
     def _path(self, stored: StoredRollout) -> Path | None:
         now, plan = running(self._device), stored.rollout.plan

@@ -8,7 +8,7 @@ revision = "0001"
 down_revision = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915  # a table or an index a statement
     """Make every table; there is no way back but a backup."""
     op.create_table(
         "act",
@@ -59,6 +59,8 @@ def upgrade() -> None:
     op.create_index("device_check_in", "device", ["device_id", "state"])
     for name in ("hardware", "product", "version_key", "connectivity", "customer", "region", "site"):
         op.create_index(f"device_by_{name}", "device", [name, "device_id"])
+    for name in ("region", "site"):
+        op.create_index(f"device_in_{name}", "device", [name, "product", "bucket", "device_id"])
     op.create_table(
         "manifest",
         sa.Column("product", sa.Text(), nullable=False),
@@ -130,6 +132,7 @@ def upgrade() -> None:
         sa.Column("walk_no_more", sa.Text(), nullable=False),
         sa.Column("walk_left", sa.Integer(), nullable=False),
         sa.Column("reverts", sa.Integer(), nullable=True),
+        sa.Column("walk_canaries_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
     )
@@ -215,6 +218,11 @@ def upgrade() -> None:
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("updated_from", sa.Text(), nullable=True),
         sa.Column("bucket", sa.BigInteger(), nullable=True),
+        sa.Column("at_region", sa.Text(), nullable=True),
+        sa.Column("at_site", sa.Text(), nullable=True),
+        sa.Column("load", sa.Integer(), nullable=False),
+        sa.Column("offered_at", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["device_id"],
@@ -256,6 +264,15 @@ def upgrade() -> None:
         sqlite_where=sa.text("outcome IS NULL AND is_started = 0"),
         postgresql_where=sa.text("outcome IS NULL AND is_started = 0"),
     )
+    for name in ("region", "site"):
+        op.create_index(
+            f"traffic_of_{name}",
+            "assignment",
+            ["rollout_id", f"at_{name}", "load", "offered_at", "size"],
+            unique=False,
+            sqlite_where=sa.text(f"at_{name} IS NOT NULL"),
+            postgresql_where=sa.text(f"at_{name} IS NOT NULL"),
+        )
     op.create_index("assignment_of_device", "assignment", ["device_id", "assignment_id"], unique=False)
     op.create_index(
         "open_assignment",
@@ -265,6 +282,17 @@ def upgrade() -> None:
         sqlite_where=sa.text("outcome IS NULL"),
         postgresql_where=sa.text("outcome IS NULL"),
     )
+    op.create_table(
+        "queue",
+        sa.Column("rollout_id", sa.Integer(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("place", sa.BigInteger(), nullable=False),
+        sa.Column("look_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollout.rollout_id"]),
+        sa.PrimaryKeyConstraint("rollout_id", "network"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("queue_to_look_at", "queue", ["rollout_id", "look_at", "network"])
     op.create_table(
         "setback",
         sa.Column("device_id", sa.Text(), nullable=False),
