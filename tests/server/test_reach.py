@@ -176,7 +176,9 @@ def test_by_hand(shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (code, "may set windows of customer acme, of its sites and devices, and opt them in and out of pilots" in said) == (0, True), (
         said
     )
-    assert "acme-desk" in run(admin, "user", "list")[1]
+    assert run(admin, "user", "add", "acme-ops", "--customer", "acme", "-o", str(tmp_path / "ops.token"))[0] == 0
+    code, said = run(admin, "user", "list")
+    assert (code, "acme-desk" in said, "acme-ops" in said) == (0, True, True), said
     assert run(own, "window", "set", "site", "plant-1", "daily 02:00 3h")[0] == 0
     code, said = run(own, "device", "list")
     assert (code, said.startswith("surefoot: This token is a customer's: it does not reach that.")) == (2, True), said

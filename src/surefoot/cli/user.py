@@ -47,7 +47,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     for user in client(arguments).get("users", dict[str, Any])["users"]:
-        limit = f"  {_may(user['customer'], user['groups'])}" if user.get("customer") else ""
+        limit = f"  {_may(user['customer'], user.get('groups', []))}" if user.get("customer") else ""
         print(f"{user['name']:<32} since {user['created_at']}{limit}")
     return 0
 
