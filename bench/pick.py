@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +98,7 @@ def pick(connection: sqlite3.Connection, salt: str, devices: int) -> int:
         before = offered
         offers = min(_STEP, devices - offered)
         decision = Advance(cause="offer", reason="Bench.", offers=offers)
-        _transaction(connection, lambda said=decision: _carry_out(ledger, rollout_id, said))  # type: ignore[misc]  # a default binds it
+        _transaction(connection, partial(_carry_out, ledger, rollout_id, decision))
         offered = sum(tally.counts.offered for tally in ledger.rollouts.tallies(rollout_id))
     return offered
 
@@ -116,10 +117,10 @@ class _Blind:
     """A survey that is never asked: nothing of the rollout is left to be counted."""
 
     async def count(self, stored: StoredRollout, now: datetime) -> Census:
-        raise NotImplementedError
+        raise AssertionError(f"rollout {stored.rollout_id} is counted again at {now}")
 
     async def watch(self, stored: StoredRollout, now: datetime) -> list[Control]:
-        raise NotImplementedError
+        raise AssertionError(f"control of rollout {stored.rollout_id} is looked at, at {now}")
 
 
 def _fleet(folder: Path, devices: int) -> sqlite3.Connection:
