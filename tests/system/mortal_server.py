@@ -79,7 +79,7 @@ class MortalWriter(Writer[SqliteLedger]):
     fate: Fate
 
     def _attempt(self, job: _Job[SqliteLedger]) -> _Outcome:
-        self.fate.verb = job.run.__qualname__.partition(".")[0]
+        self.fate.verb = getattr(job.run, "func", job.run).__qualname__.partition(".")[0]
         return super()._attempt(job)
 
     def _commit(self, batch: list[_Job[SqliteLedger]]) -> list[_Outcome]:
