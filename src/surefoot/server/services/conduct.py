@@ -210,7 +210,8 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms
         known = ledger.rollouts.setback(candidate.device_id, plan.product, plan.version)
         if known is None:
             continue
-        manifest = audience.image_for(candidate, known.stage)
+        is_member = plan.stages[known.stage].group in {None, *candidate.traits.groups}
+        manifest = audience.image_for(candidate, known.stage) if is_member else None
         if candidate.is_fresh and candidate.busy_with is not None:
             ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
         elif manifest is None or not may_take(candidate, manifest, plan.approve):
