@@ -124,7 +124,7 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         if decision.cause == "retry":
             offered = _offer_again(ledger, stored, decision, rooms, now)
         elif decision.quotas:
-            offered = _let_in(ledger, stored, decision, rooms, now)
+            walk, offered = _let_in(ledger, stored, decision, rooms, now)
         else:
             walk, offered = _offer(ledger, stored, decision, rooms, now)
     if moved.stage != stored.rollout.stage:
@@ -176,9 +176,9 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Room
     return walk, _order_all(ledger, stored, search, rooms, now)
 
 
-def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> int:
+def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> tuple[Walk, int]:
     """Offer the release to devices that waited for room; a queue stays for those that it did not come to."""
-    offered = 0
+    walk, offered = stored.walk, 0
     for network in decision.quotas:
         queue, left = ledger.networks.queue(stored.rollout_id, network), decision.offers - offered
         if queue is None or not left:
@@ -192,9 +192,11 @@ def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Roo
         else:
             look_at = rooms.look_at(search.ended_by) if search.ended_by else int(now.timestamp())
             ledger.networks.put(stored.rollout_id, replace(queue, place=search.walk.place, look_at=look_at))
-    return offered
+    return walk, offered
 
 
+        # Who has another order by now is waited for, as by the walk past all.
+        walk = replace(walk, left=max(walk.left, search.walk.left))
 def _order_all(ledger: Ledger, stored: StoredRollout, search: _Search, rooms: Rooms, now: datetime) -> int:
     for candidate, manifest in search.found:
         attempt = structs.replace(_attempt(ledger, stored, candidate, manifest, now), networks=rooms.limited(candidate))
