@@ -269,3 +269,15 @@ def test_a_recount_that_lowers_counts_holds_nobody_for_ever(campaign: Campaign) 
     campaign.steer(Verb.RESUME, "counted by hand")
     campaign.advance(minutes=1)
     assert campaign.decisions()[-1].decision.cause != "gate_unreadable"
+
+
+def test_a_region_that_goes_on_is_offered_it_before_the_rollout_ends_even_without_a_soak(campaign: Campaign) -> None:
+    campaign.begin(PLAN)
+    put(campaign, regions=[Region(region="eu", is_held=True, holds=3, needs_person=True)])
+    run(campaign, 10)
+    assert (campaign.counts().succeeded, campaign.decisions()[-1].decision.cause) == (8, "region_held")
+    campaign.steer(Verb.RELEASE, "the provider is back", "eu")
+    campaign.advance(seconds=1)
+    assert {attempt.region for attempt in campaign.open_attempts()} == {"eu"}
+    run(campaign)
+    assert (campaign.status, campaign.counts().succeeded) == (Status.FINISHED, 20)

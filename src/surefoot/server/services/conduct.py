@@ -22,7 +22,7 @@ from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.rules import Approval, Rule, permits
-from surefoot.rollout.decision import Advance, Decision, Hold
+from surefoot.rollout.decision import Advance, Decision, Hold, Resume
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.rollout.plan import Status
 from surefoot.rollout.standing import after
@@ -129,6 +129,9 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
             walk, offered = _offer(ledger, stored, decision, rooms, now)
     if moved.stage != stored.rollout.stage:
         walk, population = Walk(), None
+    if isinstance(decision, Resume):
+        # Who was kept out until now is met by a walk that begins anew, before the batch can close.
+        walk = Walk()
     if moved.status is not stored.rollout.status:
         walk = Walk()
         _withdraw(ledger, stored.rollout_id, now)
