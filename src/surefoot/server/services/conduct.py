@@ -171,11 +171,16 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Room
             walk = replace(walk, again_at=at + (_PASS_AGAIN_QUEUED_S if ledger.networks.count(stored.rollout_id) else _PASS_AGAIN_S))
     else:
         # A walk of its own, so that the walk past all hardware misses nobody.
-        search, walk = _search(ledger, stored, decision, rooms, now, walk=Walk()), stored.walk
+        known = stored.walk
+        begin = Walk(place=known.canaries_place - 1) if known.canaries_of == decision.hardware else Walk()
+        search, walk = _search(ledger, stored, decision, rooms, now, walk=begin), replace(known, canaries_of="")
         if search.passed_over and not search.found:
             walk = replace(walk, canaries_at=at + _LOOK_AGAIN_S)
         elif search.walk.is_over and not search.passed_over:
             walk = replace(walk, no_more=(*walk.no_more, decision.hardware))
+        elif not search.found:
+            # Who fits may be far along the ring: the next look goes on from here.
+            walk = replace(walk, canaries_of=decision.hardware, canaries_place=search.walk.place)
     return walk, _order_all(ledger, stored, search, rooms, now)
 
 
@@ -190,6 +195,8 @@ def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Roo
         search = _search(ledger, stored, wanted, rooms, now, walk=Walk(place=queue.place - 1), network=network)
         offered += _order_all(ledger, stored, search, rooms, now)
         rooms.wait(search.passed_over)
+        # Who has another order by now is waited for, as by the walk past all.
+        walk = replace(walk, left=max(walk.left, search.walk.left))
         if search.walk.is_over:
             ledger.networks.drop(stored.rollout_id, network)
         else:
@@ -198,8 +205,6 @@ def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Roo
     return walk, offered
 
 
-        # Who has another order by now is waited for, as by the walk past all.
-        walk = replace(walk, left=max(walk.left, search.walk.left))
 def _order_all(ledger: Ledger, stored: StoredRollout, search: _Search, rooms: Rooms, now: datetime) -> int:
     for candidate, manifest in search.found:
         attempt = structs.replace(_attempt(ledger, stored, candidate, manifest, now), networks=rooms.limited(candidate))
