@@ -14,12 +14,14 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import ConflictError, InvalidInput
 from surefoot.model.event import EventType
 from surefoot.model.record import utc_text
+from surefoot.rollout.cohort import RING, origin, place
 from surefoot.rollout.control import Region
 from surefoot.rollout.decision import Hold
 from surefoot.rollout.evidence import Baseline, Control, Counts, Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.survey import census, watch
+from surefoot.server.services import conduct
 from surefoot.server.services.rollout_store import Walk
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.usual import baselines
@@ -269,3 +271,25 @@ def test_a_recount_that_lowers_counts_holds_nobody_for_ever(campaign: Campaign) 
     campaign.steer(Verb.RESUME, "counted by hand")
     campaign.advance(minutes=1)
     assert campaign.decisions()[-1].decision.cause != "gate_unreadable"
+
+
+def test_canaries_are_found_however_far_along_the_ring_they_are(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conduct, "_STRIDE", 1)
+    start = origin("salt")
+    last = sorted((DeviceId(f"e-{n:02}") for n in range(12)), key=lambda device_id: (place(device_id) - start) % RING)[-2:]
+    campaign.begin(structs.replace(PLAN, audience=f"device_id=in=({','.join(last)})"))
+    run(campaign)
+    assert campaign.status is Status.FINISHED
+    assert sorted(attempt.device_id for attempt in campaign.attempts()) == sorted(last)
+
+
+def test_a_region_that_goes_on_is_offered_it_before_the_rollout_ends_even_without_a_soak(campaign: Campaign) -> None:
+    campaign.begin(PLAN)
+    put(campaign, regions=[Region(region="eu", is_held=True, holds=3, needs_person=True)])
+    run(campaign, 10)
+    assert (campaign.counts().succeeded, campaign.decisions()[-1].decision.cause) == (8, "region_held")
+    campaign.steer(Verb.RELEASE, "the provider is back", "eu")
+    campaign.advance(seconds=1)
+    assert {attempt.region for attempt in campaign.open_attempts()} == {"eu"}
+    run(campaign)
+    assert (campaign.status, campaign.counts().succeeded) == (Status.FINISHED, 20)

@@ -52,9 +52,12 @@ def campaign(tmp_path: Path) -> Iterator[Campaign]:
         yield Campaign(office=office)
 
 
+def plain() -> Plan:
+    return Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="0s")], gate=Gates(), watch="0s", deadline="10m")
+
+
 def begin(campaign: Campaign, plan: Plan | None = None, **limits: dict[str, NetworkLimits]) -> None:
-    plain = Plan(release="thermostat 1.1.0", stages=[Stage(name="all", soak="0s")], gate=Gates(), watch="0s", deadline="10m")
-    campaign.begin(structs.replace(plan or plain, limits=Limits(**limits)))  # type: ignore[arg-type]  # both are networks
+    campaign.begin(structs.replace(plan or plain(), limits=Limits(**limits)))  # type: ignore[arg-type]  # both are networks
     campaign.advance()
 
 
@@ -270,3 +273,19 @@ def test_who_creates_a_rollout_is_told_of_networks_that_no_device_is_in(campaign
         create(plan, "salt", by="ann", write=campaign.office.do, kinds=campaign.office.catalogue().kinds, now=campaign.office.now)
     )
     assert answer.warnings == ["No device is in region emea, site berlim, which 'limits' names: is that how it is called?"]
+
+
+def test_one_that_another_rollout_took_out_of_a_queue_is_waited_for(campaign: Campaign) -> None:
+    begin(campaign, structs.replace(plain(), audience="site==rome;device_id=in=(d-017,d-018)"), sites={"rome": LEAST})
+    (first,) = campaign.open_attempts()
+    campaign.succeed(first)
+    for _ in range(4):
+        campaign.advance(minutes=14, seconds=59)
+    # Between the last pass and the instant at which the site has room again.
+    campaign.office.add_release("1.2.0", b"newer image")
+    waits = "d-018" if first.device_id == "d-017" else "d-017"
+    senior = Campaign(office=campaign.office)
+    senior.begin(structs.replace(plain(), release="thermostat 1.2.0", audience=f"device_id=={waits}", start_within="2d", precedence=9))
+    for _ in range(3):
+        campaign.advance(seconds=5)
+    assert (campaign.status, newest(campaign).cause) == (Status.RUNNING, "precedence")  # type: ignore[attr-defined]  # a hold

@@ -22,6 +22,7 @@ from surefoot.server.db.ledger import SqliteLedger
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.sqlite import connect
 from surefoot.server.services.conduct import carry_out, evidence_of
+from surefoot.server.services.groups import OptRequest, opt
 from surefoot.server.services.quarantine import WhyRequest, cancel, unquarantine
 from surefoot.server.services.rollouts import Verb
 from tests.server.campaign import OLD_IMAGE, Campaign
@@ -306,3 +307,16 @@ def test_who_is_to_be_tried_again_is_found_along_an_index(campaign: Campaign) ->
     ]
     assert len(plans) == 3
     assert all("setback_to_retry (rollout_id=? AND retry_at" in plan and "SCAN setback" not in plan for plan in plans)
+
+
+def test_who_opted_out_after_a_failure_is_not_tried_again(campaign: Campaign) -> None:
+    office = campaign.office
+    for number in range(4):
+        office.ledger.add_member("pilots", DeviceId(f"t-{number}"), office.now)
+    campaign.begin(structs.replace(PLAN, stages=[Stage(name="all", group="pilots", soak="0s")]))
+    campaign.advance()
+    settle(campaign)
+    asyncio.run(opt("pilots", DeviceId("t-0"), OptRequest(is_in=False, who="its owner"), by="ann", write=office.do, now=office.now))
+    for _ in range(3):
+        campaign.advance(hours=1)
+    assert (campaign.status, len(of(campaign, "t-0"))) == (Status.FINISHED, 1)

@@ -32,11 +32,12 @@ from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known
 
 _ROLLOUT = """
 SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more,
-  walk_left, walk_canaries_at, body
+  walk_left, walk_canaries_at, walk_canaries_of, walk_canaries_place, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
 UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
-  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?, body = ?
+  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?,
+  walk_canaries_of = ?, walk_canaries_place = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
 INSERT INTO counter (rollout_id, stage, hardware, region, {", ".join(FIELDS)}) VALUES (?, ?, ?, ?, {", ".join("?" * len(FIELDS))})
@@ -129,8 +130,9 @@ class SqliteRollouts:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
             "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at, reverts, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, 0, ?, ?)",
+            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at, walk_canaries_of,"
+            " walk_canaries_place, reverts, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, 0, '', 0, ?, ?)",
             (
                 rollout.status,
                 rollout.is_live,
@@ -151,7 +153,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, canaries_at, body = row
+        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, *canaries, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -166,7 +168,9 @@ class SqliteRollouts:
                 again_at=again_at,
                 no_more=tuple(no_more.split()),
                 left=left,
-                canaries_at=canaries_at,
+                canaries_at=canaries[0],
+                canaries_of=canaries[1],
+                canaries_place=canaries[2],
             ),
             population=population,
             audience=from_json(audience, tuple[Share, ...], what="stored audience"),
@@ -227,6 +231,8 @@ class SqliteRollouts:
             " ".join(walk.no_more),
             walk.left,
             walk.canaries_at,
+            walk.canaries_of,
+            walk.canaries_place,
             to_json(stored.rollout),
         )
         return self._connection.execute(_PUT, (*values, stored.rollout_id, stored.fence)).rowcount == 1

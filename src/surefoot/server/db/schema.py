@@ -160,6 +160,8 @@ rollout = Table(
     Column("walk_left", Integer, nullable=False),
     Column("reverts", Integer),
     Column("walk_canaries_at", BigInteger, nullable=False),
+    Column("walk_canaries_of", Text, nullable=False),
+    Column("walk_canaries_place", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("rollout_of_release", "release", "status"),
     Index("rollout_reverting", "reverts", "status", sqlite_where=_REVERTS, postgresql_where=_REVERTS),

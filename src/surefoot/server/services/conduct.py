@@ -22,7 +22,7 @@ from surefoot.model.errors import ConflictError
 from surefoot.model.manifest import Manifest, target_path
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.rules import Approval, Rule, permits
-from surefoot.rollout.decision import Advance, Decision, Hold
+from surefoot.rollout.decision import Advance, Decision, Hold, Resume
 from surefoot.rollout.evidence import Control, Evidence
 from surefoot.rollout.plan import Status
 from surefoot.rollout.standing import after
@@ -124,11 +124,14 @@ def carry_out(ledger: Ledger, stored: StoredRollout, evidence: Evidence, decisio
         if decision.cause == "retry":
             offered = _offer_again(ledger, stored, decision, rooms, now)
         elif decision.quotas:
-            offered = _let_in(ledger, stored, decision, rooms, now)
+            walk, offered = _let_in(ledger, stored, decision, rooms, now)
         else:
             walk, offered = _offer(ledger, stored, decision, rooms, now)
     if moved.stage != stored.rollout.stage:
         walk, population = Walk(), None
+    if isinstance(decision, Resume):
+        # Who was kept out until now is met by a walk that begins anew, before the batch can close.
+        walk = Walk()
     if moved.status is not stored.rollout.status:
         walk = Walk()
         _withdraw(ledger, stored.rollout_id, now)
@@ -168,17 +171,22 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Room
             walk = replace(walk, again_at=at + (_PASS_AGAIN_QUEUED_S if ledger.networks.count(stored.rollout_id) else _PASS_AGAIN_S))
     else:
         # A walk of its own, so that the walk past all hardware misses nobody.
-        search, walk = _search(ledger, stored, decision, rooms, now, walk=Walk()), stored.walk
+        known = stored.walk
+        begin = Walk(place=known.canaries_place - 1) if known.canaries_of == decision.hardware else Walk()
+        search, walk = _search(ledger, stored, decision, rooms, now, walk=begin), replace(known, canaries_of="")
         if search.passed_over and not search.found:
             walk = replace(walk, canaries_at=at + _LOOK_AGAIN_S)
         elif search.walk.is_over and not search.passed_over:
             walk = replace(walk, no_more=(*walk.no_more, decision.hardware))
+        elif not search.found:
+            # Who fits may be far along the ring: the next look goes on from here.
+            walk = replace(walk, canaries_of=decision.hardware, canaries_place=search.walk.place)
     return walk, _order_all(ledger, stored, search, rooms, now)
 
 
-def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> int:
+def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Rooms, now: datetime) -> tuple[Walk, int]:
     """Offer the release to devices that waited for room; a queue stays for those that it did not come to."""
-    offered = 0
+    walk, offered = stored.walk, 0
     for network in decision.quotas:
         queue, left = ledger.networks.queue(stored.rollout_id, network), decision.offers - offered
         if queue is None or not left:
@@ -187,12 +195,14 @@ def _let_in(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Roo
         search = _search(ledger, stored, wanted, rooms, now, walk=Walk(place=queue.place - 1), network=network)
         offered += _order_all(ledger, stored, search, rooms, now)
         rooms.wait(search.passed_over)
+        # Who has another order by now is waited for, as by the walk past all.
+        walk = replace(walk, left=max(walk.left, search.walk.left))
         if search.walk.is_over:
             ledger.networks.drop(stored.rollout_id, network)
         else:
             look_at = rooms.look_at(search.ended_by) if search.ended_by else int(now.timestamp())
             ledger.networks.put(stored.rollout_id, replace(queue, place=search.walk.place, look_at=look_at))
-    return offered
+    return walk, offered
 
 
 def _order_all(ledger: Ledger, stored: StoredRollout, search: _Search, rooms: Rooms, now: datetime) -> int:
@@ -210,7 +220,8 @@ def _offer_again(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms
         known = ledger.rollouts.setback(candidate.device_id, plan.product, plan.version)
         if known is None:
             continue
-        manifest = audience.image_for(candidate, known.stage)
+        is_member = plan.stages[known.stage].group in {None, *candidate.traits.groups}
+        manifest = audience.image_for(candidate, known.stage) if is_member else None
         if candidate.is_fresh and candidate.busy_with is not None:
             ledger.rollouts.put_setback(structs.replace(known, retry_at=utc_text(now + _MINUTE)))
         elif manifest is None or not may_take(candidate, manifest, plan.approve):

@@ -35,6 +35,8 @@ class Walk:
         no_more: Hardware of which a walk of its own found no further device.
         left: Devices that it left to other rollouts so far.
         canaries_at: Until when the hardware that lacks canaries waits for room in its networks, seconds since 1970.
+        canaries_of: Hardware of which a walk of its own has come to nobody yet; empty when none has.
+        canaries_place: The place that it has come to.
     """
 
     place: int = -1
@@ -44,6 +46,8 @@ class Walk:
     no_more: tuple[str, ...] = ()
     left: int = 0
     canaries_at: int = 0
+    canaries_of: str = ""
+    canaries_place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,8 @@ def upgrade() -> None:  # noqa: PLR0915  # a table or an index a statement
         sa.Column("walk_left", sa.Integer(), nullable=False),
         sa.Column("reverts", sa.Integer(), nullable=True),
         sa.Column("walk_canaries_at", sa.BigInteger(), nullable=False),
+        sa.Column("walk_canaries_of", sa.Text(), nullable=False),
+        sa.Column("walk_canaries_place", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("rollout_id"),
     )
