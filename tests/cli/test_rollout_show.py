@@ -11,12 +11,13 @@ from surefoot.cli.rollout_show import follow, next_steps, say_standing
 from surefoot.model.record import utc_text
 from surefoot.rollout.acts import halt, pause, resume, start
 from surefoot.rollout.control import Region
-from surefoot.rollout.decision import Advance, Decision
+from surefoot.rollout.decision import Advance, Decision, WayBack
 from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.plan import Plan, PlanApproval, Rollout, Security, Stage, Status
 from surefoot.rollout.sequence import draft
 from surefoot.rollout.standing import after
 from surefoot.rollout.urgency import raised
+from surefoot.rollout.way_back import reverted
 from surefoot.server.services.catalogue import RolloutStory, StoredDecision
 from tests.server.showroom import BEGIN
 
@@ -143,12 +144,23 @@ def test_only_the_open_stage_has_a_batch_and_those_after_it_are_to_come(past: Pa
             ["Next: a new rollout; to take back what it updated: surefoot rollout revert 1 --why REASON"],
         ),
         ({"status": Status.HALTED, "is_final": True, "reverts": 7}, []),
+        (
+            {"status": Status.HALTED, "reverts": 7},
+            ["Next: a new rollout; against its gate: surefoot rollout resume 1 --why REASON"],
+        ),
         ({"status": Status.FINISHED}, []),
     ],
 )
 def test_what_comes_next_is_said_with_the_number(past: Past, changes: dict[str, Any], lines: list[str]) -> None:
     past.rollout = structs.replace(past.rollout, **changes)
     assert next_steps(past.look()) == lines
+
+
+def test_a_rollout_that_is_taken_back_names_the_one_that_does(past: Past) -> None:
+    past.decide(halt(past.rollout, "ada", "crashes"))
+    ways = [WayBack(version="0.8.0", devices=1, obstacle="It is retired."), WayBack(version="0.9.0", devices=3, rollout_id=9)]
+    past.decide(reverted("person", "Taken back by ada.", "ada", ways))
+    assert next_steps(past.look()) == ["Next: rollout 9 takes back what it updated: surefoot rollout show 9 --follow"]
 
 
 def test_a_rollout_whose_counts_cannot_be_is_shown_without_a_budget(past: Past, capsys: pytest.CaptureFixture[str]) -> None:

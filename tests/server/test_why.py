@@ -80,7 +80,9 @@ def test_rollouts_that_are_over_are_told_of_when_they_are_the_last(campaign: Cam
         campaign.advance()
         campaign.steer(Verb.HALT, "recalled")
     assert [(line.rollout_id, line.answer.code) for line in ask(office, GENERAL).lines] == [(2, Code.HALTED)]
-    assert ask(office, GENERAL, 1).lines[0].rollout_id == 1
+    (line,) = ask(office, GENERAL, 1).lines
+    # Nobody goes on with what a person halted.
+    assert (line.rollout_id, line.next.words.startswith("Nothing more by this rollout. A person may order it")) == (1, True)
 
 
 def test_the_most_telling_answer_comes_first(campaign: Campaign) -> None:

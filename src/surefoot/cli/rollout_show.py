@@ -10,6 +10,7 @@ from typing import Any
 
 from surefoot.cli.operator import add_options, client
 from surefoot.model.record import utc_text
+from surefoot.rollout.decision import Revert
 from surefoot.rollout.evidence import Counts, total
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.plan import Rollout, Status
@@ -95,15 +96,25 @@ def next_steps(story: RolloutStory) -> list[str]:
                 f"Next: {_culprit(rollout)}to go on: surefoot rollout resume {number} {_WHY}",
                 f"      to end it: surefoot rollout halt {number} {_WHY}",
             ]
+        case Status.HALTED if not rollout.is_final and rollout.reverts is not None:
+            return [f"Next: a new rollout; against its gate: surefoot rollout resume {number} {_WHY}"]
         case Status.HALTED if not rollout.is_final:
             return [
                 f"Next: a new rollout; to take back what it updated: surefoot rollout revert {number} {_WHY}",
                 f"      against its gate: surefoot rollout resume {number} {_WHY}",
             ]
+        case Status.HALTED if (by := _taken_back_by(story)) is not None:
+            return [f"Next: rollout {by} takes back what it updated: surefoot rollout show {by} --follow"]
         case Status.HALTED if rollout.has_begun and rollout.reverts is None:
             return [f"Next: a new rollout; to take back what it updated: surefoot rollout revert {number} {_WHY}"]
         case Status.HALTED | Status.FINISHED:
             return []
+
+
+def _taken_back_by(story: RolloutStory) -> int | None:
+    """Return the first of the rollouts that were begun last to take back what this one updated; nothing when none was."""
+    ways = next((stored.decision.ways for stored in story.decisions if isinstance(stored.decision, Revert)), [])
+    return next((way.rollout_id for way in ways if way.rollout_id is not None), None)
 
 
 def _number(text: str) -> int:

@@ -253,7 +253,7 @@ def _standing(facts: Facts) -> Answer | None:
             return Answer(code=Code.PAUSED, sentence=f"The rollout has been paused{since}{said}.", evidence=evidence)
         case Status.HALTED:
             sentence = f"The rollout was halted before it came to this device,{since.replace('since', 'at')}{said}."
-            return Answer(code=Code.HALTED, sentence=sentence, evidence=evidence)
+            return Answer(code=Code.HALTED, sentence=sentence, evidence={**evidence, "is_final": int(facts.stored.rollout.is_final)})
         case Status.FINISHED:
             sentence = f"The rollout ended{since.replace('since', 'at')} and had offered it nothing: it did not fit then, or was not there."
             return Answer(code=Code.FINISHED, sentence=sentence, evidence=evidence)

@@ -106,6 +106,8 @@ def _special(answer: Answer) -> tuple[str, str] | None:
             return "Nothing, unless its windows are changed: surefoot window show {device_id}.", ""
         case Code.DRAFT if told.get("starts_at"):
             return "The rollout starts then, by itself.", "starts_at"
+        case Code.HALTED if told.get("is_final"):
+            return f"Nothing more by this rollout. {_ORDER}", ""
         case Code.PAUSED if told.get("localise_at"):
             return "The gate looks for the culprit then; a person may go on before: surefoot rollout resume {rollout_id}.", "localise_at"
         case _:
