@@ -12,7 +12,8 @@ from msgspec import structs
 
 from surefoot.agent import assembly
 from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, open_journal
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.posix import PosixStorage

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent import machine
-from surefoot.agent.boot.file import BootState, load
+from surefoot.agent.boot.file import load
+from surefoot.agent.boot.state import BootState
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
 from surefoot.agent.journal import Journal

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
-from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.boot.file import file_control
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
@@ -80,7 +80,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         journal=journal,
         trusted=TrustedStore(storage, f"{DATA}/trusted"),
         slots=slots,
-        boot=FileBootControl(storage),
+        boot=file_control(storage),
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,

@@ -15,7 +15,8 @@ from typing import NoReturn
 
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS, open_journal
-from surefoot.agent.boot.file import FileBootControl, boot, factory, save
+from surefoot.agent.boot.file import boot, file_control, save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
@@ -221,7 +222,7 @@ class SimulatedBoard:
             journal=open_journal(self.flash),
             trusted=TrustedStore(self.flash, f"{DATA}/trusted"),
             slots=SlotFiles(self.flash, SLOTS, self.board.slot_capacity_bytes),
-            boot=FileBootControl(self.flash),
+            boot=file_control(self.flash),
             server=_CountedServer(server=server, flash=self.flash),
             monitor=ProgramHealth(program, self.clock),
             clock=self.clock,
