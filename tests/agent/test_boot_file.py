@@ -18,7 +18,9 @@ from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 A, B = SlotName.A, SlotName.B
 GOOD, TRYING, BAD = SlotState.GOOD, SlotState.TRYING, SlotState.BAD
 
-RECORDS = st.builds(SlotRecord, state=st.sampled_from(SlotState), tries_left=st.integers(0, TRIES))
+RECORDS = st.builds(SlotRecord, state=st.sampled_from([GOOD, BAD])) | st.builds(
+    SlotRecord, state=st.just(TRYING), tries_left=st.integers(0, TRIES)
+)
 STATES = st.builds(
     BootState,
     primary=st.sampled_from(SlotName),

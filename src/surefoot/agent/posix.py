@@ -134,6 +134,14 @@ class PosixStorage:
             raise _is_link(path)
         return stat.S_ISREG(mode)
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the regular files in ``folder``, sorted; none when there is no such folder."""
+        try:
+            with _explained(folder, "listed"), self._folder(f"{folder}/.names") as (descriptor, _), os.scandir(descriptor) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it; the folder of ``target`` must exist."""
         with _explained(source, "renamed"), self._folder(source) as (old, old_name), self._folder(target) as (new, new_name):

@@ -210,6 +210,11 @@ class SimulatedFlash:
         self._check(path)
         return path in self._names
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in ``folder``, sorted; none when there is no such folder."""
+        self._check(folder)
+        return sorted(path.removeprefix(f"{folder}/") for path in self._names if _folder_of(path) == folder)
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it; durable after ``sync_folder``."""
         self._check(source)
@@ -261,9 +266,9 @@ class SimulatedFlash:
         if self._keeps_log:
             self.log.append(f"{self.operations} {description}")
 
-    def fork(self) -> "SimulatedFlash":
+    def fork(self) -> Self:
         """Return an independent copy that has power and no cut planned; files opened before stay with the original."""
-        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
+        copy = type(self)(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
         copy.operations = self.operations
         copy.log = list(self.log)
         copy._next_inode = self._next_inode
@@ -273,7 +278,7 @@ class SimulatedFlash:
         copy._unsynced = list(self._unsynced)
         return copy
 
-    def power_cycle(self, damage: Damage, *, seed: int = 0) -> "SimulatedFlash":
+    def power_cycle(self, damage: Damage, *, seed: int = 0) -> Self:
         """Return the flash as the next boot finds it; this one is left as it was, without power.
 
         Numbers of operations go on where they stopped, so that a cut in the second life has a number of its own.

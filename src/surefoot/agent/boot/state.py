@@ -20,10 +20,15 @@ TRIES = 3
 
 
 class SlotRecord(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """What the bootloader knows of one slot; ``tries_left`` has a meaning only while it is on trial."""
+    """What the bootloader knows of one slot; ``tries_left`` is 0 unless it is on trial."""
 
     state: SlotState
     tries_left: Annotated[int, Meta(ge=0, le=TRIES)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse tries of a slot that is not on trial; the decoder turns this into ``FormatError``."""
+        if self.tries_left and self.state is not SlotState.TRYING:
+            raise ValueError("tries are left to a slot that is not on trial")
 
 
 class BootState(Record, frozen=True, kw_only=True):
