@@ -10,7 +10,7 @@ from msgspec import structs
 
 from surefoot.agent import install
 from surefoot.agent.boot.control import BootControl
-from surefoot.agent.boot.state import TRIES, BootState, SlotRecord, choose, factory, is_bootable, with_state
+from surefoot.agent.boot.state import TRIES, BootState, SlotRecord, choose, factory, with_state
 from surefoot.model.errors import BootError
 from surefoot.model.slot import SlotName, SlotState
 
@@ -203,36 +203,35 @@ def a_state_that_cannot_be_read_stops_both_sides(rig: Rig) -> None:
         assert caught.value.hint
 
 
-def any_life_is_as_the_rules_say(rig: Rig) -> None:
-    chance = random.Random(6)
+def any_life_is_as_the_rules_say(rig: Rig, seed: int = 6) -> None:
+    chance = random.Random(seed)  # noqa: S311  # the same lives every time
     model, running = factory(A), A
     for _ in range(40):
+        slot, state = chance.choice(list(SlotName)), chance.choice(list(SlotState))
         match chance.randrange(4):
             case 0:
                 running, model = choose(model)
                 assert rig.boot() is running
-            case 1:
-                slot = chance.choice([one for one in SlotName if is_bootable(model.slots[one])])
+            # A loader may give a slot that becomes primary all its tries back: RAUC's does.
+            case 1 if model.slots[slot] in (SlotRecord(state=GOOD), SlotRecord(state=TRYING, tries_left=TRIES)):
                 model = structs.replace(model, primary=slot)
                 rig.control.set_primary(slot)
-            case _:
-                slot, state = chance.choice(list(SlotName)), chance.choice(list(SlotState))
-                if state is BAD and not (slot is not running and _starts(model, slot.other)):
-                    continue
+            case _ if state is GOOD or model.slots[slot.other].state is GOOD:
                 if state is BAD and model.primary is slot:
                     model = structs.replace(model, primary=slot.other)
                     rig.control.set_primary(slot.other)
                 model = with_state(model, slot, state)
                 rig.control.set_state(slot, state)
+        _agree(rig, model, running)
+
+
+def _agree(rig: Rig, model: BootState, running: SlotName) -> None:
+    """Assert that the agent reads what the model says; of a slot that used up its tries the loader may say so now or later."""
+    if not _is_spent(model.slots[model.primary]):
         assert rig.control.get_primary() is model.primary
-        for slot, record in model.slots.items():
-            # A slot that has used up its tries and does not run is as good as given up; the loader may say so now or later.
-            if not _is_spent(record) or slot is running:
-                assert rig.control.get_state(slot) is record.state
-
-
-def _starts(model: BootState, slot: SlotName) -> bool:
-    return is_bootable(model.slots[slot])
+    for slot, record in model.slots.items():
+        if not _is_spent(record) or slot is running:
+            assert rig.control.get_state(slot) is record.state
 
 
 def _is_spent(record: SlotRecord) -> bool:

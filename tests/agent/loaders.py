@@ -6,11 +6,13 @@ They work on an open file of any storage, so that the power can fail under them 
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from surefoot.agent.boot.state import BootState
 from surefoot.agent.boot.variables import from_variables, to_variables
 from surefoot.agent.storage import File
 from surefoot.model.errors import BootError
+from surefoot.model.slot import SlotName
 
 GRUBENV_BYTES = 1024
 _GRUB_HEAD = b"# GRUB Environment Block\n"
@@ -44,8 +46,13 @@ class UBootEnvironment:
         current, flag, _ = self.load()
         data = (b"".join(f"{name}={variables[name]}\0".encode() for name in sorted(variables)) + b"\0").ljust(self._size - 5, b"\0")
         with self._open() as file:
-            file.write_at(self._offsets[1 - current], zlib.crc32(data).to_bytes(4, "little") + bytes([(flag + 1) % 256]) + data)
+            file.write_at(self._offsets[1 - current], self.sealed(data, (flag + 1) % 256))
             file.sync()
+
+    @staticmethod
+    def sealed(data: bytes, flag: int) -> bytes:
+        """Return a copy: checksum, flag, strings."""
+        return zlib.crc32(data).to_bytes(4, "little") + bytes([flag]) + data
 
     def read(self) -> BootState:
         """Be a ``StateStore`` for the boot script."""
@@ -83,6 +90,35 @@ class GrubEnvironment:
             raise BootError("error: invalid environment block.", hint="GRUB would go on without its variables.")
         lines = data.decode("utf-8", "replace").splitlines()
         return dict(line.partition("=")[::2] for line in lines if "=" in line and not line.startswith("#"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingScript:
+    """A boot script as RAUC's manual gives them: every start of every slot is counted down, whether or not it is on trial.
+
+    Attributes:
+        read: Loads the variables.
+        write: Saves some of them.
+        order: The slots in the order in which they are tried.
+        left: The variable that counts for a slot.
+    """
+
+    read: Callable[[], Mapping[str, str]]
+    write: Callable[[Mapping[str, str]], object]
+    order: Callable[[Mapping[str, str]], list[str]]
+    left: str
+
+    def boot(self) -> SlotName:
+        """Start the first slot that has starts left; ``BootError`` when there is none, or the variables cannot be read."""
+        state = self.read()
+        try:
+            for name in self.order(state):
+                if (left := int(state[self.left.format(name)], 16)) > 0:
+                    self.write({self.left.format(name): f"{left - 1:x}"})
+                    return SlotName(name.lower())
+        except (KeyError, ValueError) as error:
+            raise BootError(f"The boot script finds {dict(state)}.", hint="It stops.") from error
+        raise BootError("No slot is left to start.", hint="The script would give all tries back.")
 
 
 def _strings(data: bytes) -> dict[str, str]:

@@ -174,10 +174,14 @@ class SimulatedFlash:
         log: One line for each operation, oldest first, for the message of a test that fails; empty when none is kept.
     """
 
-    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True) -> None:
-        """Make an empty flash that has power; a log grows for as long as the flash is used."""
+    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True, has_atomic_renames: bool = True) -> None:
+        """Make an empty flash that has power; a log grows for as long as the flash is used.
+
+        Without atomic renames it is FAT: the new name and the end of the old one survive a power cut each on its own.
+        """
         self.capacity_bytes = capacity_bytes
         self._keeps_log = keeps_log
+        self._has_atomic_renames = has_atomic_renames
         self.cut_at: int | None = None
         self.cut_in_half = False
         self.operations = 0
@@ -222,7 +226,12 @@ class SimulatedFlash:
         if source not in self._names:
             raise FileNotFoundError(source)
         self.count(f"rename {source} to {target}")
-        self._name(_Naming(inode=self._names[source], source=source, target=target))
+        inode = self._names[source]
+        if self._has_atomic_renames:
+            self._name(_Naming(inode=inode, source=source, target=target))
+        else:
+            self._name(_Naming(inode=inode, source=None, target=target))
+            self._name(_Naming(inode=inode, source=source, target=None))
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing happens when there is none."""
@@ -266,9 +275,9 @@ class SimulatedFlash:
         if self._keeps_log:
             self.log.append(f"{self.operations} {description}")
 
-    def fork(self) -> Self:
+    def fork(self) -> "SimulatedFlash":
         """Return an independent copy that has power and no cut planned; files opened before stay with the original."""
-        copy = type(self)(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
+        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log, has_atomic_renames=self._has_atomic_renames)
         copy.operations = self.operations
         copy.log = list(self.log)
         copy._next_inode = self._next_inode
@@ -278,7 +287,7 @@ class SimulatedFlash:
         copy._unsynced = list(self._unsynced)
         return copy
 
-    def power_cycle(self, damage: Damage, *, seed: int = 0) -> Self:
+    def power_cycle(self, damage: Damage, *, seed: int = 0) -> "SimulatedFlash":
         """Return the flash as the next boot finds it; this one is left as it was, without power.
 
         Numbers of operations go on where they stopped, so that a cut in the second life has a number of its own.

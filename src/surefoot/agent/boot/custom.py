@@ -57,4 +57,6 @@ class CustomLoader:
         return run_tool([*self._command, *words], timeout_s=self._timeout_s, folder=self._folder).strip()
 
     def _strange(self, verb: str, said: str) -> BootError:
-        return BootError(f"{self._command[0]} {verb} says {said!r:.60}.", hint="Let it print one of the names in agent.toml, or good or bad.")
+        return BootError(
+            f"{self._command[0]} {verb} says {said!r:.60}.", hint="Let it print one of the names in agent.toml, or good or bad."
+        )

@@ -80,12 +80,14 @@ class EfiBootControl:
 
     def get_primary(self) -> SlotName:
         """Return the slot that the next boot tries first; ``BootError`` when there is not one entry for each slot."""
-        return first(self._read()).slot
+        return self._primary(self._read())
 
     def set_primary(self, slot: SlotName) -> None:
         """Make ``slot`` the one that the next boot tries first; ``BootError`` when it is bad, or that fails."""
         entries = self._read()
-        if not entries[slot].is_startable and first(entries).slot is not slot:
+        if self._primary(entries) is slot:
+            return
+        if not entries[slot].is_startable:
             raise BootError(f"Slot {slot} is bad and cannot be primary.", hint="Install into it first.")
         self._rename(entries[SlotName.B], _for_primary(entries[SlotName.B], slot))
 
@@ -94,21 +96,16 @@ class EfiBootControl:
         entry = self._read()[slot]
         if entry.left is None:
             return SlotState.GOOD
-        is_last_try = slot is self._running and entry.done > 0
-        return SlotState.TRYING if entry.left > 0 or is_last_try else SlotState.BAD
+        return SlotState.TRYING if entry.left > 0 or self._is_last_try(entry) else SlotState.BAD
 
     def set_state(self, slot: SlotName, state: SlotState) -> None:
         """Set what may be done with ``slot``; ``BootError`` when that fails."""
         entries = self._read()
         before = entries[slot]
-        match state:
-            case SlotState.GOOD:
-                after = replace(before, left=None, done=0)
-            case SlotState.TRYING:
-                after = replace(before, left=TRIES, done=0)
-            case SlotState.BAD:
-                after = before if self.get_state(slot) is SlotState.BAD else replace(before, left=0, done=0)
-        primary = first(entries).slot
+        if state is SlotState.BAD and self.get_state(slot) is SlotState.BAD:
+            return
+        after = _set(before, state)
+        primary = self._primary(entries)
         if after.is_startable and first({**entries, slot: after}).slot is not primary:
             # Becoming startable must not make it primary.
             if slot is SlotName.B:
@@ -116,6 +113,13 @@ class EfiBootControl:
             else:
                 self._rename(entries[SlotName.B], _for_primary(entries[SlotName.B], primary))
         self._rename(before, after)
+
+    def _is_last_try(self, entry: Entry) -> bool:
+        return entry.slot is self._running and entry.left == 0 and entry.done > 0
+
+    def _primary(self, entries: Entries) -> SlotName:
+        """Return the first slot, the running one being what it was when it was started."""
+        return max(entries.values(), key=lambda entry: (entry.is_startable or self._is_last_try(entry), entry.rank)).slot
 
     def _read(self) -> Entries:
         with _explained(self._folder):
@@ -174,6 +178,16 @@ def boot(storage: Storage, *, prefix: str = "surefoot", folder: str = ENTRIES) -
 
 
 _ONE_EACH = "Let loader/entries have one entry for each slot, named as docs/formats.md says."
+
+
+def _set(entry: Entry, state: SlotState) -> Entry:
+    match state:
+        case SlotState.GOOD:
+            return replace(entry, left=None, done=0)
+        case SlotState.TRYING:
+            return replace(entry, left=TRIES, done=0)
+        case SlotState.BAD:
+            return replace(entry, left=0, done=0)
 
 
 def _for_primary(entry: Entry, primary: SlotName) -> Entry:

@@ -2,7 +2,7 @@
 """Whatever bootloader RAUC drives, through RAUC's D-Bus service (``de.pengutronix.rauc.Installer``).
 
 RAUC is asked for the primary and the slots' boot status, and told ``Mark`` with ``good``, ``bad`` or ``active``. ``trying``
-is ``good`` to it: see ``surefoot.agent.boot.twostate``. Nobody else may mark slots then: disable ``rauc-mark-good.service``,
+is ``good`` to it: see ``surefoot.agent.boot.twostate``. A slot that becomes primary gets all its tries back. Nobody else may mark slots then: disable ``rauc-mark-good.service``,
 which would keep a release on trial.
 
 Needs the extra ``rauc``.
@@ -48,19 +48,34 @@ class RaucLoader:
     def is_startable(self, slot: SlotName) -> bool:
         """Say whether the bootloader may start ``slot``; ``BootError`` when RAUC cannot say."""
         with self._connected() as connection:
-            _, state = self._status(connection)[slot]
-        if state not in {"good", "bad"}:
+            states = {slot: state for slot, (_, state) in self._status(connection).items()}
+            if "good" not in states.values():
+                self._need_sight(connection)
+        if states[slot] not in {"good", "bad"}:
             raise BootError(f"RAUC cannot say whether slot {slot} may be started.", hint=_SERVICE)
-        return state == "good"
+        return states[slot] == "good"
 
     def mark(self, slot: SlotName, *, startable: bool) -> None:
         """Mark ``slot`` good or bad; ``BootError`` when RAUC refuses."""
         self._tell("good" if startable else "bad", slot)
+        if startable and not self.is_startable(slot):
+            # For U-Boot, RAUC takes a bad slot out of the order, and only making it primary puts it back.
+            primary = self.get_primary()
+            self._tell("active", slot)
+            self._tell("active", primary)
 
     def _tell(self, state: str, slot: SlotName) -> None:
         with self._connected() as connection:
             name, _ = self._status(connection)[slot]
             self._call(connection, "Mark", "ss", (state, name))
+
+    def _need_sight(self, connection: DBusConnection) -> None:
+        """Raise ``BootError`` if RAUC cannot read what the bootloader remembers: it calls all slots bad then, and does not say so."""
+        try:
+            self._call(connection, "GetPrimary")
+        except DBusErrorResponse as error:
+            if _NOTHING_LEFT not in str(error.data):
+                raise
 
     def _status(self, connection: DBusConnection) -> dict[SlotName, tuple[str, str]]:
         """Return RAUC's name and the boot status of each slot."""
@@ -89,6 +104,8 @@ class RaucLoader:
             raise BootError(f"RAUC cannot be reached on D-Bus: {error}.", hint=_SERVICE) from error
 
 
+# What RAUC says when it can read everything, and no slot has a start left.
+_NOTHING_LEFT = "Unable to find primary boot slot"
 _NAMES = "Give boot.names in agent.toml the bootnames of RAUC's system.conf."
 _SERVICE = "Look at 'rauc status' and at the service rauc on the device."
 

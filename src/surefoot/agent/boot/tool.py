@@ -37,7 +37,9 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
             command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
-        raise BootError(f"The tool {name} cannot be started: {error.strerror}.", hint="Install it, or name it right in agent.toml.") from error
+        raise BootError(
+            f"The tool {name} cannot be started: {error.strerror}.", hint="Install it, or name it right in agent.toml."
+        ) from error
     said, errors, is_late = _converse(process, stdin, timeout_s)
     if is_late:
         raise BootError(f"The tool {name} took longer than {timeout_s:g} s and was ended.", hint=_BY_HAND)

@@ -67,7 +67,9 @@ class TwoStateBootControl:
 
     def set_primary(self, slot: SlotName) -> None:
         """Make ``slot`` the one that the next boot tries first; ``BootError`` when that fails."""
-        if self._loader.get_primary() is slot:
+        is_primary = self._loader.get_primary() is slot
+        # While the other one runs on its last try, this one is primary only until that is kept.
+        if is_primary and (slot is self._running or self._loader.is_startable(slot.other)):
             return
         self._loader.set_primary(slot)
         if self._loader.get_primary() is not slot:
@@ -82,17 +84,26 @@ class TwoStateBootControl:
 
     def set_state(self, slot: SlotName, state: SlotState) -> None:
         """Set what may be done with ``slot``; ``BootError`` when that fails."""
+        # Asked in any case: what cannot be read must not be papered over.
+        is_startable = self._loader.is_startable(slot)
         match state:
             case SlotState.TRYING:
                 self._say(slot, state)
-                self._mark(slot, startable=True)
+                self._let_start(slot, is_startable=is_startable)
             case SlotState.GOOD:
-                self._mark(slot, startable=True)
+                self._let_start(slot, is_startable=is_startable)
                 self._say(slot, state)
             case SlotState.BAD:
-                if self._loader.is_startable(slot):
+                if is_startable:
                     self._mark(slot, startable=False)
                 self._say(slot, state)
+
+    def _let_start(self, slot: SlotName, *, is_startable: bool) -> None:
+        # A loader that passes over a slot without tries makes it primary again once it has some; the running one never ceased to be.
+        primary = None if is_startable or slot is self._running else self._loader.get_primary()
+        self._mark(slot, startable=True)
+        if primary is not None:
+            self.set_primary(primary)
 
     def _mark(self, slot: SlotName, *, startable: bool) -> None:
         self._loader.mark(slot, startable=startable)

@@ -5,7 +5,7 @@
 - A change is one call of ``fw_setenv`` with a script of all variables: with a *redundant* environment (two lines in
   ``fw_env.config``) it overwrites the older copy and syncs it, so that a power cut leaves the old state or the new one. An
   environment in one copy is not safe against that.
-- A damaged environment is an error: without ``-f`` the tools would go on with a default environment.
+- A damaged environment is an error: the tools would go on with a default environment, and are given an empty one.
 
 ``integration/uboot/environment.cmd`` is the loader's side.
 """
@@ -19,7 +19,9 @@ from surefoot.model.errors import BootError
 class UBootStore:
     """A ``StateStore`` in U-Boot's environment."""
 
-    def __init__(self, config: str = "/etc/fw_env.config", *, printenv: str = "fw_printenv", setenv: str = "fw_setenv", timeout_s: float) -> None:
+    def __init__(
+        self, config: str = "/etc/fw_env.config", *, printenv: str = "fw_printenv", setenv: str = "fw_setenv", timeout_s: float
+    ) -> None:
         """Use the environment that the file ``config`` describes; the two tools may be named with their paths."""
         self._options = ("-c", config, "-f", "/dev/null")
         self._printenv = printenv
@@ -38,16 +40,16 @@ class UBootStore:
 
 
 def parse_lines(said: str, where: str) -> dict[str, str]:
-    """Return the variables that a tool printed, one ``name=value`` a line.
+    """Return the variables that a tool printed, one ``name=value`` a line; one without a value counts as missing.
 
     Raises:
-        BootError: A line is not such, or a variable of ``NAMES`` is there twice.
+        BootError: A variable of ``NAMES`` is there twice.
     """
     variables: dict[str, str] = {}
     for line in said.splitlines():
-        name, is_there, value = line.partition("=")
+        name, _, value = line.partition("=")
         if name in variables and name in NAMES:
             raise BootError(f"{where} has {name} twice.", hint="Set it anew by hand.")
-        if is_there:
+        if value:
             variables[name] = value
     return variables
