@@ -179,7 +179,7 @@ def custom_rig(folder: Path, _stack: ExitStack) -> Rig:
 
     return Rig(
         connect=lambda running: TwoStateBootControl(
-            CustomLoader([str(backend)], NAMES, folder=folder, timeout_s=TIMEOUT_S), PosixStorage(folder), running
+            CustomLoader([str(backend)], NAMES, folder=folder, timeout_s=TIMEOUT_S), PosixStorage(folder), running, "data/said.json"
         ),
         load=script.boot,
         trace=lambda: {path.name: _trace(path) for path in loader.iterdir()},
@@ -200,12 +200,11 @@ def rauc_rig(folder: Path, stack: ExitStack) -> Rig:
         left="BOOT_{}_LEFT",
     )
 
-    def load() -> SlotName:
-        return script.boot()
-
     return Rig(
-        connect=lambda running: TwoStateBootControl(RaucLoader(NAMES, timeout_s=TIMEOUT_S, bus=raucd.bus), PosixStorage(folder), running),
-        load=load,
+        connect=lambda running: TwoStateBootControl(
+            RaucLoader(NAMES, timeout_s=TIMEOUT_S, bus=raucd.bus), PosixStorage(folder), running, "data/said.json"
+        ),
+        load=script.boot,
         trace=lambda: _trace(folder / ENV),
         spoil=lambda: _overwrite(folder / ENV, bytes(2 * ENV_BYTES)),
         lose=_nothing,

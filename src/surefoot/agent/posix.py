@@ -66,6 +66,10 @@ class PosixFile:
         with _explained(self._path, "measured"):
             return os.fstat(self._descriptor).st_size
 
+    def mode(self) -> int:
+        """Return what kind of file it is, as ``stat`` says it."""
+        return os.fstat(self._descriptor).st_mode
+
     def sync(self) -> None:
         """Return once the file's bytes and length survive a power cut."""
         with _explained(self._path, "synced"):
@@ -173,6 +177,22 @@ class PosixStorage:
             yield descriptor, name
         finally:
             os.close(descriptor)
+
+
+def open_device(path: Path) -> PosixFile:
+    """Open a block device, or a regular file in its place, for reading and writing; links may lead to it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DeviceError: It is something else, is read-only, or may not be opened.
+    """
+    with _explained(str(path), "opened"):
+        file = PosixFile(str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    mode = file.mode()
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        file.close()
+        raise DeviceError(f"{path} is neither a block device nor a file.", hint="Name another in agent.toml.")
+    return file
 
 
 class SystemClock:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever bootloader RAUC drives, through RAUC's D-Bus service (``de.pengutronix.rauc.Installer``).
 
-RAUC is asked for the primary and the slots' boot status, and told ``Mark`` with ``good``, ``bad`` or ``active``. ``trying``
-is ``good`` to it: see ``surefoot.agent.boot.twostate``. A slot that becomes primary gets all its tries back. Nobody else may mark slots then: disable ``rauc-mark-good.service``,
-which would keep a release on trial.
+RAUC is asked for the primary and the slots' boot status, and told ``Mark`` with ``good``, ``bad`` or ``active``.
+
+- ``trying`` is ``good`` to it: see ``surefoot.agent.boot.twostate``.
+- A slot that becomes primary gets all its tries back.
+- Nobody else may mark slots: disable ``rauc-mark-good.service``, which would keep a release on trial.
 
 Needs the extra ``rauc``.
 """

@@ -22,8 +22,6 @@ from surefoot.model.errors import BootError, DeviceError, FormatError
 from surefoot.model.record import Record, from_json, to_json
 from surefoot.model.slot import SlotName, SlotState
 
-DEFAULT_PATH = "boot-said.json"
-
 
 class TwoStateLoader(Protocol):
     """What such a loader can do. Every verb raises ``BootError`` when it fails, and is durable when it returns."""
@@ -54,7 +52,7 @@ class Said(Record, frozen=True, kw_only=True):
 class TwoStateBootControl:
     """The agent's side: the four verbs of ``BootControl`` over such a loader."""
 
-    def __init__(self, loader: TwoStateLoader, storage: Storage, running: SlotName, path: str = DEFAULT_PATH) -> None:
+    def __init__(self, loader: TwoStateLoader, storage: Storage, running: SlotName, path: str) -> None:
         """Speak to ``loader`` from the slot ``running``, and keep what was said at ``path``."""
         self._loader = loader
         self._storage = storage
