@@ -3,6 +3,7 @@
 
 import os
 import select
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +60,7 @@ def custom(folder: Path, asked: str, told: str, timeout_s: float = LATE_S) -> Bo
 
 BACKENDS: list[Backend] = [uboot, grub, custom]
 
+
 def _patience(fault: str) -> float:
     return SOON_S if "sleep" in fault else LATE_S
 
@@ -78,7 +80,8 @@ FAULTS = {
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_tool_that_is_asked_in_vain(backend: Backend, fault: str, message: str, tmp_path: Path) -> None:
     control = backend(tmp_path, fault, "exit 0", _patience(fault))
-    for verb in (control.get_primary, lambda: control.get_state(B), lambda: control.set_state(B, SlotState.TRYING)):
+    verbs: list[Callable[[], object]] = [control.get_primary, lambda: control.get_state(B), lambda: control.set_state(B, SlotState.TRYING)]
+    for verb in verbs:
         with pytest.raises(BootError) as caught:
             verb()
         assert message in caught.value.message
@@ -89,7 +92,8 @@ def test_a_tool_that_is_asked_in_vain(backend: Backend, fault: str, message: str
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_tool_that_is_told_in_vain(backend: Backend, fault: str, message: str, tmp_path: Path) -> None:
     control = backend(tmp_path, ENVIRONMENT, fault, _patience(fault))
-    for verb in (lambda: control.set_primary(B), lambda: control.set_state(B, SlotState.TRYING)):
+    verbs: list[Callable[[], object]] = [lambda: control.set_primary(B), lambda: control.set_state(B, SlotState.TRYING)]
+    for verb in verbs:
         with pytest.raises(BootError) as caught:
             verb()
         assert message in caught.value.message
@@ -100,7 +104,8 @@ def test_a_tool_that_is_told_in_vain(backend: Backend, fault: str, message: str,
 def test_a_tool_that_says_it_is_done_and_did_nothing(backend: Backend, tmp_path: Path) -> None:
     control = backend(tmp_path, ENVIRONMENT, "exit 0")
     assert (control.get_primary(), control.get_state(A), control.get_state(B)) == (A, SlotState.GOOD, SlotState.BAD)
-    for verb in (lambda: control.set_primary(B), lambda: control.set_state(B, SlotState.TRYING)):
+    verbs: list[Callable[[], object]] = [lambda: control.set_primary(B), lambda: control.set_state(B, SlotState.TRYING)]
+    for verb in verbs:
         with pytest.raises(BootError) as caught:
             verb()
         assert "does not do what it says" in caught.value.hint
@@ -128,9 +133,7 @@ def test_a_custom_backend_that_names_no_slot(said: str, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("backend", [uboot, grub])
-def test_an_environment_that_makes_no_sense(
-    backend: Backend, old: str, new: str, message: str, tmp_path: Path
-) -> None:
+def test_an_environment_that_makes_no_sense(backend: Backend, old: str, new: str, message: str, tmp_path: Path) -> None:
     control = backend(tmp_path, f"cat <<'EOF'\n{VARIABLES.replace(old, new)}EOF", "exit 0")
     with pytest.raises(BootError) as caught:
         control.get_primary()

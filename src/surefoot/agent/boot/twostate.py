@@ -97,11 +97,14 @@ class TwoStateBootControl:
                 self._say(slot, state)
 
     def _let_start(self, slot: SlotName, *, is_startable: bool) -> None:
-        # A loader that passes over a slot without tries makes it primary again once it has some; the running one never ceased to be.
-        primary = None if is_startable or slot is self._running else self._loader.get_primary()
+        if is_startable or slot is self._running:
+            self._mark(slot, startable=True)
+            return
+        # A loader that only passed over this slot would take it for primary again: first make sure that the other one is.
+        primary = self._loader.get_primary()
+        self._loader.set_primary(primary)
         self._mark(slot, startable=True)
-        if primary is not None:
-            self.set_primary(primary)
+        self.set_primary(primary)
 
     def _mark(self, slot: SlotName, *, startable: bool) -> None:
         self._loader.mark(slot, startable=startable)

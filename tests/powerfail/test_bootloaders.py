@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sample of the power cuts under bootloaders that ``make powerfail`` makes in full."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.powerfail.bootloaders import UNSAFE, Medium, media, sweep, sweep_tool, tools
+
+MEDIA = {medium.name: medium for medium in media()}
+
+
+@pytest.mark.parametrize("medium", [each for name, each in MEDIA.items() if name not in UNSAFE], ids=lambda medium: medium.name)
+def test_every_cut_leaves_the_old_state_or_the_new_one(medium: Medium, record_property: Callable[[str, object], None]) -> None:
+    tally = sweep(medium, seeds=4, every=2)
+    assert tally.is_safe, tally.worst
+    assert tally.ends["old"] > 100
+    assert tally.ends["new"] > 100
+    record_property("figure", f"{medium.name}: {tally.points} power cuts in {tally.changes} changes of the bootloader's state survived")
+
+
+@pytest.mark.parametrize("name", [name for name in MEDIA if name in UNSAFE])
+def test_what_is_said_not_to_be_safe_is_not(name: str, record_property: Callable[[str, object], None]) -> None:
+    tally = sweep(MEDIA[name], seeds=4)
+    assert not tally.is_safe
+    lost, other = tally.ends["lost"], tally.ends["other"]
+    record_property("figure", f"{name}: of {tally.points} power cuts {lost} lost the state and {other} left another")
+
+
+def test_real_tools_are_as_safe_as_it_is_said_of_them(tmp_path: Path) -> None:
+    uboot, grub = (sweep_tool(tool, most=32, every=4) for tool in tools(tmp_path))
+    assert uboot.is_safe, uboot.worst
+    assert uboot.ends["new"] == uboot.changes
+    assert grub.ends["lost"] > grub.changes
