@@ -10,7 +10,7 @@
 - Two copies with one number and different content, or a copy with a right CRC that makes no sense, raise ``BootError``:
   no cut leaves that behind.
 
-``integration/uboot/block.cmd`` is the loader's side for U-Boot.
+``integration/uboot/boot.cmd`` is the loader's side for U-Boot.
 """
 
 import zlib

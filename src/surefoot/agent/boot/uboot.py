@@ -7,7 +7,7 @@
   environment in one copy is not safe against that.
 - A damaged environment is an error: the tools would go on with a default environment, and are given an empty one.
 
-``integration/uboot/environment.cmd`` is the loader's side.
+``integration/uboot/boot.cmd`` is the loader's side.
 """
 
 from surefoot.agent.boot.state import BootState
