@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real RAUC on a D-Bus of its own, with two slots in files and U-Boot's environment in a file."""
 
+import signal
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,6 +52,7 @@ class Raucd:
         self._config = config
         self._stack = ExitStack()
         self.bus = ""
+        self._services: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         self._write()
@@ -67,13 +69,20 @@ class Raucd:
             rule = MatchRule(type="signal", interface="org.freedesktop.DBus", member="NameOwnerChanged")
             Proxy(message_bus, connection).AddMatch(rule)
             with connection.filter(rule, bufsize=100) as changes:
-                self._stack.callback(_end, self._service())
+                service = self._service()
+                self._stack.callback(_end, service)
+                self._services.append(service)
                 while connection.recv_until_filtered(changes, timeout=_TIMEOUT_S).body[0] != "de.pengutronix.rauc":
                     pass
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def stop(self) -> None:
+        """Let the service hang."""
+        for service in self._services:
+            service.send_signal(signal.SIGSTOP)
 
     def _write(self) -> None:
         folder = self._folder
