@@ -36,53 +36,6 @@ def flash() -> SimulatedFlash:
     return flash
 
 
-def test_a_new_board_boots_the_slot_from_the_factory(flash: SimulatedFlash) -> None:
-    control = file_control(flash)
-    assert [boot(flash) for _ in range(5)] == [A] * 5
-    assert (control.get_primary(), control.get_state(A), control.get_state(B)) == (A, GOOD, BAD)
-
-
-def test_each_verb_is_durable_when_it_returns(flash: SimulatedFlash) -> None:
-    file_control(flash).set_state(B, TRYING)
-    file_control(flash).set_primary(B)
-    after = file_control(flash.power_cycle(Damage.LOST))
-    assert (after.get_primary(), after.get_state(B)) == (B, TRYING)
-
-
-def test_a_trial_is_started_three_times_and_then_given_up(flash: SimulatedFlash) -> None:
-    control = file_control(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    assert [boot(flash) for _ in range(5)] == [B, B, B, A, A]
-    assert (control.get_primary(), control.get_state(B)) == (A, BAD)
-
-
-def test_a_try_is_counted_before_the_slot_starts(flash: SimulatedFlash) -> None:
-    control = file_control(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    assert load(flash.power_cycle(Damage.LOST)).slots[B].tries_left == TRIES - 1
-
-
-def test_setting_trying_again_gives_all_tries_again(flash: SimulatedFlash) -> None:
-    control = file_control(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    control.set_state(B, TRYING)
-    assert load(flash).slots[B].tries_left == TRIES
-
-
-def test_a_committed_slot_is_booted_for_ever(flash: SimulatedFlash) -> None:
-    control = file_control(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    control.set_state(B, GOOD)
-    assert [boot(flash) for _ in range(5)] == [B] * 5
-
-
 def test_nothing_is_written_when_nothing_changes(flash: SimulatedFlash) -> None:
     before = flash.operations
     file_control(flash).set_primary(A)
