@@ -79,6 +79,17 @@ def test_the_newer_copy_holds_and_the_older_one_is_overwritten() -> None:
     assert block(bytes(COPY_BYTES), new).read() == ON_TRIAL
 
 
+def test_the_newer_copy_is_not_touched() -> None:
+    # All that a copy says lies in its first sector: a cut would hardly ever show that the wrong one was overwritten.
+    flash = SimulatedFlash()
+    new = encode(Copy(sequence=10, state=ON_TRIAL))
+    replace_file(flash, "block", encode(Copy(sequence=9, state=factory())) + new)
+    BlockStore(lambda: flash.open("block"), (0, COPY_BYTES), "block").write(factory())
+    with flash.open("block") as file:
+        assert file.read_at(0, COPY_BYTES) == encode(Copy(sequence=11, state=factory()))
+        assert file.read_at(COPY_BYTES, COPY_BYTES) == new
+
+
 def test_copies_of_one_number_that_differ_are_not_chosen_between() -> None:
     with pytest.raises(BootError, match="one number and say different things"):
         block(encode(Copy(sequence=9, state=factory())), encode(Copy(sequence=9, state=ON_TRIAL))).read()

@@ -13,8 +13,8 @@ The medium is snapshotted before a change, and each cut works on a copy: nothing
 
 After a cut the state is the old or the new one, or else it is *other* (readable, and neither) or *lost* (nobody can read it).
 Where a change is several writes (the agent's note beside a loader that counts every start), the state is what comes of it: the
-slot that is started next, and what the agent in it then reads; *between* is one that starts the slot that the old state or the
-new one would.
+slot that is started next, and what the agent in it then reads; *between* is one in which that slot and what is said of each are
+those of the old state or the new one, or a slot counts as on trial.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ class Medium:
         control: The agent's side, from the slot that runs.
         load: The loader, once.
         look: What can be read; ``BootError`` when nothing can.
-        has_steps: Whether a change is several writes; then the look begins with the slot that is started next.
+        has_steps: Whether a change is several writes; then the look is words, each of which may change before the others.
     """
 
     name: str
@@ -211,9 +211,15 @@ def _end(medium: Medium, flash: SimulatedFlash, allowed: dict[Look, str]) -> str
         look = medium.look(flash)
     except BootError:
         return "lost"
-    if medium.has_steps and look not in allowed and look[:1] in {one[:1] for one in allowed}:
+    if medium.has_steps and look not in allowed and _is_between(look, list(allowed)):
         return "between"
     return allowed.get(look, "other")
+
+
+def _is_between(look: Look, ends: list[Look]) -> bool:
+    """Say whether every word of a look is that of an end, or calls a slot less than kept."""
+    words, *others = (one.split() for one in (look, *ends))
+    return all(word == b"trying" or word in among for word, *among in zip(words, *others, strict=False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,7 +427,7 @@ def _counting_look(flash: SimulatedFlash) -> Look:
     except BootError:
         return b"nothing is started"
     control = TwoStateBootControl(CountingLoader(after), after, slot, "said")
-    return " ".join([slot, control.get_primary(), *(control.get_state(each) for each in SlotName)]).encode()
+    return " ".join([slot, *(control.get_state(each) for each in SlotName)]).encode()
 
 
 def _counting_flash() -> SimulatedFlash:
