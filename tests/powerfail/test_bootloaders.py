@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from surefoot.agent.storage import replace_file
+from surefoot.simulator.board import Behaviour
+from surefoot.simulator.flash import Damage, PowerCut
+from tests.agent.rigs import BLOCK, block_bytes, block_store
 from tests.powerfail.bootloaders import UNSAFE, Medium, media, sweep, sweep_tool, tools
+from tests.powerfail.pocket import Plan, PocketWorld
 
 MEDIA = {medium.name: medium for medium in media()}
 
@@ -33,3 +38,27 @@ def test_real_tools_are_as_safe_as_it_is_said_of_them(tmp_path: Path) -> None:
     assert uboot.is_safe, uboot.worst
     assert uboot.ends["new"] == uboot.changes
     assert grub.ends["lost"] > grub.changes
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.GOOD, Behaviour.CRASHES])
+def test_a_whole_update_survives_a_cut_at_each_operation_on_a_state_block(behaviour: Behaviour) -> None:
+    plan = Plan.to(behaviour)
+    undisturbed = block_world(plan)
+    undisturbed.run_to_the_end()
+    for cut_at in range(block_world(plan).board.flash.operations + 1, undisturbed.board.flash.operations + 1):
+        world = block_world(plan)
+        world.board.flash.cut_at, world.board.flash.cut_in_half = cut_at, bool(cut_at % 2)
+        with pytest.raises(PowerCut):
+            world.run_to_the_end()
+        world.board.flash = world.board.flash.power_cycle(Damage.TORN, seed=cut_at)
+        world.run_to_the_end()
+        world.check(commits=behaviour is Behaviour.GOOD)
+
+
+def block_world(plan: Plan) -> PocketWorld:
+    """Return a fresh board, whose bootloader has a state block and no file, at a fresh server."""
+    world = plan.world()
+    world.board.flash.remove("boot.json")
+    replace_file(world.board.flash, BLOCK, block_bytes())
+    world.board.store = block_store
+    return world
