@@ -46,7 +46,7 @@ coverage: $(INSTALLED) $(ASSETS) wheel ## run the tests and hold branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python scripts/coverage_floors.py
 
-powerfail: $(INSTALLED) ## cut the power at every write of an update, with every kind of damage
+powerfail: $(INSTALLED) ## cut the power at every write of an update and of every bootloader, with every kind of damage
 	$(BIN)/python -m tests.powerfail.sweep
 
 mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of a device out in turn
@@ -62,7 +62,7 @@ system: ## install the Debian packages that the tests and the demo need
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  --extra hsm --extra release --extra server --extra simulate --group dev --upgrade pyproject.toml -o requirements/dev.lock
+	  --extra hsm --extra rauc --extra release --extra server --extra simulate --group dev --upgrade pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --constraint requirements/dev.lock pyproject.toml -o requirements/agent.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -77,6 +77,17 @@ def a_rename_into_another_folder_moves_the_file(storage: Storage) -> None:
     assert not storage.exists("one/x")
 
 
+def a_folder_names_its_files_and_no_others(storage: Storage) -> None:
+    assert storage.names("data") == []
+    for path in ("data/b", "data/a", "data/deep/c", "other/d", "e"):
+        replace_file(storage, path, b"x")
+    assert storage.names("data") == ["a", "b"]
+    storage.rename("data/a", "data/z")
+    storage.remove("data/b")
+    assert storage.names("data") == ["z"]
+    assert storage.names("data/deep") == ["c"]
+
+
 def renaming_nothing_is_not_found(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         storage.rename("x", "y")
@@ -114,6 +125,8 @@ def a_path_never_leaves_the_root(storage: Storage) -> None:
             storage.remove(path)
         with pytest.raises(DeviceError):
             storage.sync_folder(path)
+        with pytest.raises(DeviceError):
+            storage.names(path)
     replace_file(storage, "x", b"x")
     with pytest.raises(DeviceError):
         storage.rename("x", "../x")
@@ -128,6 +141,7 @@ CONTRACT: list[Callable[[Storage], None]] = [
     cutting_and_growing_leaves_zeros,
     a_rename_replaces_what_had_the_name,
     a_rename_into_another_folder_moves_the_file,
+    a_folder_names_its_files_and_no_others,
     renaming_nothing_is_not_found,
     removing_is_done_once_and_may_be_repeated,
     an_open_file_outlives_its_name,

@@ -12,7 +12,9 @@ from msgspec import structs
 
 from surefoot.agent import assembly
 from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, open_journal
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.settings import CustomBoot
+from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.posix import PosixStorage
@@ -171,6 +173,14 @@ def test_the_kernel_names_the_slot_when_the_environment_does_not(
 def test_the_machine_that_runs_the_tests_names_no_slot() -> None:
     with pytest.raises(BootError):
         booted_slot({})
+
+
+def test_an_agent_that_starts_marks_the_kept_slot_for_a_loader_that_counts_every_start(folder: Path) -> None:
+    backend = folder / "backend"
+    backend.write_text('#!/bin/sh\necho "$*" >> calls\ncase "$1" in get-primary) echo A ;; get-state) echo good ;; esac\n')
+    backend.chmod(0o700)
+    assemble(structs.replace(CONFIG, boot=CustomBoot(command=["./backend"])), folder, SLOT_A)
+    assert "set-state A good" in (folder / "calls").read_text().splitlines()
 
 
 def test_a_reboot_runs_the_command_in_the_folder_of_the_settings(folder: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.agent.boot.file import TRIES, BootState, FileBootControl, SlotRecord, boot, choose, factory, load, save, with_state
+from surefoot.agent.boot.control import BootControl
+from surefoot.agent.boot.file import boot, file_control, load, save
+from surefoot.agent.boot.state import TRIES, BootState, SlotRecord, choose, factory, with_state
 from surefoot.agent.storage import replace_file
 from surefoot.model.errors import BootError
 from surefoot.model.slot import SlotName, SlotState
@@ -16,7 +18,9 @@ from surefoot.simulator.flash import Damage, PowerCut, SimulatedFlash
 A, B = SlotName.A, SlotName.B
 GOOD, TRYING, BAD = SlotState.GOOD, SlotState.TRYING, SlotState.BAD
 
-RECORDS = st.builds(SlotRecord, state=st.sampled_from(SlotState), tries_left=st.integers(0, TRIES))
+RECORDS = st.builds(SlotRecord, state=st.sampled_from([GOOD, BAD])) | st.builds(
+    SlotRecord, state=st.just(TRYING), tries_left=st.integers(0, TRIES)
+)
 STATES = st.builds(
     BootState,
     primary=st.sampled_from(SlotName),
@@ -32,57 +36,10 @@ def flash() -> SimulatedFlash:
     return flash
 
 
-def test_a_new_board_boots_the_slot_from_the_factory(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
-    assert [boot(flash) for _ in range(5)] == [A] * 5
-    assert (control.get_primary(), control.get_state(A), control.get_state(B)) == (A, GOOD, BAD)
-
-
-def test_each_verb_is_durable_when_it_returns(flash: SimulatedFlash) -> None:
-    FileBootControl(flash).set_state(B, TRYING)
-    FileBootControl(flash).set_primary(B)
-    after = FileBootControl(flash.power_cycle(Damage.LOST))
-    assert (after.get_primary(), after.get_state(B)) == (B, TRYING)
-
-
-def test_a_trial_is_started_three_times_and_then_given_up(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    assert [boot(flash) for _ in range(5)] == [B, B, B, A, A]
-    assert (control.get_primary(), control.get_state(B)) == (A, BAD)
-
-
-def test_a_try_is_counted_before_the_slot_starts(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    assert load(flash.power_cycle(Damage.LOST)).slots[B].tries_left == TRIES - 1
-
-
-def test_setting_trying_again_gives_all_tries_again(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    control.set_state(B, TRYING)
-    assert load(flash).slots[B].tries_left == TRIES
-
-
-def test_a_committed_slot_is_booted_for_ever(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
-    control.set_state(B, TRYING)
-    control.set_primary(B)
-    boot(flash)
-    control.set_state(B, GOOD)
-    assert [boot(flash) for _ in range(5)] == [B] * 5
-
-
 def test_nothing_is_written_when_nothing_changes(flash: SimulatedFlash) -> None:
     before = flash.operations
-    FileBootControl(flash).set_primary(A)
-    FileBootControl(flash).set_state(A, GOOD)
+    file_control(flash).set_primary(A)
+    file_control(flash).set_state(A, GOOD)
     boot(flash)
     assert flash.operations == before
 
@@ -109,7 +66,7 @@ def test_a_slot_made_bad_is_not_the_last_good_one_while_the_other_is_good() -> N
 )
 def test_a_damaged_state_stops_both_sides(flash: SimulatedFlash, data: bytes) -> None:
     replace_file(flash, "boot.json", data)
-    control = FileBootControl(flash)
+    control = file_control(flash)
     for call in (lambda: boot(flash), control.get_primary, lambda: control.set_state(B, TRYING)):
         with pytest.raises(BootError, match=r"boot\.json"):
             call()
@@ -124,8 +81,8 @@ def test_a_full_flash_is_a_boot_error_and_changes_nothing() -> None:
     flash = SimulatedFlash(capacity_bytes=4096)
     save(flash, factory())
     with pytest.raises(BootError, match="cannot be written"):
-        FileBootControl(flash).set_primary(B)
-    assert FileBootControl(flash).get_primary() is A
+        file_control(flash).set_primary(B)
+    assert file_control(flash).get_primary() is A
 
 
 @given(state=STATES)
@@ -148,7 +105,7 @@ def test_trials_come_to_an_end(state: BootState) -> None:
     assert slot is state.primary
 
 
-CHANGES: list[Callable[[FileBootControl], None]] = [
+CHANGES: list[Callable[[BootControl], None]] = [
     lambda control: control.set_state(B, TRYING),
     lambda control: control.set_primary(B),
     lambda control: control.set_state(B, GOOD),
@@ -159,14 +116,14 @@ CHANGES: list[Callable[[FileBootControl], None]] = [
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_cut_at_any_operation_leaves_the_old_state_or_the_new(
-    flash: SimulatedFlash, change: Callable[[FileBootControl], None], damage: Damage, *, half: bool
+    flash: SimulatedFlash, change: Callable[[BootControl], None], damage: Damage, *, half: bool
 ) -> None:
     done = flash.fork()
-    change(FileBootControl(done))
+    change(file_control(done))
     allowed = [load(flash), load(done)]
     for cut_at in range(flash.operations + 1, done.operations + 1):
         cut = flash.fork()
         cut.cut_at, cut.cut_in_half = cut_at, half
         with pytest.raises(PowerCut):
-            change(FileBootControl(cut))
+            change(file_control(cut))
         assert all(load(cut.power_cycle(damage, seed=seed)) in allowed for seed in range(8)), cut.log

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from surefoot.agent.boot.file import FileBootControl, boot, factory, save
+from surefoot.agent.boot.control import BootControl
+from surefoot.agent.boot.file import boot, file_control, save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.install import SlotFiles, activate, commit, prepare, revert
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import BootError, DigestError
@@ -72,14 +74,14 @@ def test_the_running_digest_is_that_of_the_image_alone(slots: SlotFiles) -> None
 
 
 def test_the_running_slot_is_never_prepared(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
+    control = file_control(flash)
     with pytest.raises(BootError, match="Slot a is running"):
         prepare(control, A, A)
     assert control.get_state(A) is SlotState.GOOD
 
 
 def test_a_slot_being_written_is_not_started(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
+    control = file_control(flash)
     activate(control, B)
     prepare(control, B, A)
     assert control.get_state(B) is SlotState.BAD
@@ -88,7 +90,7 @@ def test_a_slot_being_written_is_not_started(flash: SimulatedFlash) -> None:
 
 
 def test_a_slot_that_was_left_is_not_started_again(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
+    control = file_control(flash)
     activate(control, B)
     revert(control, B, A)
     assert control.get_state(B) is SlotState.BAD
@@ -96,7 +98,7 @@ def test_a_slot_that_was_left_is_not_started_again(flash: SimulatedFlash) -> Non
 
 
 def test_going_back_to_a_bad_slot_is_refused(flash: SimulatedFlash) -> None:
-    control = FileBootControl(flash)
+    control = file_control(flash)
     activate(control, B)
     control.set_state(A, SlotState.BAD)
     with pytest.raises(BootError, match="nothing to go back to"):
@@ -104,7 +106,7 @@ def test_going_back_to_a_bad_slot_is_refused(flash: SimulatedFlash) -> None:
     assert boot(flash) is B
 
 
-STEPS: list[tuple[str, Callable[[FileBootControl], None], set[SlotName]]] = [
+STEPS: list[tuple[str, Callable[[BootControl], None], set[SlotName]]] = [
     ("prepare", lambda control: prepare(control, B, A), {A}),
     ("activate", lambda control: activate(control, B), {A, B}),
     ("commit", lambda control: commit(control, B), {B}),
@@ -118,29 +120,29 @@ def before(flash: SimulatedFlash, step: str) -> SimulatedFlash:
     for name, perform, _ in STEPS:
         if name == step:
             break
-        perform(FileBootControl(fork))
+        perform(file_control(fork))
     return fork
 
 
 @pytest.mark.parametrize(("name", "perform", "bootable"), STEPS, ids=[name for name, *_ in STEPS])
 def test_a_cut_step_leaves_a_slot_to_boot_and_can_be_repeated(
-    flash: SimulatedFlash, name: str, perform: Callable[[FileBootControl], None], bootable: set[SlotName]
+    flash: SimulatedFlash, name: str, perform: Callable[[BootControl], None], bootable: set[SlotName]
 ) -> None:
     start = before(flash, name)
     done = start.fork()
-    perform(FileBootControl(done))
-    perform(FileBootControl(done))
+    perform(file_control(done))
+    perform(file_control(done))
     for cut_at in range(start.operations + 1, done.operations + 1):
         cut = start.fork()
         cut.cut_at = cut_at
         try:
-            perform(FileBootControl(cut))
+            perform(file_control(cut))
         except PowerCut:
             cut = cut.power_cycle(Damage.TORN, seed=cut_at)
-        again = FileBootControl(cut)
+        again = file_control(cut)
         assert again.get_state(again.get_primary()) is not SlotState.BAD, cut.log
         assert boot(cut.fork()) in bootable, cut.log
         perform(again)
-        wanted = FileBootControl(done)
+        wanted = file_control(done)
         assert again.get_primary() is wanted.get_primary(), cut.log
         assert [again.get_state(slot) for slot in SlotName] == [wanted.get_state(slot) for slot in SlotName], cut.log

@@ -15,7 +15,7 @@ from surefoot.agent import runner as runners
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import JOURNAL, SLOTS, open_journal
 from surefoot.agent.boot.control import BootControl
-from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.runner import Runner
@@ -134,8 +134,8 @@ class Story:
         (event,) = self.events(kind)
         return event.data
 
-    def boot_control(self) -> FileBootControl:
-        return FileBootControl(self.world.board.flash)
+    def boot_control(self) -> BootControl:
+        return file_control(self.world.board.flash)
 
     def runner(self, slot: SlotName = A, **parts: Any) -> Runner:  # noqa: ANN401  # whatever part of the agent
         content = FACTORY if slot is A else self.world.plan.content

@@ -19,7 +19,7 @@ from tuf.api.metadata import Metadata, Root
 
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS
-from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
 from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase
@@ -294,7 +294,7 @@ class Stage:
     def footing(self) -> Footing:
         """Return what the board stands on now, read from its flash."""
         runner = self._boot()
-        boot, flash = FileBootControl(self.board.flash), self.board.flash
+        boot, flash = file_control(self.board.flash), self.board.flash
         return Footing(
             boots=len(self.board.boots),
             slot=runner.slot,
@@ -374,7 +374,7 @@ class Stage:
     def _other(self) -> tuple[SlotState, Digest]:
         """Return what the bootloader thinks of the slot that does not run, and what lies in it."""
         slot = self._boot().slot.other
-        return FileBootControl(self.board.flash).get_state(slot), digest_of(read_file(self.board.flash, SLOTS[slot]) or b"")
+        return file_control(self.board.flash).get_state(slot), digest_of(read_file(self.board.flash, SLOTS[slot]) or b"")
 
     def _assert_trusts(self, saying: Saying) -> None:
         assert isinstance(saying, PollAnswer)

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from surefoot.agent.assembly import SLOTS
-from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.posix import PosixStorage
@@ -91,7 +91,7 @@ def test_d20_a_slot_that_changes_between_download_and_installation_is_not_booted
     with stage.board.flash.open(SLOTS[B]) as file:
         file.write_at(IMAGE_BYTES // 2, b"evil")
     stage.run(in_phase(Phase.DOWNLOADING))
-    assert FileBootControl(stage.board.flash).get_state(B) is SlotState.BAD
+    assert file_control(stage.board.flash).get_state(B) is SlotState.BAD
     stage.run(lambda runner: runner.running.found == wanted.hash)
 
 
@@ -100,7 +100,7 @@ def test_d20_a_file_that_replaces_the_slot_between_download_and_installation_is_
     stage.run(lambda _: is_downloaded(stage, wanted))
     replace_file(stage.board.flash, SLOTS[B], image(Behaviour.GOOD, IMAGE_BYTES)[:-4] + b"evil")
     stage.run(in_phase(Phase.DOWNLOADING))
-    assert FileBootControl(stage.board.flash).get_state(B) is SlotState.BAD
+    assert file_control(stage.board.flash).get_state(B) is SlotState.BAD
     stage.run(lambda runner: runner.running.found == wanted.hash)
 
 
@@ -132,7 +132,7 @@ def test_d20_a_slot_that_changes_before_the_boot_is_never_kept(stage: Stage) -> 
     after = stage.footing()
     assert [data["reason"] for data in told(stage, EventType.HEALTH_FAILED)] == ["wrong_image"]
     assert (after.found, after.running, after.primary, after.state) == (before.found, before.running, before.primary, SlotState.GOOD)
-    assert FileBootControl(stage.board.flash).get_state(B) is SlotState.BAD
+    assert file_control(stage.board.flash).get_state(B) is SlotState.BAD
     stage.recovers()
 
 
@@ -307,7 +307,7 @@ def test_d26_a_kept_image_that_the_bootloader_gives_up_is_not_taken_for_ever(sta
     for trial in range(1, 4):
         stage.carry_out(dying)
         # A bootloader that counts the starts of kept slots as well gives this one up.
-        FileBootControl(stage.board.flash).set_state(stage.footing().slot, SlotState.BAD)
+        file_control(stage.board.flash).set_state(stage.footing().slot, SlotState.BAD)
         stage.board.off()
         stage.run(lambda runner, trial=trial: runner.state.phase is Phase.IDLE and ends(stage) == trial)  # type: ignore[misc]  # bound early
         assert told(stage, EventType.ROLLBACK_COMPLETED)[-1]["reason"] == "bootloader_fallback"

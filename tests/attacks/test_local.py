@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from surefoot.agent.assembly import DATA, storage_root
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.posix import PosixStorage

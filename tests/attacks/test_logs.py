@@ -11,7 +11,8 @@ import pytest
 from msgspec import structs
 
 from surefoot.agent.assembly import assemble
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.config import read_config
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.runner import Runner

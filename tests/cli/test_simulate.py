@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from surefoot.agent.boot.file import factory, load
+from surefoot.agent.boot.file import load
+from surefoot.agent.boot.state import factory
 from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe, Probe
 from surefoot.agent.posix import PosixStorage
 from surefoot.cli.main import main

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent import machine
-from surefoot.agent.boot.file import BootState, load
+from surefoot.agent.boot.file import load
+from surefoot.agent.boot.state import BootState
+from surefoot.agent.boot.twostate import Said
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
 from surefoot.agent.journal import Journal
@@ -45,6 +47,7 @@ PAGE = (ROOT / "docs" / "formats.md").read_text()
 EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks(PAGE) if block.mark.startswith("example: ")}
 
 KINDS: dict[str, type] = {
+    "said": Said,
     "release": ReleaseIndex,
     "manifest": Manifest,
     "provenance": Predicate,

@@ -12,7 +12,8 @@ from threading import Event, Thread
 
 import pytest
 
-from surefoot.agent.boot.file import FileBootControl, factory, save
+from surefoot.agent.boot.file import file_control, save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.install import activate
 from surefoot.agent.posix import PosixStorage
 from surefoot.model.errors import BootError
@@ -60,7 +61,7 @@ def test_a_program_that_stays_is_booted_once_and_stopped_cleanly(folder: Path) -
 
 def test_a_trial_that_ends_is_given_up_after_three_boots(folder: Path) -> None:
     flash(folder, b=ENDS)
-    control = FileBootControl(PosixStorage(folder))
+    control = file_control(PosixStorage(folder))
     activate(control, SlotName.B)
     with running(folder) as line:
         said = [line() for _ in range(7)]

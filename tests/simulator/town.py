@@ -13,7 +13,8 @@ import msgspec
 
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS, installed_from
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.download import Response
 from surefoot.agent.state import Policy
 from surefoot.agent.storage import replace_file

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an agent is put together on a real board: files, bootloader, server and clocks from ``agent.toml``.
 
-Layout below the storage root: ``boot.json`` (bootloader), ``slots/a.img`` and ``slots/b.img``, and the agent's own ``data/``:
-``journal``, ``trusted/``, ``identity/``.
+Layout below the storage root: ``boot.json`` (of the backend ``file``), ``slots/a.img`` and ``slots/b.img``, and the agent's own
+``data/``: ``journal``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and ``custom``).
 """
 
 import logging
@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
-from surefoot.agent.boot.file import FileBootControl
+from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.install import SlotFiles, keep
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
@@ -37,6 +37,7 @@ from surefoot.model.slot import Installed, SlotName
 DATA = "data"
 JOURNAL = f"{DATA}/journal"
 LOCK = f"{DATA}/lock"
+SAID = f"{DATA}/boot-said.json"
 SLOTS = {SlotName.A: "slots/a.img", SlotName.B: "slots/b.img"}
 
 _LOG = logging.getLogger("surefoot.agent")
@@ -55,7 +56,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     Raises:
         InvalidInput: The device is not enrolled, or a file it needs cannot be read.
         ConflictError: Another agent works on this device.
-        BootError: Nobody says which slot booted.
+        BootError: Nobody says which slot booted, or the bootloader's state cannot be read.
         DigestError: The factory image is not what its manifest says.
         DeviceError: The agent's own files are damaged.
     """
@@ -67,8 +68,10 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     clock = SystemClock()
     journal = open_journal(storage)
     slot = booted_slot(environment)
+    boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     if journal.state is None:
         journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))
+    keep(boot, slot)
     server = HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials)
     parts = Parts(
         device_id=config.device.id,
@@ -81,7 +84,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         journal=journal,
         trusted=TrustedStore(storage, f"{DATA}/trusted"),
         slots=slots,
-        boot=FileBootControl(storage),
+        boot=boot,
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,

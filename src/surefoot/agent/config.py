@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
@@ -36,7 +37,7 @@ class Device(Record, frozen=True, kw_only=True):
 
 
 class StorageRoot(Record, frozen=True, kw_only=True):
-    """Where the slots, the bootloader's state and the agent's own files lie."""
+    """Where the slots and the agent's own files lie."""
 
     root: str = "."
     slot_capacity_bytes: Size
@@ -64,6 +65,7 @@ class Config(Record, frozen=True, kw_only=True):
     device: Device
     storage: StorageRoot
     reboot: RebootCommand
+    boot: Boot = FileBoot()
     trial: Trial = msgspec.field(default_factory=Trial)
     attributes: Attributes = {}
 

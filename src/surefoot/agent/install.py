@@ -94,6 +94,15 @@ def commit(boot: BootControl, slot: SlotName) -> None:
     boot.set_state(slot, SlotState.GOOD)
 
 
+def keep(boot: BootControl, running: SlotName) -> None:
+    """Tell a bootloader that counts every start that the kept slot, which runs, has started well; nothing changes for others.
+
+    A slot on trial, or one that was given up, is left as it is.
+    """
+    if boot.get_state(running) is SlotState.GOOD:
+        boot.set_state(running, SlotState.GOOD)
+
+
 def revert(boot: BootControl, from_: SlotName, to: SlotName) -> None:
     """Let the next boot start ``to``, and never ``from_`` again.
 

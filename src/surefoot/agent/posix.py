@@ -66,6 +66,10 @@ class PosixFile:
         with _explained(self._path, "measured"):
             return os.fstat(self._descriptor).st_size
 
+    def mode(self) -> int:
+        """Return what kind of file it is, as ``stat`` says it."""
+        return os.fstat(self._descriptor).st_mode
+
     def sync(self) -> None:
         """Return once the file's bytes and length survive a power cut."""
         with _explained(self._path, "synced"):
@@ -134,6 +138,14 @@ class PosixStorage:
             raise _is_link(path)
         return stat.S_ISREG(mode)
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the regular files in ``folder``, sorted; none when there is no such folder."""
+        try:
+            with _explained(folder, "listed"), self._folder(f"{folder}/.names") as (descriptor, _), os.scandir(descriptor) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it; the folder of ``target`` must exist."""
         with _explained(source, "renamed"), self._folder(source) as (old, old_name), self._folder(target) as (new, new_name):
@@ -165,6 +177,22 @@ class PosixStorage:
             yield descriptor, name
         finally:
             os.close(descriptor)
+
+
+def open_device(path: Path) -> PosixFile:
+    """Open a block device, or a regular file in its place, for reading and writing; links may lead to it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DeviceError: It is something else, is read-only, or may not be opened.
+    """
+    with _explained(str(path), "opened"):
+        file = PosixFile(str(path), os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    mode = file.mode()
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        file.close()
+        raise DeviceError(f"{path} is neither a block device nor a file.", hint="Name another in agent.toml.")
+    return file
 
 
 class SystemClock:

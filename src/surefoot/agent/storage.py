@@ -72,6 +72,10 @@ class Storage(Protocol):
         """Say whether there is a file at ``path``."""
         ...
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in ``folder``, sorted, without those of folders; none when there is no such folder."""
+        ...
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it; atomic, durable after ``sync_folder``."""
         ...

@@ -16,7 +16,8 @@ from threading import Event
 import msgspec
 
 from surefoot.agent.assembly import SLOTS
-from surefoot.agent.boot.file import factory, save
+from surefoot.agent.boot.file import save
+from surefoot.agent.boot.state import factory
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.cli import simulate_fleet

@@ -15,7 +15,9 @@ from typing import NoReturn
 
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, SLOTS, open_journal
-from surefoot.agent.boot.file import FileBootControl, boot, factory, save
+from surefoot.agent.boot.file import FileStore
+from surefoot.agent.boot.state import factory
+from surefoot.agent.boot.store import StateStore, StoredBootControl, start
 from surefoot.agent.clock import Clock
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
@@ -127,6 +129,7 @@ class SimulatedBoard:
         released: Digests of everything that was ever released, by which each boot is judged; ``None`` judges none.
         clock: Virtual time, or wall time.
         policy: The agent's numbers.
+        store: Finds the bootloader's state on the flash.
         load: Gets the program out of a slot's image.
         elsewhere: Connects to the address that a release sends its agent to.
         renew: Gets the device a new certificate when that is due.
@@ -143,6 +146,7 @@ class SimulatedBoard:
     released: Collection[Digest] | None = None
     clock: Clock = field(default_factory=VirtualClock)
     policy: Policy = field(default_factory=lambda: Policy(settle_s=2, trial_s=20))
+    store: Callable[[SimulatedFlash], StateStore] = FileStore
     load: Load = load_sketch
     elsewhere: Callable[[str], Server] = Nobody
     renew: Callable[[], None] = lambda: None
@@ -155,7 +159,7 @@ class SimulatedBoard:
     def leave_factory(self, running: Installed, content: bytes, director_root: bytes, image_root: bytes) -> None:
         """Write what a board has when it is first powered in the field: one good slot, both roots, the agent's first state."""
         replace_file(self.flash, SLOTS[SlotName.A], content)
-        save(self.flash, factory(SlotName.A))
+        FileStore(self.flash).write(factory(SlotName.A))
         trusted = TrustedStore(self.flash, f"{DATA}/trusted")
         trusted.save("director", {"root.json": director_root})
         trusted.save("image", {"root.json": image_root})
@@ -222,7 +226,7 @@ class SimulatedBoard:
             journal=open_journal(self.flash),
             trusted=TrustedStore(self.flash, f"{DATA}/trusted"),
             slots=SlotFiles(self.flash, SLOTS, self.board.slot_capacity_bytes),
-            boot=FileBootControl(self.flash),
+            boot=StoredBootControl(self.store(self.flash)),
             server=_CountedServer(server=server, flash=self.flash),
             monitor=ProgramHealth(program, self.clock),
             clock=self.clock,
@@ -233,7 +237,7 @@ class SimulatedBoard:
         )
 
     def _boot(self) -> None:
-        slot = boot(self.flash)
+        slot = start(self.store(self.flash))
         content = read_file(self.flash, SLOTS[slot]) or b""
         found = digest_of(content)
         self.boots.append((slot, found))

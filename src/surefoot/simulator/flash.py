@@ -174,10 +174,14 @@ class SimulatedFlash:
         log: One line for each operation, oldest first, for the message of a test that fails; empty when none is kept.
     """
 
-    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True) -> None:
-        """Make an empty flash that has power; a log grows for as long as the flash is used."""
+    def __init__(self, *, capacity_bytes: int = 64 * 1024 * 1024, keeps_log: bool = True, has_atomic_renames: bool = True) -> None:
+        """Make an empty flash that has power; a log grows for as long as the flash is used.
+
+        Without atomic renames it is FAT: the new name and the end of the old one survive a power cut each on its own.
+        """
         self.capacity_bytes = capacity_bytes
         self._keeps_log = keeps_log
+        self._has_atomic_renames = has_atomic_renames
         self.cut_at: int | None = None
         self.cut_in_half = False
         self.operations = 0
@@ -210,6 +214,11 @@ class SimulatedFlash:
         self._check(path)
         return path in self._names
 
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in ``folder``, sorted; none when there is no such folder."""
+        self._check(folder)
+        return sorted(path.removeprefix(f"{folder}/") for path in self._names if _folder_of(path) == folder)
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name, replacing what had it; durable after ``sync_folder``."""
         self._check(source)
@@ -217,7 +226,12 @@ class SimulatedFlash:
         if source not in self._names:
             raise FileNotFoundError(source)
         self.count(f"rename {source} to {target}")
-        self._name(_Naming(inode=self._names[source], source=source, target=target))
+        inode = self._names[source]
+        if self._has_atomic_renames:
+            self._name(_Naming(inode=inode, source=source, target=target))
+        else:
+            self._name(_Naming(inode=inode, source=None, target=target))
+            self._name(_Naming(inode=inode, source=source, target=None))
 
     def remove(self, path: str) -> None:
         """Remove a file; nothing happens when there is none."""
@@ -263,7 +277,7 @@ class SimulatedFlash:
 
     def fork(self) -> "SimulatedFlash":
         """Return an independent copy that has power and no cut planned; files opened before stay with the original."""
-        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log)
+        copy = SimulatedFlash(capacity_bytes=self.capacity_bytes, keeps_log=self._keeps_log, has_atomic_renames=self._has_atomic_renames)
         copy.operations = self.operations
         copy.log = list(self.log)
         copy._next_inode = self._next_inode

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a bootloader's own tool: it may be missing, fail, hang, or flood, and none of that may stop the agent."""
+
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from os import killpg
+from pathlib import Path
+from typing import IO
+
+from surefoot.model.errors import BootError
+
+MOST_BYTES = 64 * 1024
+"""How much a tool may say."""
+
+
+def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folder: Path | None = None) -> str:
+    """Run a tool to its end and return what it printed.
+
+    It runs in a process group of its own; when its time is over, all of the group is killed.
+
+    Args:
+        command: The program and its arguments.
+        timeout_s: How long it may take.
+        stdin: What it reads.
+        folder: Where it runs; ``None`` is where the agent does.
+
+    Raises:
+        BootError: It cannot be started, takes too long, says more than ``MOST_BYTES``, says what is not UTF-8, or ends with
+            another status than 0.
+    """
+    name = command[0]
+    try:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except OSError as error:
+        raise BootError(
+            f"The tool {name} cannot be started: {error.strerror}.", hint="Install it, or name it right in agent.toml."
+        ) from error
+    said, errors, is_late = _converse(process, stdin, timeout_s)
+    if is_late:
+        raise BootError(f"The tool {name} took longer than {timeout_s:g} s and was ended.", hint=_BY_HAND)
+    if len(said) > MOST_BYTES:
+        raise BootError(f"The tool {name} says more than {MOST_BYTES} bytes and was ended.", hint=_BY_HAND)
+    if process.returncode != 0:
+        reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
+        raise BootError(f"The tool {name} ended with status {process.returncode}: {reason[0]:.200}", hint=_BY_HAND)
+    try:
+        return said.decode()
+    except UnicodeDecodeError as error:
+        raise BootError(f"The tool {name} says what is not UTF-8.", hint=_BY_HAND) from error
+
+
+_BY_HAND = "Run it by hand to see what is wrong."
+
+
+def _converse(process: subprocess.Popen[bytes], stdin: str, timeout_s: float) -> tuple[bytes, bytes, bool]:
+    """Return what a process says and its complaints, each cut off behind ``MOST_BYTES``, and whether its time was over."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _kill(process)
+
+    alarm = threading.Timer(timeout_s, end)
+    complaints: list[bytes] = []
+    listener = threading.Thread(target=lambda: complaints.append(_read(process.stderr, process)), daemon=True)
+    with process:
+        alarm.start()
+        listener.start()
+        try:
+            _tell(process.stdin, stdin)
+            said = _read(process.stdout, process)
+            process.wait()
+            listener.join()
+        finally:
+            alarm.cancel()
+            # What it left running in the background has no business there.
+            _kill(process)
+    return said, b"".join(complaints), late.is_set()
+
+
+def _tell(pipe: IO[bytes] | None, text: str) -> None:
+    if pipe is not None:
+        # One that does not listen says by its status whether that is an error.
+        with suppress(BrokenPipeError):
+            pipe.write(text.encode())
+            pipe.flush()
+        with suppress(BrokenPipeError):
+            pipe.close()
+
+
+def _read(pipe: IO[bytes] | None, process: subprocess.Popen[bytes]) -> bytes:
+    data = b"" if pipe is None else pipe.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        _kill(process)
+    return data
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        killpg(process.pid, signal.SIGKILL)
