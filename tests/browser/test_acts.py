@@ -69,6 +69,14 @@ def test_a_start_is_scheduled_in_utc_and_said_on_the_readers_clock(window: Windo
     assert window.console.showroom.shows[DRAFT].rollout.starts_at == "2026-12-01T02:00:00Z"
 
 
+@pytest.mark.parametrize("rollout", [GATE_HALTED, FINISHED])
+def test_what_a_rollout_updated_is_taken_back(window: Window, rollout: int) -> None:
+    window.open(f"/rollouts/{rollout}")
+    window.page.locator("#revert summary").click()
+    do(window, "Take back", WHY)
+    expect(window.page.locator("#newest")).to_contain_text(f"Taken back by ada: {WHY}. Rollout 99 takes 1 device back to 1.0.0.")
+
+
 def test_what_is_refused_is_said_beside_its_form_with_what_was_typed(window: Window) -> None:
     window.open(f"/rollouts/{DRAFT}")
     window.page.locator("#schedule summary").click()
@@ -112,9 +120,10 @@ def test_who_wrote_a_rollout_that_asks_for_a_second_person_is_told_to_wait(windo
     expect(form(window, "Approve")).to_have_count(0)
 
 
-def test_nothing_can_be_done_with_a_rollout_that_is_over(window: Window) -> None:
+def test_a_rollout_that_is_over_can_only_be_taken_back(window: Window) -> None:
     window.open(f"/rollouts/{FINISHED}")
-    expect(window.page.locator("#part-actions form")).to_have_count(0)
+    expect(window.page.locator("#part-actions form")).to_have_count(1)
+    expect(window.page.locator("#revert form")).to_have_count(1)
 
 
 def test_a_halt_waits_for_the_word(window: Window) -> None:
@@ -132,4 +141,5 @@ def test_a_halt_with_its_word_is_for_good(window: Window) -> None:
     expect(standing(window)).to_have_text("Halted")
     expect(window.page.locator("#part-track .standing-word", has_text="halted")).to_have_count(1)
     window.picture("rollout-halted-1440")
-    expect(window.page.locator("#part-actions form")).to_have_count(0)
+    expect(window.page.locator("#part-actions form")).to_have_count(1)
+    expect(window.page.locator("#revert form")).to_have_count(1)
