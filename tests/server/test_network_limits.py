@@ -5,6 +5,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from surefoot.rollout.decision import Advance, Hold
 from surefoot.rollout.plan import Gates, Limits, NetworkLimits, Plan, Retries, Stage, Status
 from surefoot.server.db.groups import add as join
 from surefoot.server.services.answer import Code
-from surefoot.server.services.rollout_store import Walk
+from surefoot.server.services.rollout_store import Candidate, Walk
 from surefoot.server.services.rollouts import Verb, create
 from tests.server.campaign import OLD_IMAGE, Campaign
 from tests.server.office import Office, open_office, statement
@@ -289,3 +290,17 @@ def test_one_that_another_rollout_took_out_of_a_queue_is_waited_for(campaign: Ca
     for _ in range(3):
         campaign.advance(seconds=5)
     assert (campaign.status, newest(campaign).cause) == (Status.RUNNING, "precedence")  # type: ignore[attr-defined]  # a hold
+
+
+def test_a_piece_of_a_network_ends_however_few_of_its_devices_are_meant(campaign: Campaign) -> None:
+    ring = [name for (name,) in campaign.connection.execute("SELECT device_id FROM device WHERE site = 'rome'")]
+    join(campaign.connection, "pilots", ring[0])
+    begin(campaign, structs.replace(plain(), stages=[Stage(name="all", group="pilots", soak="0s")]), sites={"rome": LEAST})
+    campaign.steer(Verb.PAUSE, "let us see")
+    begun, found, walk = campaign.stored, list[Candidate](), Walk()
+    while piece := campaign.office.ledger.rollouts.walk(replace(begun, walk=walk), 3, network="site:rome"):
+        assert len(piece) == min(3, len(ring) - len(found))
+        found += piece
+        walk = Walk(place=piece[-1].place, device_id=piece[-1].device_id)
+    assert sorted(one.device_id for one in found) == sorted(ring)
+    assert {one.device_id for one in found if one.is_fresh} == {ring[0]}

@@ -28,15 +28,8 @@ _JOIN = """
 INSERT INTO queue (rollout_id, network, place, look_at) VALUES (?, ?, ?, ?)
 ON CONFLICT (rollout_id, network) DO UPDATE SET place = min(place, excluded.place)"""
 
-WALKS = {
-    (kind, is_group): (
-        f"device d INDEXED BY device_in_{kind}{' CROSS JOIN member m ON m.device_id = d.device_id' if is_group else ''}",
-        f"d.{kind} IS :network AND d.product = :product",
-    )
-    for kind in KINDS
-    for is_group in (False, True)
-}
-"""By kind, and whether the stage has a group: from what, and under which condition, a walk reads the devices of one network."""
+WALKS = {kind: (f"device d INDEXED BY device_in_{kind}", f"d.{kind} IS :network AND d.product = :product") for kind in KINDS}
+"""By kind: from what, and under which condition, a walk reads the devices of one network."""
 
 
 class SqliteNetworks:

@@ -55,7 +55,7 @@ _MAY_TAKE = """NOT EXISTS (
     SELECT 1 FROM setback s WHERE s.device_id = {device} AND s.product = :product AND s.version = :version
       AND (s.is_quarantined OR (s.rollout_id = :rollout AND s.retry_at IS NOT NULL))
   )"""
-_WALK = f"""{_FACTS} AND {_MAY_TAKE.format(device="d.device_id")}
+_WALK = f"""{_FACTS} AND {_MAY_TAKE.format(device="d.device_id")}{{also}}
 FROM {{devices}}
 WHERE {{mine}} AND (:hardware IS NULL OR d.hardware = :hardware)
   AND ({{by}}.bucket, {{by}}.device_id) > (:bucket, :device) AND {{by}}.bucket < :end
@@ -67,29 +67,32 @@ _IS_UPDATED = """(:reverts IS NULL OR EXISTS (
     SELECT 1 FROM assignment u INDEXED BY assignment_of_rollout
     WHERE u.rollout_id = :reverts AND u.device_id = {device} AND u.updated_from = :version
   ))"""
-_WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d", once="")
+_WALK_ALL = _WALK.format(devices="device d", mine="d.product = :product", by="d", also="", once="")
 _WALK_HARDWARE = _WALK.format(
-    devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d", once=""
+    devices="device d INDEXED BY device_by_kind", mine="d.product = :product AND d.hardware = :hardware", by="d", also="", once=""
 )
-_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m", once="")
+_WALK_GROUP = _WALK.format(devices="member m CROSS JOIN device d ON d.device_id = m.device_id", mine=_MEMBER, by="m", also="", once="")
 _WALK_UPDATED = _WALK.format(
     devices="assignment u INDEXED BY updated_by_rollout CROSS JOIN device d ON d.device_id = u.device_id",
     mine="u.rollout_id = :reverts AND u.updated_from = :version AND d.product = :product",
     by="u",
+    also="",
     # Who was tried again has several attempts.
     once="GROUP BY u.bucket, u.device_id ",
 )
+# Every device of the network is read, though it be in no group or of no revert: a piece ends after so many, however few of them are meant.
+_IS_MEANT = f"""
+  AND (:group IS NULL OR EXISTS (SELECT 1 FROM member m WHERE m.device_id = d.device_id AND {_MEMBER}))
+  AND {_IS_UPDATED.format(device="d.device_id")}"""  # noqa: S608  # our own words
 _WALK_NETWORK = {
-    (kind, is_group): _WALK.format(
-        devices=devices,
-        mine=f"{mine} AND {_IS_UPDATED.format(device='d.device_id')}{f' AND {_MEMBER}' if is_group else ''}",
-        by="d",
-        once="",
-    )
-    for (kind, is_group), (devices, mine) in networks.WALKS.items()
+    kind: _WALK.format(devices=devices, mine=mine, by="d", also=_IS_MEANT, once="") for kind, (devices, mine) in networks.WALKS.items()
 }
 _WALK_ONE = _WALK.format(
-    devices="device d", mine=f"d.product = :product AND d.device_id = :only AND {_IS_UPDATED.format(device='d.device_id')}", by="d", once=""
+    devices="device d",
+    mine=f"d.product = :product AND d.device_id = :only AND {_IS_UPDATED.format(device='d.device_id')}",
+    by="d",
+    also="",
+    once="",
 )
 
 _TO_RETRY = f"""{_FACTS}
@@ -424,7 +427,7 @@ class SqliteRollouts:
 
 def _kind_of_walk(stored: StoredRollout, group: str | None, hardware: str | None, network: str | None) -> str:
     if network is not None:
-        return _WALK_NETWORK[kind_of(network), group is not None]
+        return _WALK_NETWORK[kind_of(network)]
     if stored.rollout.reverts is not None:
         return _WALK_UPDATED
     if group is not None:

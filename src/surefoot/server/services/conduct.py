@@ -249,12 +249,13 @@ def _search(
     """Walk on from where a walk stands, past all devices, those of one hardware, or those of one network."""
     audience, others = audience_of(ledger, stored, now), _seniors(ledger, stored, now)
     reverts, search = stored.rollout.reverts, _Search(walk=walk)
-    stride = _STRIDE if network is None else min(_STRIDE, _QUEUE_STRIDE + decision.quotas[network])
-    for _ in range(_MOST_STEPS):
+    for step in range(_MOST_STEPS):
+        # Most of those who wait are at the head of their queue; where few of a network are meant they are far between.
+        stride = _STRIDE if network is None or step else min(_STRIDE, _QUEUE_STRIDE + decision.quotas[network])
         piece = ledger.rollouts.walk(replace(stored, walk=search.walk), stride, hardware=decision.hardware, network=network)
         for candidate in piece:
             search.walk = replace(search.walk, place=candidate.place, device_id=candidate.device_id)
-            if reverts is not None and candidate.busy_with == reverts:
+            if reverts is not None and candidate.busy_with == reverts and candidate.is_fresh:
                 # It is still at the update that it is to be taken back from.
                 search.walk = replace(search.walk, left=search.walk.left + 1)
                 continue

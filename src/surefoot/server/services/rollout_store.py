@@ -199,7 +199,8 @@ class RolloutStore(Protocol):
     def walk(self, stored: StoredRollout, limit: int, *, hardware: str | None = None, network: str | None = None) -> Sequence[Candidate]:
         """Return the next devices of the product in the open stage's group; fewer than ``limit`` at the ring's end.
 
-        Of one hardware, or in one network, if that is asked for; not of both.
+        Of one hardware, or in one network, if that is asked for; not of both. In a network those that are not in the group, or not
+        of the revert, are returned too, as not fresh: what a piece costs does not depend on how few are meant.
         Of a revert: those that the rollout which it takes back updated from its version, or may have.
         """
         ...
