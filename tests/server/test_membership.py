@@ -312,3 +312,20 @@ def test_the_command_line_defines_and_shows_groups(server: Running, capsys: pyte
         "Group east is removed; 1 device was in it.",
     ]
     assert problem(server.call("GET", "groups/east")) == (404, "not_found")
+
+
+def test_who_joined_a_group_too_late_for_one_rollout_is_not_left_to_it_by_another(tmp_path: Path) -> None:
+    with open_office(tmp_path) as office:
+        for version in ("1.1.0", "1.2.0"):
+            office.add_release(version, version.encode())
+        for device_id in DEVICES:
+            office.ledger.put_report(office.add_device(device_id), statement(OLD_IMAGE))
+        make(office, FILTERED, "device_id==nobody")
+        senior, junior = Campaign(office=office), Campaign(office=office)
+        senior.begin(Plan(release="thermostat 1.2.0", gate=Gates(), precedence=9, stages=[Stage(name="all", group=FILTERED)]))
+        office.pass_time(minutes=5)
+        make(office, FILTERED, "device_id==t-1")
+        junior.begin(Plan(release="thermostat 1.1.0", gate=Gates(), stages=[Stage(name="all", soak="1h")]))
+        junior.advance()
+        assert sorted(attempt.device_id for attempt in junior.attempts()) == DEVICES
+        assert senior.attempts() == []

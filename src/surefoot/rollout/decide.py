@@ -161,10 +161,8 @@ def _go_on(rollout: Rollout, evidence: Evidence, verdict: Verdict, now: datetime
         where = ", ".join(region or "(none)" for region in rollout.held_regions)
         return Hold(cause="region_held", reason=f"Everybody else in stage {stage.name} has been offered it; region {where} is held.")
     if evidence.left_to_others and evidence.is_exhausted:
-        left = devices(evidence.left_to_others)
-        reason = (
-            f"Everybody else in stage {stage.name} has been offered it; {left} go to another rollout first, and to this one after that."
-        )
+        left = f"{devices(evidence.left_to_others)} {'goes' if evidence.left_to_others == 1 else 'go'}"
+        reason = f"Everybody else in stage {stage.name} has been offered it; {left} to another rollout first, and to this one after that."
         return Hold(cause="precedence", reason=reason)
     return closing.closed(rollout, evidence, now)
 

@@ -300,10 +300,13 @@ def _goes_first(ledger: Ledger, other: tuple[StoredRollout, Audience], candidate
     rollout = senior.rollout
     if candidate.attributes["hardware"] in rollout.excluded:
         return False
+    groups = set(candidate.traits.groups)
+    if groups:
+        groups -= ledger.late_groups(candidate.device_id, senior.created_at)
     to_come = [
         number
         for number, stage in enumerate(rollout.plan.stages)
-        if number >= rollout.stage and (stage.group is None or stage.group in candidate.traits.groups)
+        if number >= rollout.stage and (stage.group is None or stage.group in groups)
     ]
     manifest = next((image for number in to_come if (image := audience.image_for(candidate, number))), None)
     wants = manifest is not None and _fits(candidate, manifest, rollout.plan.approve)
