@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from surefoot.model.errors import ConflictError, InvalidInput
-from surefoot.model.record import Record, from_json, to_json
+from surefoot.model.record import Record, from_json, to_json, utc_text
 from surefoot.rollout.acts import approve, halt, pause, resume, schedule, start
-from surefoot.rollout.decide import ceiling, decide
+from surefoot.rollout.ceiling import ceiling, next_batch
+from surefoot.rollout.decide import decide
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.evidence import Counts, Evidence, Tally
 from surefoot.rollout.ledger import Cell, Ledger
@@ -132,6 +133,30 @@ def test_evidence_of_a_stage_that_the_plan_does_not_have_is_refused() -> None:
 @pytest.mark.parametrize(("population", "most"), [(1, 1), (99, 1), (100, 1), (101, 2), (20_000, 200)])
 def test_a_batch_is_rounded_up_to_whole_devices(population: int, most: int) -> None:
     assert ceiling(GENERAL, Evidence(population=population)) == most
+
+
+def test_a_batch_that_adds_nobody_is_passed_over() -> None:
+    stage = Stage(name="all", batches=["1%", "5%", "10%", "50%", "75%", "100%"], soak="6h")
+    small = Rollout(plan=structs.replace(PLAN, stages=[stage]), status=Status.RUNNING)
+    for population, opened in [(2, 4), (4, 3), (1_000, 1)]:
+        first = ceiling(small, Evidence(population=population)) or 0
+        done = good(first)
+        rollout = structs.replace(small, marks=[Mark(at=AT, good=first)], settled_at=utc_text(NOON))
+        decision = decide(rollout, of(done, population=population, exhausted=False), NOON + timedelta(hours=6))
+        assert isinstance(decision, Advance)
+        assert (decision.cause, decision.batch) == ("batch", opened)
+
+
+@given(standings(RUNNING))
+def test_no_batch_with_room_is_passed_over(standing: Standing) -> None:
+    rollout, evidence, _ = standing
+    taken, following = evidence.of_stage(rollout.stage).taken, next_batch(rollout, evidence)
+    last = len(rollout.open_stage.batches) - 1
+    for batch in range(rollout.batch + 1, last + 1 if following is None else following):
+        most = ceiling(structs.replace(rollout, batch=batch), evidence)
+        assert most is not None
+        assert most <= taken
+    assert (following is None) == (rollout.batch == last)
 
 
 def test_the_whole_stage_has_no_ceiling_since_devices_may_join() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 
 from surefoot.model.assignment import DeviceId, Outcome
 from surefoot.model.digest import digest_of
-from surefoot.rollout.decide import ceiling
+from surefoot.rollout.ceiling import ceiling
 from surefoot.rollout.decision import Pause
 from surefoot.rollout.evidence import Counts
 from surefoot.rollout.plan import DEFAULT, Gates, Plan, Stage, Status

@@ -4,7 +4,7 @@
 1. It is heard of: enough has ended, and nine of ten that started have.
 2. It has soaked: nine of ten of the installs that were good by then have run that long.
 3. Something in it went well.
-4. The next batch opens, or the next stage; after the last, the rollout ends once no attempt is open and it was watched.
+4. The next batch that adds a device opens, or the next stage; after the last, the rollout ends once no attempt is open and it was watched.
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from msgspec import structs
 from surefoot.model.duration import seconds
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.rollout import default_gate
+from surefoot.rollout.ceiling import next_batch
 from surefoot.rollout.decision import Advance, Decision, Hold, Pause
 from surefoot.rollout.evidence import Counts, Evidence, total
 from surefoot.rollout.plan import Rollout
@@ -31,8 +32,9 @@ def following(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
     stage = rollout.open_stage
     counts = evidence.of_stage(rollout.stage)
     done = f"{counts.succeeded} of {counts.resolved} attempts in stage {stage.name} went well"
-    if rollout.batch + 1 < len(stage.batches):
-        then = structs.replace(rollout, batch=rollout.batch + 1)
+    batch = next_batch(rollout, evidence)
+    if batch is not None:
+        then = structs.replace(rollout, batch=batch)
     elif rollout.stage + 1 < len(rollout.plan.stages):
         then = structs.replace(rollout, stage=rollout.stage + 1, batch=0)
     else:

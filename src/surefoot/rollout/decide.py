@@ -22,14 +22,15 @@ from msgspec import structs
 
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
-from surefoot.rollout import closing, default_gate
+from surefoot.rollout import closing
+from surefoot.rollout.ceiling import canaries, ceiling
 from surefoot.rollout.decision import Advance, Decision, Exclude, Halt, Hold, Pause, Resume
 from surefoot.rollout.default_gate import Reading
 from surefoot.rollout.evidence import Counts, Evidence
 from surefoot.rollout.judgement import judge
 from surefoot.rollout.limits import is_held, quotas_now, tightest, waiting_words
 from surefoot.rollout.network import words_of
-from surefoot.rollout.plan import WHOLE, Rollout, Status
+from surefoot.rollout.plan import Rollout, Status
 from surefoot.rollout.standing import look, turned
 from surefoot.rollout.urgency import alarms
 from surefoot.rollout.verdict import Light, Verdict
@@ -85,19 +86,6 @@ def _decision(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
         return Pause(cause=verdict.cause, reason=f"Paused: {verdict.reason[:1].lower()}{verdict.reason[1:]}", warnings=verdict.warnings)
     decision = _turn(rollout, evidence, now) or _go_on(looked, evidence, verdict, now)
     return structs.replace(decision, warnings=[*verdict.warnings, *decision.warnings])
-
-
-def ceiling(rollout: Rollout, evidence: Evidence) -> int | None:
-    """Return how many devices of the open stage may have been offered the release in the open batch; nothing means all of them.
-
-    Every batch is at least one device: 1% of 20 is one, not none. Under the default gate the first batch has room for the canaries of
-    every hardware.
-    """
-    share = rollout.share
-    if share == WHOLE:
-        return None
-    plain = max(1, -(-(evidence.population or 0) * share // WHOLE))
-    return max(plain, sum(_canaries(rollout, evidence).values()))
 
 
 def _begin(rollout: Rollout, evidence: Evidence, now: datetime) -> Decision:
@@ -192,14 +180,6 @@ def _to_come(rollout: Rollout, evidence: Evidence) -> int:
     return max(0, ((evidence.population or 0) if most is None else most) - counts.taken)
 
 
-def _canaries(rollout: Rollout, evidence: Evidence) -> dict[str, int]:
-    """Return how many devices of each hardware the very first batch tries at least; empty in any other."""
-    if not rollout.plan.has_default_gate or rollout.stage or rollout.batch:
-        return {}
-    hardware = sorted({share.hardware for share in evidence.audience} - set(rollout.excluded))
-    return {name: default_gate.canaries(name, evidence) for name in hardware}
-
-
 def _try_again(rollout: Rollout, evidence: Evidence, verdict: Verdict) -> Decision:
     room = _room(rollout, evidence, verdict, evidence.retries_due)
     if isinstance(room, Hold):
@@ -276,7 +256,7 @@ def _next_hardware(rollout: Rollout, evidence: Evidence) -> tuple[str | None, in
     for tally in evidence.tallies:
         if tally.stage == rollout.stage:
             taken[tally.hardware] = taken.get(tally.hardware, 0) + tally.counts.taken
-    for hardware, least in _canaries(rollout, evidence).items():
+    for hardware, least in canaries(rollout, evidence).items():
         lacking = least - taken.get(hardware, 0)
         if lacking > 0 and hardware not in evidence.exhausted_hardware:
             return hardware, lacking

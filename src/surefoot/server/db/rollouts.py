@@ -31,12 +31,12 @@ from surefoot.server.services.catalogue import StoredDecision
 from surefoot.server.services.rollout_store import MOST_OFFERS, Candidate, Known, StoredRollout, Walk
 
 _ROLLOUT = """
-SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more,
-  walk_left, walk_canaries_at, walk_canaries_of, walk_canaries_place, body
+SELECT fence, created_at, created_by, salt, population, audience, walk_place, walk_device, walk_passed, walk_is_over, walk_again_at,
+  walk_no_more, walk_left, walk_canaries_at, walk_canaries_of, walk_canaries_place, body
 FROM rollout WHERE rollout_id = ?"""
 _PUT = """
 UPDATE rollout SET fence = fence + 1, status = ?, is_live = ?, population = ?, audience = ?, walk_place = ?, walk_device = ?,
-  walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?,
+  walk_passed = ?, walk_is_over = ?, walk_again_at = ?, walk_no_more = ?, walk_left = ?, walk_canaries_at = ?,
   walk_canaries_of = ?, walk_canaries_place = ?, body = ?
 WHERE rollout_id = ? AND fence = ?"""
 _MOVE = f"""
@@ -133,9 +133,9 @@ class SqliteRollouts:
         """Store a new rollout and return its id."""
         cursor = self._connection.execute(
             "INSERT INTO rollout (fence, status, is_live, release, precedence, is_security, created_at, created_by, salt, audience,"
-            " walk_place, walk_device, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at, walk_canaries_of,"
-            " walk_canaries_place, reverts, body)"
-            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, '', 0, 0, '', 0, ?, ?)",
+            " walk_place, walk_device, walk_passed, walk_is_over, walk_again_at, walk_no_more, walk_left, walk_canaries_at,"
+            " walk_canaries_of, walk_canaries_place, reverts, body)"
+            " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, '[]', -1, '', 0, 0, 0, '', 0, 0, '', 0, ?, ?)",
             (
                 rollout.status,
                 rollout.is_live,
@@ -156,7 +156,7 @@ class SqliteRollouts:
         row = self._connection.execute(_ROLLOUT, (rollout_id,)).fetchone()
         if row is None:
             return None
-        fence, created_at, created_by, salt, population, audience, place, device, is_over, again_at, no_more, left, *canaries, body = row
+        fence, created_at, created_by, salt, population, audience, *walk, body = row
         return StoredRollout(
             rollout_id=rollout_id,
             fence=fence,
@@ -164,17 +164,7 @@ class SqliteRollouts:
             created_at=datetime.fromtimestamp(created_at, UTC),
             created_by=created_by,
             salt=salt,
-            walk=Walk(
-                place=place,
-                device_id=device,
-                is_over=bool(is_over),
-                again_at=again_at,
-                no_more=tuple(no_more.split()),
-                left=left,
-                canaries_at=canaries[0],
-                canaries_of=canaries[1],
-                canaries_place=canaries[2],
-            ),
+            walk=_walk(*walk),
             population=population,
             audience=from_json(audience, tuple[Share, ...], what="stored audience"),
         )
@@ -229,6 +219,7 @@ class SqliteRollouts:
             to_json(stored.audience),
             walk.place,
             walk.device_id,
+            walk.passed,
             walk.is_over,
             walk.again_at,
             " ".join(walk.no_more),
@@ -423,6 +414,32 @@ class SqliteRollouts:
     def _attempts(self, condition: str, *values: object) -> list[Attempt]:
         rows = self._connection.execute(f"SELECT body FROM assignment WHERE {condition}", values)  # noqa: S608  # our own conditions
         return [from_json(body, Attempt, what="stored assignment") for (body,) in rows]
+
+
+def _walk(  # noqa: PLR0917  # the columns of a walk, in the order of the statement that reads them
+    place: int,
+    device_id: str,
+    passed: int,
+    is_over: int,
+    again_at: int,
+    no_more: str,
+    left: int,
+    canaries_at: int,
+    canaries_of: str,
+    canaries_place: int,
+) -> Walk:
+    return Walk(
+        place=place,
+        device_id=device_id,
+        passed=passed,
+        is_over=bool(is_over),
+        again_at=again_at,
+        no_more=tuple(no_more.split()),
+        left=left,
+        canaries_at=canaries_at,
+        canaries_of=canaries_of,
+        canaries_place=canaries_place,
+    )
 
 
 def _kind_of_walk(stored: StoredRollout, group: str | None, hardware: str | None, network: str | None) -> str:

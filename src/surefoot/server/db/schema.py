@@ -154,6 +154,7 @@ rollout = Table(
     Column("audience", LargeBinary, nullable=False),
     Column("walk_place", BigInteger, nullable=False),
     Column("walk_device", Text, nullable=False),
+    Column("walk_passed", BigInteger, nullable=False),
     Column("walk_is_over", Integer, nullable=False),
     Column("walk_again_at", BigInteger, nullable=False),
     Column("walk_no_more", Text, nullable=False),

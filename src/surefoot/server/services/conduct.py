@@ -38,6 +38,8 @@ _MOST_STEPS = 5
 _QUEUE_STRIDE = 20
 _PASS_AGAIN_S = 60
 _PASS_AGAIN_QUEUED_S = 900
+_PASSED_A_SECOND = 250
+"""Devices of a pass for each second until the next: a stage that has nobody left costs next to nothing, however large the fleet."""
 """While devices wait for room a rollout stands for long, and the next pass, only for those that came to fit meanwhile, comes later."""
 _LOOK_AGAIN_S = 60
 _MINUTE = timedelta(minutes=1)
@@ -168,7 +170,8 @@ def _offer(ledger: Ledger, stored: StoredRollout, decision: Advance, rooms: Room
         walk = search.walk
         rooms.wait(search.passed_over)
         if walk.is_over:
-            walk = replace(walk, again_at=at + (_PASS_AGAIN_QUEUED_S if ledger.networks.count(stored.rollout_id) else _PASS_AGAIN_S))
+            least = _PASS_AGAIN_QUEUED_S if ledger.networks.count(stored.rollout_id) else _PASS_AGAIN_S
+            walk = replace(walk, again_at=at + max(least, walk.passed // _PASSED_A_SECOND))
     else:
         # A walk of its own, so that the walk past all hardware misses nobody.
         known = stored.walk
@@ -254,7 +257,7 @@ def _search(
         stride = _STRIDE if network is None or step else min(_STRIDE, _QUEUE_STRIDE + decision.quotas[network])
         piece = ledger.rollouts.walk(replace(stored, walk=search.walk), stride, hardware=decision.hardware, network=network)
         for candidate in piece:
-            search.walk = replace(search.walk, place=candidate.place, device_id=candidate.device_id)
+            search.walk = replace(search.walk, place=candidate.place, device_id=candidate.device_id, passed=search.walk.passed + 1)
             if reverts is not None and candidate.busy_with == reverts and candidate.is_fresh:
                 # It is still at the update that it is to be taken back from.
                 search.walk = replace(search.walk, left=search.walk.left + 1)

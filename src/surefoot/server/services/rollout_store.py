@@ -30,6 +30,7 @@ class Walk:
     Attributes:
         place: Place of the last device that was looked at, counted from the rollout's origin; -1 before the first.
         device_id: That device; devices of one place go by their ids.
+        passed: Devices that this pass has looked at so far.
         is_over: Whether the pass is complete.
         again_at: When the next pass may begin, seconds since 1970: devices come to fit behind a walker's back.
         no_more: Hardware of which a walk of its own found no further device.
@@ -41,6 +42,7 @@ class Walk:
 
     place: int = -1
     device_id: str = ""
+    passed: int = 0
     is_over: bool = False
     again_at: int = 0
     no_more: tuple[str, ...] = ()

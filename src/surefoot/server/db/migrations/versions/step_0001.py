@@ -127,6 +127,7 @@ def upgrade() -> None:  # noqa: PLR0915  # a table or an index a statement
         sa.Column("audience", sa.LargeBinary(), nullable=False),
         sa.Column("walk_place", sa.BigInteger(), nullable=False),
         sa.Column("walk_device", sa.Text(), nullable=False),
+        sa.Column("walk_passed", sa.BigInteger(), nullable=False),
         sa.Column("walk_is_over", sa.Integer(), nullable=False),
         sa.Column("walk_again_at", sa.BigInteger(), nullable=False),
         sa.Column("walk_no_more", sa.Text(), nullable=False),
