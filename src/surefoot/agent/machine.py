@@ -7,7 +7,7 @@
 - Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
   a while, and have had a report accepted by the server.
 - An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; one without
-  windows waits before its download while people at the device have put it off. What has started finishes.
+  windows waits before its download while people at the device have put it off, or inhibit updates. What has started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
@@ -249,7 +249,7 @@ def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
     after = structs.replace(state, attempt=attempt)
     left_s = attempt.poll_s if permission.until is None else (permission.until - event.now).total_seconds()
     wait = Wait(seconds=max(1.0, min(left_s, attempt.poll_s)))
-    if (before.waits, before.waits_until) == (attempt.waits, until):
+    if (before.waits, before.waits_for, before.waits_until) == (attempt.waits, attempt.waits_for, until):
         return state, (wait,)
     # What was told before and is not over yet has moved: the zone, its rules or the windows are others now.
     moved = {"was": before.waits_until} if before.waits_until > utc_text(event.now) and before.waits_until != until else {}

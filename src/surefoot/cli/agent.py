@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot agent``: join a fleet, run, say what the device is doing, and put its updates off."""
+"""``surefoot agent``: join a fleet, run, say what the device is doing, put its updates off, and inhibit them."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from surefoot.agent.assembly import DATA, JOURNAL, LOCK, assemble, storage_root
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol
+from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State
@@ -39,6 +40,9 @@ _WORDS = {
 _DEFER = """Put updates off: none starts before that instant. What has started finishes, and a release that is required cannot be put off
 for longer than its order says."""
 
+_INHIBIT = """Let no update start, since a reboot would do harm now. What has started finishes. Unlike one that is put off, a required release
+waits too. Each name has a word of its own; the last one of a name counts."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
@@ -58,7 +62,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--for", dest="span", metavar="DURATION", help="as in 90m, 4h, 2d; 30 days at most")
     when.add_argument("--end", action="store_true", help="put them off no longer")
     deferring.set_defaults(run=_defer)
-    for verb in (joining, running, status, deferring):
+    inhibiting = verbs.add_parser("inhibit", help="let no update start, since a reboot would do harm now", description=_INHIBIT)
+    inhibiting.add_argument("--reason", required=True, metavar="TEXT", help="why, one line; the server is told")
+    inhibiting.add_argument("--for", dest="span", metavar="DURATION", help="as in 30m; 30 days at most; else until 'agent allow'")
+    inhibiting.set_defaults(run=_inhibit)
+    allowing = verbs.add_parser("allow", help="end what 'agent inhibit' began")
+    allowing.set_defaults(run=_allow)
+    for verb in (inhibiting, allowing):
+        verb.add_argument("--name", default="user", help="who says so: a program, a person (default: user)")
+    for verb in (joining, running, status, deferring, inhibiting, allowing):
         verb.add_argument("--config", type=Path, default=Path("/etc/surefoot/agent.toml"), metavar="AGENT.TOML")
 
 
@@ -110,6 +122,9 @@ def _status(arguments: argparse.Namespace) -> int:
             print(f"waits      {state.attempt.waits_for}; {_until(state.attempt.waits_until)}")
     if (until := put_off_until(storage, DATA)) is not None and until > datetime.now(UTC):
         print(f"put off    until {utc_text(until)}; end that: surefoot agent defer --end")
+    for each in standing(inhibitors(storage, DATA), datetime.now(UTC)):
+        until_when = "" if each.until is None else f", until {utc_text(each.until)}"
+        print(f"inhibited  by {each.name}: {each.reason}{until_when}; end that: surefoot agent allow --name {each.name}")
     if state.refused:
         print(f"refused    the last answer of the server: {state.refused}")
     print(f"unsent     {found.pending} events")
@@ -132,12 +147,43 @@ def _defer(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _inhibit(arguments: argparse.Namespace) -> int:
+    _, storage = _open(arguments.config)
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=_span(arguments.span)) if arguments.span else None
+    inhibit(storage, DATA, Inhibitor(name=arguments.name, reason=arguments.reason, until=until), now)
+    ends = f"until {utc_text(until)}" if until else f"until 'surefoot agent allow --name {arguments.name}'"
+    print(f"{arguments.name} lets no update start {ends}.")
+    found = peek(storage, JOURNAL, State)
+    if found is not None and found.state.attempt is not None and _has_started(found.state.phase, found.state.attempt):
+        _say_too_late(found.state.attempt)
+    return 0
+
+
+def _allow(arguments: argparse.Namespace) -> int:
+    _, storage = _open(arguments.config)
+    did = allow(storage, DATA, arguments.name)
+    print(f"{arguments.name} inhibits updates no longer; the agent sees that at its next poll." if did else f"{arguments.name} did not inhibit updates.")
+    for other in standing(inhibitors(storage, DATA), datetime.now(UTC)):
+        print(f"{other.name} still does: {other.reason}")
+    return 0
+
+
+def _has_started(phase: Phase, attempt: Attempt) -> bool:
+    # With windows an install is weighed again after its download.
+    return phase is not Phase.WAITING and not (phase is Phase.DOWNLOADING and bool(attempt.order.windows))
+
+
+def _say_too_late(attempt: Attempt) -> None:
+    wanted = attempt.order.must_match
+    print(f"Too late for {wanted.product} {wanted.version}: it has started, and finishes.")
+
+
 def _say_what_it_means(phase: Phase, attempt: Attempt, until: datetime) -> None:
     """Say what of an update that is here already cannot be put off."""
     wanted, consent_until = attempt.order.must_match, attempt.order.consent_until
-    # With windows an install is weighed again after its download.
-    if phase is not Phase.WAITING and not (phase is Phase.DOWNLOADING and attempt.order.windows):
-        print(f"Too late for {wanted.product} {wanted.version}: it has started, and finishes.")
+    if _has_started(phase, attempt):
+        _say_too_late(attempt)
     elif consent_until and parse_utc(consent_until) < until:
         print(f"{wanted.product} {wanted.version} is required: it is put off until {consent_until} and no longer.")
 
