@@ -244,6 +244,59 @@ def test_updates_are_put_off_by_hand_shown_and_put_off_no_longer(board: Path, ca
     assert "put off    " not in capsys.readouterr().out
 
 
+def test_updates_are_inhibited_by_several_shown_and_allowed_one_by_one(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state())
+    assert agent(board, "inhibit", "--name", "pump", "--reason", "the pump runs") == 0
+    assert agent(board, "inhibit", "--reason", "a demonstration", "--for", "30m") == 0
+    assert capsys.readouterr().out.startswith(
+        "pump lets no update start until 'surefoot agent allow --name pump'.\nuser lets no update start until 20"
+    )
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert "\ninhibited  by pump: the pump runs; end that: surefoot agent allow --name pump\n" in told
+    assert "\ninhibited  by user: a demonstration, until 20" in told
+    assert agent(board, "allow") == 0
+    assert capsys.readouterr().out == (
+        "user inhibits updates no longer; the agent sees that at its next poll.\npump still does: the pump runs\n"
+    )
+    assert agent(board, "allow", "--name", "pump") == 0
+    assert agent(board, "allow", "--name", "pump") == 0, "twice is as once"
+    assert capsys.readouterr().out.endswith("pump did not inhibit updates.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reason", " "], "The reason is none. Write one line of up to 200 characters."),
+        (["--reason", "x", "--for", "31d"], "more than 30 days away"),
+        (["--reason", "x", "--for", "0s"], "has passed"),
+        (["--reason", "x", "--for", "soon"], "'soon' is no duration."),
+        (["--reason", "x", "--name", "../journal"], "is no name for who inhibits updates."),
+    ],
+)
+def test_what_cannot_inhibit_updates_is_one_sentence(board: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert agent(board, "inhibit", *words) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "said"),
+    [
+        ("downloading", {}, "Too late for thermostat 1.1.0: it has started, and finishes."),
+        ("downloading", {"order": windowed()}, ""),
+        ("waiting for window", {"order": required()}, ""),
+    ],
+)
+def test_who_inhibits_updates_is_told_what_that_does_not_reach(
+    board: Path, phase: str, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_journal(PosixStorage(board)).append(at_work(Phase(phase), **changes))
+    assert agent(board, "inhibit", "--reason", "the pump runs") == 0
+    assert capsys.readouterr().out.partition("\n")[2].strip() == said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -163,7 +163,11 @@ def _inhibit(arguments: argparse.Namespace) -> int:
 def _allow(arguments: argparse.Namespace) -> int:
     _, storage = _open(arguments.config)
     did = allow(storage, DATA, arguments.name)
-    print(f"{arguments.name} inhibits updates no longer; the agent sees that at its next poll." if did else f"{arguments.name} did not inhibit updates.")
+    print(
+        f"{arguments.name} inhibits updates no longer; the agent sees that at its next poll."
+        if did
+        else f"{arguments.name} did not inhibit updates."
+    )
     for other in standing(inhibitors(storage, DATA), datetime.now(UTC)):
         print(f"{other.name} still does: {other.reason}")
     return 0
