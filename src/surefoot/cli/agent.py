@@ -8,40 +8,28 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, LOCK, assemble, storage_root
+from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, booted_slot, storage_root
+from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
-from surefoot.agent.enrol import enrol
+from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State
+from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.duration import Duration, seconds
-from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.model.errors import BootError, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
+from surefoot.model.slot import SlotName
 from surefoot.model.wire import EnrolmentOffer
-
-_WORDS = {
-    Phase.IDLE: "waiting for the next poll",
-    Phase.CHECKING: "asking the server",
-    Phase.VERIFYING: "verifying what the server answered",
-    Phase.DOWNLOADING: "downloading",
-    Phase.WAITING: "waiting until it may start",
-    Phase.INSTALLING: "checking what was downloaded",
-    Phase.REBOOTING: "about to reboot into the new release",
-    Phase.TRIAL: "trying the new release",
-    Phase.COMMITTED: "keeping the new release",
-    Phase.ROLLING_BACK: "going back to the release before",
-    Phase.REPORTING: "telling the server how it went",
-}
-
 
 _DEFER = """Put updates off: none starts before that instant. What has started finishes, and a release that is required cannot be put off
 for longer than its order says."""
 
-_INHIBIT = """Let no update start, since a reboot would do harm now. What has started finishes. Unlike one that is put off, a required release
-waits too. Each name has a word of its own; the last one of a name counts."""
+_INHIBIT = """Let no update start, since a reboot would do harm now; a required release waits too. What has started finishes. Each name has
+a word of its own; the last one of a name counts."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -104,31 +92,31 @@ def _run(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     config, storage = _open(arguments.config)
     found = peek(storage, JOURNAL, State)
-    if found is None:
-        raise InvalidInput("The agent has not run here yet.", hint=f"Start it with 'surefoot agent run --config {arguments.config}'.")
-    if arguments.json:
-        sys.stdout.write(to_pretty_json({"device_id": config.device.id, "state": found.state, "unsent_events": found.pending}).decode())
-        return 0
-    state = found.state
-    print(f"{config.device.id} ({config.device.hardware}): {_WORDS[state.phase]}")
-    print(f"runs       {state.running.product} {state.running.version} from slot {state.slot}, build {state.running.build_id}")
-    if state.fallback is not None:
-        print(f"kept       {state.fallback.product} {state.fallback.version} in slot {state.slot.other}")
-    if state.attempt is not None:
-        wanted = state.attempt.order.must_match
-        print(f"attempt    {state.attempt.order.assignment_id}: {wanted.product} {wanted.version} into slot {state.attempt.slot}")
-        print(f"           {state.attempt.received} of {state.attempt.size} bytes, try {state.attempt.tries + 1}")
-        if state.attempt.waits:
-            print(f"waits      {state.attempt.waits_for}; {_until(state.attempt.waits_until)}")
-    if (until := put_off_until(storage, DATA)) is not None and until > datetime.now(UTC):
-        print(f"put off    until {utc_text(until)}; end that: surefoot agent defer --end")
-    for each in standing(inhibitors(storage, DATA), datetime.now(UTC)):
-        until_when = "" if each.until is None else f", until {utc_text(each.until)}"
-        print(f"inhibited  by {each.name}: {each.reason}{until_when}; end that: surefoot agent allow --name {each.name}")
-    if state.refused:
-        print(f"refused    the last answer of the server: {state.refused}")
-    print(f"unsent     {found.pending} events")
+    boot, problem = _look_at_boot(config, storage, arguments.config.resolve().parent)
+    facts = Facts(
+        device_id=config.device.id,
+        hardware=config.device.hardware,
+        is_enrolled=is_enrolled(storage, DATA),
+        state=None if found is None else found.state,
+        unsent_events=0 if found is None else found.pending,
+        boot=boot,
+        boot_problem=problem,
+        put_off_until=put_off_until(storage, DATA),
+        inhibitors=tuple(inhibitors(storage, DATA)),
+        now=datetime.now(UTC),
+    )
+    sys.stdout.write(to_pretty_json(plain(facts)).decode() if arguments.json else "".join(f"{line}\n" for line in lines(facts)))
     return 0
+
+
+def _look_at_boot(config: Config, storage: PosixStorage, folder: Path) -> tuple[BootFacts | None, str]:
+    """Return what the bootloader says, or why it does not."""
+    try:
+        running = booted_slot(os.environ)
+        control = open_bootloader(config.boot, storage, folder, running, SAID)
+        return BootFacts(running=running, primary=control.get_primary(), states={slot: control.get_state(slot) for slot in SlotName}), ""
+    except (BootError, InvalidInput) as error:
+        return None, error.message
 
 
 def _defer(arguments: argparse.Namespace) -> int:
@@ -197,10 +185,6 @@ def _span(text: str) -> int:
         return seconds(from_plain(text, Duration, what="--for"))
     except FormatError as error:
         raise InvalidInput(f"{text!r} is no duration.", hint="Write a number and a unit, as in 90m, 4h or 2d.") from error
-
-
-def _until(instant: str) -> str:
-    return f"starts {instant} unless the server says otherwise" if instant else "until the server says otherwise"
 
 
 def _open(path: Path) -> tuple[Config, PosixStorage]:
