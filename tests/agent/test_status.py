@@ -37,7 +37,7 @@ ORDER = AssignmentId(7)
     ("changes", "line"),
     [
         ({}, "t-1 (thermostat-v1): waiting for the next poll"),
-        ({}, "slot a     thermostat 1.0.0, build b-1.0.0; good; runs; boots next"),
+        ({}, "slot a     thermostat 1.0.0, build b-1.0.0; committed; good; runs; boots next"),
         ({}, "slot b     nothing verified; bad"),
         ({"state": state(fallback=release("0.9.0"))}, "slot b     thermostat 0.9.0, build b-0.9.0; bad"),
         (
@@ -49,7 +49,7 @@ ORDER = AssignmentId(7)
         ),
         ({"state": at_work(Phase.DOWNLOADING, received=400)}, "slot b     thermostat 1.1.0, build b-1.1.0, being fetched; bad"),
         ({"state": at_work(Phase.DOWNLOADING, received=0)}, "slot b     nothing verified; bad"),
-        ({"boot": None, "boot_problem": "No tool."}, "slot a     thermostat 1.0.0, build b-1.0.0"),
+        ({"boot": None, "boot_problem": "No tool."}, "slot a     thermostat 1.0.0, build b-1.0.0; committed"),
         ({"boot": None, "boot_problem": "No tool."}, "boot       cannot be told: No tool."),
         ({"state": state(poll_s=60)}, "checks     60 s after each answer of the server"),
         ({"unsent_events": 3}, "unsent     3 events"),

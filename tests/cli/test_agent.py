@@ -218,7 +218,7 @@ def test_an_idle_device_says_what_it_runs_and_what_it_keeps(
     assert agent(board, "status") == 0
     assert capsys.readouterr().out.splitlines() == [
         "t-1 (thermostat-v1): waiting for the next poll",
-        "slot a     thermostat 1.0.0, build b-1.0.0; good; runs; boots next",
+        "slot a     thermostat 1.0.0, build b-1.0.0; committed; good; runs; boots next",
         "slot b     thermostat 0.9.0, build b-0.9.0; bad",
         "enrolled   not any more; run 'surefoot agent enroll --with enrol.json'",
         "refused    the last answer of the server: expired",
@@ -377,7 +377,7 @@ def test_a_bootloader_that_cannot_be_read_leaves_the_rest_to_be_told(
     (board / "boot.json").write_bytes(b"garbage")
     assert agent(board, "status") == 0
     told = capsys.readouterr().out
-    assert "slot a     thermostat 1.0.0, build b-1.0.0\n" in told
+    assert "slot a     thermostat 1.0.0, build b-1.0.0; committed\n" in told
     assert "\nboot       cannot be told: " in told
 
 

@@ -153,6 +153,7 @@ def _slot(state: State, boot: BootFacts | None, slot: SlotName) -> str:
     held, is_whole = _held(state, slot)
     what = "nothing verified" if held is None else f"{held.product} {held.version}, build {held.build_id}"
     words = [what if is_whole else f"{what}, being fetched"]
+    words += ["committed"] if slot is state.slot else []
     if boot is not None:
         words += [boot.states[slot].value]
         words += ["runs"] if slot is boot.running else []
@@ -167,6 +168,7 @@ def _plain_slot(state: State, boot: BootFacts | None, slot: SlotName) -> dict[st
         "version": None if held is None else held.version,
         "build_id": None if held is None else held.build_id,
         "is_whole": held is not None and is_whole,
+        "is_committed": slot is state.slot,
         "state": None if boot is None else boot.states[slot],
     }
 
