@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from msgspec import structs
 
 from surefoot.agent.assembly import DATA
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors
+from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.agent.window import interlock_of, weigh
 from surefoot.model.errors import InvalidInput
@@ -108,6 +110,13 @@ def test_a_damaged_word_still_holds_until_it_is_taken_away(damaged: bytes) -> No
     assert inhibitors(flash, DATA) == [Inhibitor(name="pump", reason="its file cannot be read")]
     assert allow(flash, DATA, "pump")
     assert inhibitors(flash, DATA) == []
+
+
+def test_a_folder_that_cannot_be_read_holds_too(tmp_path: Path) -> None:
+    (tmp_path / DATA).mkdir()
+    assert inhibitors(PosixStorage(tmp_path), DATA) == []
+    (tmp_path / DATA / "inhibitors").symlink_to(tmp_path)
+    assert inhibitors(PosixStorage(tmp_path), DATA) == [Inhibitor(name="unknown", reason="data/inhibitors cannot be read")]
 
 
 ANOTHER = Inhibitor(name="pump", reason="it runs again", until=NOW + HOUR)
