@@ -196,19 +196,33 @@ def test_a_board_whose_slot_is_unknown_or_empty_does_not_run(
 # --- status -----------------------------------------------------------------------------------------------------------------
 
 
-def test_an_agent_that_has_not_run_says_so(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert agent(board, "status") == 2
-    assert capsys.readouterr().err.startswith("surefoot: The agent has not run here yet. Start it with 'surefoot agent run --config")
+def test_a_device_that_never_joined_or_never_ran_says_so(
+    board: Path, server: Loopback, ca: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agent(board, "status") == 0
+    assert capsys.readouterr().out == "t-1 (thermostat-v1): not enrolled yet; run 'surefoot agent enroll --with enrol.json'\n"
+    joined(board, server, ca)
+    capsys.readouterr()
+    assert agent(board, "status") == 0
+    assert capsys.readouterr().out == "t-1 (thermostat-v1): enrolled, and its agent has not run yet; run 'surefoot agent run'\n"
+    assert agent(board, "status", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["is_enrolled"], told["state"], told["slots"]) == (True, None, None)
 
 
-def test_an_idle_device_says_what_it_runs_and_what_it_keeps(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_idle_device_says_what_it_runs_and_what_it_keeps(
+    board: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_SLOT", "a")
     open_journal(PosixStorage(board)).append(state(fallback=release("0.9.0"), refused="expired"))
     assert agent(board, "status") == 0
     assert capsys.readouterr().out.splitlines() == [
         "t-1 (thermostat-v1): waiting for the next poll",
-        "runs       thermostat 1.0.0 from slot a, build b-1.0.0",
-        "kept       thermostat 0.9.0 in slot b",
+        "slot a     thermostat 1.0.0, build b-1.0.0; committed; good; runs; boots next",
+        "slot b     thermostat 0.9.0, build b-0.9.0; bad",
+        "enrolled   not any more; run 'surefoot agent enroll --with enrol.json'",
         "refused    the last answer of the server: expired",
+        "checks     300 s after each answer of the server",
         "unsent     0 events",
     ]
 
@@ -218,7 +232,7 @@ def test_a_device_at_work_says_how_far_it_is(board: Path, capsys: pytest.Capture
     assert agent(board, "status") == 0
     told = capsys.readouterr().out
     assert "t-1 (thermostat-v1): downloading\n" in told
-    assert "attempt    1: thermostat 1.1.0 into slot b\n           400 of 1000 bytes, try 2\n" in told
+    assert "attempt    order 1: thermostat 1.1.0 into slot b\n           400 of 1000 bytes, try 2\n" in told
 
 
 def test_a_device_that_waits_says_for_what_and_until_when(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +242,7 @@ def test_a_device_that_waits_says_for_what_and_until_when(board: Path, capsys: p
     told = capsys.readouterr().out
     assert "t-1 (thermostat-v1): waiting until it may start\n" in told
     assert (
-        "\nwaits      window opens Tue 02:00 local (Europe/Berlin); starts 2026-11-24T01:20:00Z unless the server says otherwise\n" in told
+        "\nwaits      window opens Tue 02:00 local (Europe/Berlin); until 2026-11-24T01:20:00Z, unless the server says otherwise\n" in told
     )
 
 
@@ -242,6 +256,59 @@ def test_updates_are_put_off_by_hand_shown_and_put_off_no_longer(board: Path, ca
     assert agent(board, "defer", "--end") == 0, "twice is as once"
     assert agent(board, "status") == 0
     assert "put off    " not in capsys.readouterr().out
+
+
+def test_updates_are_inhibited_by_several_shown_and_allowed_one_by_one(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_journal(PosixStorage(board)).append(state())
+    assert agent(board, "inhibit", "--name", "pump", "--reason", "the pump runs") == 0
+    assert agent(board, "inhibit", "--reason", "a demonstration", "--for", "30m") == 0
+    assert capsys.readouterr().out.startswith(
+        "pump lets no update start until 'surefoot agent allow --name pump'.\nuser lets no update start until 20"
+    )
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert "\ninhibited  by pump: the pump runs; end that: surefoot agent allow --name pump\n" in told
+    assert "\ninhibited  by user: a demonstration, until 20" in told
+    assert agent(board, "allow") == 0
+    assert capsys.readouterr().out == (
+        "user inhibits updates no longer; the agent sees that at its next poll.\npump still does: the pump runs\n"
+    )
+    assert agent(board, "allow", "--name", "pump") == 0
+    assert agent(board, "allow", "--name", "pump") == 0, "twice is as once"
+    assert capsys.readouterr().out.endswith("pump did not inhibit updates.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reason", " "], "The reason is none. Write one line of up to 200 characters."),
+        (["--reason", "x", "--for", "31d"], "more than 30 days away"),
+        (["--reason", "x", "--for", "0s"], "has passed"),
+        (["--reason", "x", "--for", "soon"], "'soon' is no duration."),
+        (["--reason", "x", "--name", "../journal"], "is no name for who inhibits updates."),
+    ],
+)
+def test_what_cannot_inhibit_updates_is_one_sentence(board: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert agent(board, "inhibit", *words) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "said"),
+    [
+        ("downloading", {}, "Too late for thermostat 1.1.0: it has started, and finishes."),
+        ("downloading", {"order": windowed()}, ""),
+        ("waiting for window", {"order": required()}, ""),
+    ],
+)
+def test_who_inhibits_updates_is_told_what_that_does_not_reach(
+    board: Path, phase: str, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_journal(PosixStorage(board)).append(at_work(Phase(phase), **changes))
+    assert agent(board, "inhibit", "--reason", "the pump runs") == 0
+    assert capsys.readouterr().out.partition("\n")[2].strip() == said
 
 
 @pytest.mark.parametrize(
@@ -300,6 +367,33 @@ def test_a_program_reads_the_status_as_json(board: Path, capsys: pytest.CaptureF
         "1.0.0",
         0,
     )
+
+
+def test_a_bootloader_that_cannot_be_read_leaves_the_rest_to_be_told(
+    board: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_journal(PosixStorage(board)).append(state())
+    monkeypatch.setenv("SUREFOOT_SLOT", "a")
+    (board / "boot.json").write_bytes(b"garbage")
+    assert agent(board, "status") == 0
+    told = capsys.readouterr().out
+    assert "slot a     thermostat 1.0.0, build b-1.0.0; committed\n" in told
+    assert "\nboot       cannot be told: " in told
+
+
+def test_asking_for_the_status_writes_nothing_and_needs_no_lock(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agents = PosixStorage(board)
+    agents.hold(f"{DATA}/lock")
+    open_journal(agents).append(state())
+    monkeypatch.setenv("SUREFOOT_SLOT", "a")
+
+    def all_of_it() -> dict[Path, tuple[int, bytes]]:
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in board.rglob("*") if path.is_file()}
+
+    before = all_of_it()
+    assert agent(board, "status") == 0
+    assert agent(board, "status", "--json") == 0
+    assert all_of_it() == before
 
 
 def test_a_damaged_journal_is_said_to_be_damaged(board: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ TRUST = (
         "floor + timedelta(days=36500))",
         by="d09",
     ),
-    _m(1, "what was learnt of the time is kept", MACHINE, "time_floor=event.time_floor, ", "", by="d09"),
+    _m(1, "what was learnt of the time is kept", MACHINE, "        time_floor=event.time_floor,\n", "", by="d09"),
     _m(
         1,
         '"nothing new" is believed for so long only',

@@ -60,7 +60,8 @@ DEVICE = (
     _m(10, "not empty", ADMISSION, "if ordered.size == 0:", "if False:"),
     _m(10, "a window is waited for", MACHINE, "if order.windows else is_put_off", "if False else is_put_off"),
     _m(10, "what people put off is not begun", MACHINE, " else is_put_off\n", " else False\n"),
-    _m(10, "what people put off is not installed", WINDOW, "interlock=words", 'interlock=""'),
+    _m(10, "what people put off is not installed", WINDOW, "interlock=interlock.words", 'interlock=""'),
+    _m(10, "who inhibits updates is heard", WINDOW, "in standing(inhibitors, now)", "in standing((), now)"),
     _m(10, "a required release is put off no longer than its grace", PERMISSION, "min(put_off_until, consent_until)", "put_off_until"),
     _m(
         10,

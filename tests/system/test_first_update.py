@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -101,7 +102,9 @@ def test_a_device_is_ordered_back_only_as_far_as_its_release_allows(lab: Lab, ca
         wait_for("the second attempt to end", lambda: len(lab.story(board.serial)["assignments"]) == 2 and board.outcome())
         assert board.outcome() == "succeeded", "revert_to: minor covers 1.0.0"
     surefoot("agent", "status", "--config", board.folder / "agent.toml")
-    assert "1.0.0 from slot" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert re.search(r"^slot [ab] +thermostat 1\.0\.0, build .*; committed", told, re.MULTILINE), told
+    assert ", 1.0.0: installed\n" in told
 
 
 def test_a_changed_image_in_the_store_is_never_run(lab: Lab) -> None:

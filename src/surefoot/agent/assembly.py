@@ -21,6 +21,7 @@ from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
 from surefoot.agent.install import SlotFiles, keep
+from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
@@ -93,6 +94,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         policy=policy_of(config.trial),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
+        inhibitors=lambda: inhibitors(storage, DATA),
     )
     return Runner(parts, slot)
 

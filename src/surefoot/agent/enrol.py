@@ -76,6 +76,11 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
     replace_file(storage, f"{folder}/{_SERVER}", to_json(Home(device_url=offer.device_url)))
 
 
+def is_enrolled(storage: Storage, folder: str) -> bool:
+    """Say whether the device has joined a fleet."""
+    return storage.exists(f"{folder}/{_SERVER}")
+
+
 def read_identity(storage: Storage, root: Path, folder: str) -> Identity:
     """Return what ``enrol`` wrote.
 

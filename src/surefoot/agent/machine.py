@@ -7,7 +7,7 @@
 - Success is never inferred from the slot letter: the release on trial must be the ordered bytes, hold its health checks for
   a while, and have had a report accepted by the server.
 - An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; one without
-  windows waits before its download while people at the device have put it off. What has started finishes.
+  windows waits before its download while people at the device have put it off, or inhibit updates. What has started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
@@ -16,7 +16,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import structs
 
@@ -54,7 +54,7 @@ from surefoot.agent.signals import (
     Weighed,
     Woke,
 )
-from surefoot.agent.state import Attempt, Phase, Policy, State, release_of
+from surefoot.agent.state import Attempt, Phase, Policy, Result, State, release_of
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import ExpiredError
@@ -65,6 +65,8 @@ from surefoot.model.window import DownloadTime
 
 _OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
 """Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
+
+_MAX_DETAIL = 300
 
 Step = tuple[State, tuple[Effect, ...]]
 
@@ -120,7 +122,8 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     # The bootloader gave up a committed release: what runs now is what was kept in the other slot.
     assert state.fallback is not None  # noqa: S101  # the only caller has looked
     data = {"reason": "bootloader_fallback", "from": state.running.version, "to": state.fallback.version}
-    spoiled = _spoiled(state, state.running.hash)
+    result = Result(assignment_id=state.finished, version=state.running.version, outcome="rolled back", reason="bootloader_fallback")
+    spoiled = structs.replace(_spoiled(state, state.running.hash), result=result)
     after = structs.replace(spoiled, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
     return after, (
         Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
@@ -200,7 +203,8 @@ def _reject(state: State, event: Rejected, _policy: Policy) -> Step:
     if event.assignment_id == state.finished:
         return structs.replace(after, phase=Phase.IDLE), (Wait(seconds=event.next_poll_s),)
     news = _checked(event.assignment_id, refused=event.code, detail=event.message)
-    return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id), (*news, Report())
+    result = Result(assignment_id=event.assignment_id, outcome="refused", reason=event.code, detail=event.message[:_MAX_DETAIL])
+    return structs.replace(after, phase=Phase.REPORTING, finished=event.assignment_id, result=result), (*news, Report())
 
 
 def _refuse(state: State, event: Refused, policy: Policy) -> Step:
@@ -249,7 +253,7 @@ def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
     after = structs.replace(state, attempt=attempt)
     left_s = attempt.poll_s if permission.until is None else (permission.until - event.now).total_seconds()
     wait = Wait(seconds=max(1.0, min(left_s, attempt.poll_s)))
-    if (before.waits, before.waits_until) == (attempt.waits, until):
+    if (before.waits, before.waits_for, before.waits_until) == (attempt.waits, attempt.waits_for, until):
         return state, (wait,)
     # What was told before and is not over yet has moved: the zone, its rules or the windows are others now.
     moved = {"was": before.waits_until} if before.waits_until > utc_text(event.now) and before.waits_until != until else {}
@@ -402,6 +406,7 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
         release_counter=max(state.release_counter, attempt.order.must_match.release_counter),
         attempt=None,
         finished=attempt.order.assignment_id,
+        result=_ended(attempt, "installed"),
         failures=0,
     )
     news = _emit(attempt, EventType.HEALTH_OK, slot=attempt.slot, boots=attempt.boots, seconds=_seconds(attempt, event.now))
@@ -509,7 +514,26 @@ _ROWS = {(rule.phase, rule.event): rule for rule in RULES}
 
 def _up_to_date(state: State, event: Nothing | Accepted | Rejected) -> State:
     """Remember what a verified answer says of the time and of itself."""
-    return structs.replace(state, failures=0, refused="", etag=event.etag, time_floor=event.time_floor, fresh_until=event.fresh_until)
+    return structs.replace(
+        state,
+        failures=0,
+        refused="",
+        etag=event.etag,
+        time_floor=event.time_floor,
+        fresh_until=event.fresh_until,
+        poll_s=event.next_poll_s,
+    )
+
+
+def _ended(attempt: Attempt, outcome: Literal["installed", "failed", "rolled back"], reason: str = "", detail: str = "") -> Result:
+    wanted = attempt.order
+    return Result(
+        assignment_id=wanted.assignment_id,
+        version=wanted.must_match.version,
+        outcome=outcome,
+        reason=reason,
+        detail=detail[:_MAX_DETAIL],
+    )
 
 
 def _begun(state: State, event: Accepted) -> Attempt:
@@ -562,7 +586,8 @@ def _never(event: Probed) -> str:
 
 def _give_up(state: State, kind: EventType, code: str, message: str) -> Step:
     attempt = _attempt(state)
-    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    result = _ended(attempt, "failed", code, message)
+    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0)
     return after, (_emit(attempt, kind, code=code, detail=message, tries=attempt.tries), Report())
 
 
@@ -589,5 +614,6 @@ def _spoiled(state: State, image: Digest) -> State:
 def _rolled_back(state: State) -> Step:
     attempt = _attempt(state)
     before = _spoiled(state, attempt.hash) if attempt.reason in _OF_THE_IMAGE else state
-    after = structs.replace(before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, failures=0)
+    result = _ended(attempt, "rolled back", attempt.reason)
+    after = structs.replace(before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0)
     return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())

@@ -19,6 +19,7 @@ from surefoot.agent.clock import Clock
 from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
+from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import step
 from surefoot.agent.signals import (
@@ -58,7 +59,7 @@ from surefoot.agent.signals import (
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
 from surefoot.agent.trusted import TrustedStore
-from surefoot.agent.window import held_until, require_readable, weigh
+from surefoot.agent.window import interlock_of, require_readable, weigh
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
@@ -114,6 +115,7 @@ class Parts:
         policy: The integrator's numbers.
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
+        inhibitors: Who at the device lets no update start.
     """
 
     device_id: DeviceId
@@ -131,6 +133,7 @@ class Parts:
     policy: Policy
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
+    inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +247,7 @@ class Runner:
                 return self._download(effect)
             case Weigh(order=order):
                 now = self._now()
-                return Weighed(now=now, permission=weigh(order, now, self.parts.put_off_until()))
+                return Weighed(now=now, permission=weigh(order, now, self.parts.put_off_until(), self.parts.inhibitors()))
             case Install():
                 return self._install(effect)
             case Reboot():
@@ -335,7 +338,7 @@ class Runner:
             size=ordered.size,
             hash=ordered.hash,
             urls=_urls(effect.answer, ordered.hash),
-            is_put_off=held_until(ordered.order, now, self.parts.put_off_until()) is not None,
+            is_put_off=interlock_of(ordered.order, now, self.parts.put_off_until(), self.parts.inhibitors()) is not None,
         )
 
     def _download(self, effect: Download) -> Event:

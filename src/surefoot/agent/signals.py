@@ -86,7 +86,7 @@ class Accepted:
     """An order that both repositories list and every rule of this device allows.
 
     Attributes:
-        is_put_off: Whether people at the device hold it back now.
+        is_put_off: Whether something at the device holds it back now: people put it off, or somebody inhibits updates.
     """
 
     now: datetime

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import structs
 
@@ -66,6 +67,24 @@ class Attempt(Record, frozen=True, kw_only=True):
     waits_until: str = ""
 
 
+class Result(Record, frozen=True, kw_only=True):
+    """How the last order ended.
+
+    Attributes:
+        assignment_id: Which order it was; nothing when a release that was kept long ago was given up by the bootloader.
+        version: The release it was about; empty when it was refused before that was known.
+        outcome: What became of it.
+        reason: Why, as a word; empty for one that was installed.
+        detail: Why, as a sentence, cut after 300 characters; empty when the word says all.
+    """
+
+    assignment_id: AssignmentId | None
+    version: str = ""
+    outcome: Literal["installed", "failed", "rolled back", "refused"]
+    reason: str = ""
+    detail: str = ""
+
+
 class State(Record, frozen=True, kw_only=True):
     """All that the device must remember.
 
@@ -79,6 +98,8 @@ class State(Record, frozen=True, kw_only=True):
         fresh_until: When what the director signed last expires, RFC 3339 UTC; empty when nothing was ever verified.
         attempt: The order being carried out.
         finished: The last attempt that ended.
+        result: How that one ended; nothing on a device that carried none out.
+        poll_s: Seconds between polls, as the server last asked in an answer that verified.
         etag: What the server last answered, to be named at the next poll.
         failures: Checks or effects that failed in a row.
         refused: The refusal last reported, so that it is reported once.
@@ -95,6 +116,8 @@ class State(Record, frozen=True, kw_only=True):
     fresh_until: str = ""
     attempt: Attempt | None = None
     finished: AssignmentId | None = None
+    result: Result | None = None
+    poll_s: int = 300
     etag: str = ""
     failures: int = 0
     refused: str = ""

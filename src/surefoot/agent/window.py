@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order's windows, and what people at the device said, held against the time: reads the zones, lets ``schedule.permission`` judge."""
+"""The order's windows, and what is said at the device, held against the time: reads the zones, lets ``schedule.permission`` judge."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from surefoot.agent.interlock import Inhibitor, standing
 from surefoot.model.assignment import Order
 from surefoot.model.errors import InvalidInput
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.schedule.permission import Permission, Reason, Terms, held_by_people, may_start
 from surefoot.schedule.zones import zones_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interlock:
+    """What the device has against a start: in words, and when that ends, aware; nothing when nobody knows."""
+
+    words: str
+    until: datetime | None
 
 
 def terms_of(order: Order) -> Terms:
@@ -35,18 +46,37 @@ def require_readable(order: Order) -> None:
     zones_of(order.windows)
 
 
-def held_until(order: Order, now: datetime, put_off_until: datetime | None) -> datetime | None:
-    """Return until when people at the device hold an order back; nothing when they do not, or may not any longer."""
-    consent_until = parse_utc(order.consent_until) if order.consent_until else None
-    return held_by_people(put_off_until, consent_until, now)
+def interlock_of(order: Order, now: datetime, put_off_until: datetime | None, inhibitors: Sequence[Inhibitor] = ()) -> Interlock | None:
+    """Return what holds an order back at the device; nothing when nothing does, or may any longer.
+
+    Args:
+        order: It says how long people may put it off; whoever inhibits updates may do so as long as it takes.
+        now: Aware.
+        put_off_until: Until when people have put updates off, aware; nothing when they have not.
+        inhibitors: Who lets no update start; those whose time is over count no more.
+    """
+    held = [(_words(each), each.until) for each in standing(inhibitors, now)]
+    put_off = held_by_people(put_off_until, parse_utc(order.consent_until) if order.consent_until else None, now)
+    if put_off is not None:
+        held.append((f"its user put it off until {utc_text(put_off)}", put_off))
+    if not held:
+        return None
+    ends = [until for _, until in held if until is not None]
+    return Interlock(words="; ".join(words for words, _ in held), until=max(ends) if len(ends) == len(held) else None)
 
 
-def weigh(order: Order, now: datetime, put_off_until: datetime | None = None) -> Permission:
+def weigh(order: Order, now: datetime, put_off_until: datetime | None = None, inhibitors: Sequence[Inhibitor] = ()) -> Permission:
     """Say whether an order that was admitted may start now; a zone that is not to be read any more holds it."""
     try:
         zones = zones_of(order.windows)
     except InvalidInput as error:
         return Permission(may_start=False, reason=Reason.UNKNOWN_ZONE, detail=error.message)
-    held = held_until(order, now, put_off_until)
-    words = "" if held is None else f"its user put it off until {utc_text(held)}"
-    return may_start(terms_of(order), zones, now, interlock=words, interlock_until=held)
+    interlock = interlock_of(order, now, put_off_until, inhibitors)
+    if interlock is None:
+        return may_start(terms_of(order), zones, now)
+    return may_start(terms_of(order), zones, now, interlock=interlock.words, interlock_until=interlock.until)
+
+
+def _words(inhibitor: Inhibitor) -> str:
+    until = "" if inhibitor.until is None else f" until {utc_text(inhibitor.until)}"
+    return f"{inhibitor.name} inhibits it{until}: {inhibitor.reason}"

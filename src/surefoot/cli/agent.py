@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``surefoot agent``: join a fleet, run, say what the device is doing, and put its updates off."""
+"""``surefoot agent``: join a fleet, run, say what the device is doing, put its updates off, and inhibit them."""
 
 import argparse
 import logging
@@ -8,36 +8,28 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, LOCK, assemble, storage_root
+from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, booted_slot, storage_root
+from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
-from surefoot.agent.enrol import enrol
+from surefoot.agent.enrol import enrol, is_enrolled
+from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State
+from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.duration import Duration, seconds
-from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.model.errors import BootError, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
+from surefoot.model.slot import SlotName
 from surefoot.model.wire import EnrolmentOffer
-
-_WORDS = {
-    Phase.IDLE: "waiting for the next poll",
-    Phase.CHECKING: "asking the server",
-    Phase.VERIFYING: "verifying what the server answered",
-    Phase.DOWNLOADING: "downloading",
-    Phase.WAITING: "waiting until it may start",
-    Phase.INSTALLING: "checking what was downloaded",
-    Phase.REBOOTING: "about to reboot into the new release",
-    Phase.TRIAL: "trying the new release",
-    Phase.COMMITTED: "keeping the new release",
-    Phase.ROLLING_BACK: "going back to the release before",
-    Phase.REPORTING: "telling the server how it went",
-}
-
 
 _DEFER = """Put updates off: none starts before that instant. What has started finishes, and a release that is required cannot be put off
 for longer than its order says."""
+
+_INHIBIT = """Let no update start, since a reboot would do harm now; a required release waits too. What has started finishes. Each name has
+a word of its own; the last one of a name counts."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +50,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--for", dest="span", metavar="DURATION", help="as in 90m, 4h, 2d; 30 days at most")
     when.add_argument("--end", action="store_true", help="put them off no longer")
     deferring.set_defaults(run=_defer)
-    for verb in (joining, running, status, deferring):
+    inhibiting = verbs.add_parser("inhibit", help="let no update start, since a reboot would do harm now", description=_INHIBIT)
+    inhibiting.add_argument("--reason", required=True, metavar="TEXT", help="why, one line; the server is told")
+    inhibiting.add_argument("--for", dest="span", metavar="DURATION", help="as in 30m; 30 days at most; else until 'agent allow'")
+    inhibiting.set_defaults(run=_inhibit)
+    allowing = verbs.add_parser("allow", help="end what 'agent inhibit' began")
+    allowing.set_defaults(run=_allow)
+    for verb in (inhibiting, allowing):
+        verb.add_argument("--name", default="user", help="who says so: a program, a person (default: user)")
+    for verb in (joining, running, status, deferring, inhibiting, allowing):
         verb.add_argument("--config", type=Path, default=Path("/etc/surefoot/agent.toml"), metavar="AGENT.TOML")
 
 
@@ -92,28 +92,31 @@ def _run(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     config, storage = _open(arguments.config)
     found = peek(storage, JOURNAL, State)
-    if found is None:
-        raise InvalidInput("The agent has not run here yet.", hint=f"Start it with 'surefoot agent run --config {arguments.config}'.")
-    if arguments.json:
-        sys.stdout.write(to_pretty_json({"device_id": config.device.id, "state": found.state, "unsent_events": found.pending}).decode())
-        return 0
-    state = found.state
-    print(f"{config.device.id} ({config.device.hardware}): {_WORDS[state.phase]}")
-    print(f"runs       {state.running.product} {state.running.version} from slot {state.slot}, build {state.running.build_id}")
-    if state.fallback is not None:
-        print(f"kept       {state.fallback.product} {state.fallback.version} in slot {state.slot.other}")
-    if state.attempt is not None:
-        wanted = state.attempt.order.must_match
-        print(f"attempt    {state.attempt.order.assignment_id}: {wanted.product} {wanted.version} into slot {state.attempt.slot}")
-        print(f"           {state.attempt.received} of {state.attempt.size} bytes, try {state.attempt.tries + 1}")
-        if state.attempt.waits:
-            print(f"waits      {state.attempt.waits_for}; {_until(state.attempt.waits_until)}")
-    if (until := put_off_until(storage, DATA)) is not None and until > datetime.now(UTC):
-        print(f"put off    until {utc_text(until)}; end that: surefoot agent defer --end")
-    if state.refused:
-        print(f"refused    the last answer of the server: {state.refused}")
-    print(f"unsent     {found.pending} events")
+    boot, problem = _look_at_boot(config, storage, arguments.config.resolve().parent)
+    facts = Facts(
+        device_id=config.device.id,
+        hardware=config.device.hardware,
+        is_enrolled=is_enrolled(storage, DATA),
+        state=None if found is None else found.state,
+        unsent_events=0 if found is None else found.pending,
+        boot=boot,
+        boot_problem=problem,
+        put_off_until=put_off_until(storage, DATA),
+        inhibitors=tuple(inhibitors(storage, DATA)),
+        now=datetime.now(UTC),
+    )
+    sys.stdout.write(to_pretty_json(plain(facts)).decode() if arguments.json else "".join(f"{line}\n" for line in lines(facts)))
     return 0
+
+
+def _look_at_boot(config: Config, storage: PosixStorage, folder: Path) -> tuple[BootFacts | None, str]:
+    """Return what the bootloader says, or why it does not."""
+    try:
+        running = booted_slot(os.environ)
+        control = open_bootloader(config.boot, storage, folder, running, SAID)
+        return BootFacts(running=running, primary=control.get_primary(), states={slot: control.get_state(slot) for slot in SlotName}), ""
+    except (BootError, InvalidInput) as error:
+        return None, error.message
 
 
 def _defer(arguments: argparse.Namespace) -> int:
@@ -132,12 +135,47 @@ def _defer(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _inhibit(arguments: argparse.Namespace) -> int:
+    _, storage = _open(arguments.config)
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=_span(arguments.span)) if arguments.span else None
+    inhibit(storage, DATA, Inhibitor(name=arguments.name, reason=arguments.reason, until=until), now)
+    ends = f"until {utc_text(until)}" if until else f"until 'surefoot agent allow --name {arguments.name}'"
+    print(f"{arguments.name} lets no update start {ends}.")
+    found = peek(storage, JOURNAL, State)
+    if found is not None and found.state.attempt is not None and _has_started(found.state.phase, found.state.attempt):
+        _say_too_late(found.state.attempt)
+    return 0
+
+
+def _allow(arguments: argparse.Namespace) -> int:
+    _, storage = _open(arguments.config)
+    did = allow(storage, DATA, arguments.name)
+    print(
+        f"{arguments.name} inhibits updates no longer; the agent sees that at its next poll."
+        if did
+        else f"{arguments.name} did not inhibit updates."
+    )
+    for other in standing(inhibitors(storage, DATA), datetime.now(UTC)):
+        print(f"{other.name} still does: {other.reason}")
+    return 0
+
+
+def _has_started(phase: Phase, attempt: Attempt) -> bool:
+    # With windows an install is weighed again after its download.
+    return phase is not Phase.WAITING and not (phase is Phase.DOWNLOADING and bool(attempt.order.windows))
+
+
+def _say_too_late(attempt: Attempt) -> None:
+    wanted = attempt.order.must_match
+    print(f"Too late for {wanted.product} {wanted.version}: it has started, and finishes.")
+
+
 def _say_what_it_means(phase: Phase, attempt: Attempt, until: datetime) -> None:
     """Say what of an update that is here already cannot be put off."""
     wanted, consent_until = attempt.order.must_match, attempt.order.consent_until
-    # With windows an install is weighed again after its download.
-    if phase is not Phase.WAITING and not (phase is Phase.DOWNLOADING and attempt.order.windows):
-        print(f"Too late for {wanted.product} {wanted.version}: it has started, and finishes.")
+    if _has_started(phase, attempt):
+        _say_too_late(attempt)
     elif consent_until and parse_utc(consent_until) < until:
         print(f"{wanted.product} {wanted.version} is required: it is put off until {consent_until} and no longer.")
 
@@ -147,10 +185,6 @@ def _span(text: str) -> int:
         return seconds(from_plain(text, Duration, what="--for"))
     except FormatError as error:
         raise InvalidInput(f"{text!r} is no duration.", hint="Write a number and a unit, as in 90m, 4h or 2d.") from error
-
-
-def _until(instant: str) -> str:
-    return f"starts {instant} unless the server says otherwise" if instant else "until the server says otherwise"
 
 
 def _open(path: Path) -> tuple[Config, PosixStorage]:

@@ -23,6 +23,7 @@ from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
+from surefoot.agent.interlock import inhibitors
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
 from surefoot.agent.state import Policy
@@ -234,6 +235,7 @@ class SimulatedBoard:
             renew=self.renew,
             policy=self.policy,
             put_off_until=lambda: put_off_until(self.flash, DATA),
+            inhibitors=lambda: inhibitors(self.flash, DATA),
         )
 
     def _boot(self) -> None:
