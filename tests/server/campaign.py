@@ -17,8 +17,8 @@ from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.survey import census, watch
 from surefoot.server.services.advance import Lookout, advance_all
 from surefoot.server.services.attempts import facts
+from surefoot.server.services.audience import audience_of
 from surefoot.server.services.catalogue import StoredDecision
-from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.rollout_store import Census, StoredRollout
 from surefoot.server.services.rollouts import SteerRequest, Verb, create, steer
 from tests.server.office import Office, event

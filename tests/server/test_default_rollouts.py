@@ -21,7 +21,7 @@ from surefoot.rollout.evidence import Baseline, Control, Counts, Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.recount import counters_off
 from surefoot.server.db.survey import census, watch
-from surefoot.server.services import conduct
+from surefoot.server.services import offering
 from surefoot.server.services.rollout_store import Walk
 from surefoot.server.services.rollouts import Verb
 from surefoot.server.services.usual import baselines
@@ -274,7 +274,7 @@ def test_a_recount_that_lowers_counts_holds_nobody_for_ever(campaign: Campaign) 
 
 
 def test_canaries_are_found_however_far_along_the_ring_they_are(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conduct, "_STRIDE", 1)
+    monkeypatch.setattr(offering, "_STRIDE", 1)
     start = origin("salt")
     last = sorted((DeviceId(f"e-{n:02}") for n in range(12)), key=lambda device_id: (place(device_id) - start) % RING)[-2:]
     campaign.begin(structs.replace(PLAN, audience=f"device_id=in=({','.join(last)})"))

@@ -16,7 +16,7 @@ from surefoot.rollout.evidence import Counts
 from surefoot.rollout.plan import Gates, Limits, Plan, Stage, Status
 from surefoot.server.db.groups import add
 from surefoot.server.db.recount import counters_off, versions_off
-from surefoot.server.services import conduct
+from surefoot.server.services import offering
 from surefoot.server.services.recount import RECOUNT, Segment, recount_all
 from surefoot.server.services.rollout_store import MOST_OFFERS
 from surefoot.server.services.rollouts import Verb
@@ -180,7 +180,7 @@ def test_a_device_that_comes_later_is_found_by_a_later_pass(campaign: Campaign) 
 
 
 def test_the_next_pass_waits_longer_the_more_devices_the_last_one_passed(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conduct, "_PASSED_A_SECOND", 0.1)
+    monkeypatch.setattr(offering, "_PASSED_A_SECOND", 0.1)
     campaign.begin(structs.replace(PLAIN, stages=[Stage(name="all")]))
     campaign.advance()
     assert campaign.stored.walk.passed == 20

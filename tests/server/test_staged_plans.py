@@ -17,7 +17,7 @@ from surefoot.rollout.evidence import Share
 from surefoot.rollout.plan import Gates, Plan, Stage, Status
 from surefoot.server.db.groups import add
 from surefoot.server.db.survey import census
-from surefoot.server.services.conduct import audience_of
+from surefoot.server.services.audience import audience_of
 from tests.docs.pages import ROOT
 from tests.server.campaign import Campaign
 from tests.server.office import open_office

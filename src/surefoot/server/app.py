@@ -47,8 +47,8 @@ from surefoot.server.db.survey import census, watch
 from surefoot.server.durable import write_durably
 from surefoot.server.services.access import ADMIN, operator_name
 from surefoot.server.services.advance import Lookout, advance_all
+from surefoot.server.services.audience import audience_of
 from surefoot.server.services.audit import PERIOD_S, write_signed
-from surefoot.server.services.conduct import audience_of
 from surefoot.server.services.enroll import Doors
 from surefoot.server.services.expiry import end_consents
 from surefoot.server.services.groups import fill

@@ -13,7 +13,7 @@ from typing import TypeVar
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import ConflictError, Error
 from surefoot.model.record import Record
-from surefoot.server.services.conduct import audience_of, may_take
+from surefoot.server.services.audience import audience_of, may_take
 from surefoot.server.services.ports import Ledger, Write
 from surefoot.server.services.rollout_store import StoredRollout
 
