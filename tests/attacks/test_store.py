@@ -61,19 +61,19 @@ def test_s12_a_changed_image_is_put_aside_and_told_when_it_is_next_sent(server: 
     file_of(server, digest).write_bytes(changed)
     with caplog.at_level(logging.ERROR, "surefoot.server"):
         assert device.get(path).data == changed, "the device finds that out by itself; the server must as well"
-        wait_until_gone(device, path)
-    assert f"Blob {digest} was changed in the store; it is now in quarantine." in caplog.text
+        told = f"Blob {digest} was changed in the store; it is now in quarantine."
+        wait_until_told(device, path, caplog, told)
     assert (server.data / "blobs" / "quarantine" / hex_of(digest)).read_bytes() == changed
     server.put(data)
     assert device.get(path).data == data
 
 
-def wait_until_gone(device: Joined, path: str) -> None:
-    # The store looks after the last byte was sent: each of these requests is served after some of that.
-    for _ in range(200):
-        if device.pool.request("HEAD", device.url + path).status == 404:
+def wait_until_told(device: Joined, path: str, caplog: pytest.LogCaptureFixture, told: str) -> None:
+    # The store looks after the last byte was sent, in a thread: each of these requests is served after some of that.
+    for _ in range(2_000):
+        if device.pool.request("HEAD", device.url + path).status == 404 and told in caplog.text:
             return
-    raise AssertionError("it is still served")
+    raise AssertionError(f"it is still served, or nobody was told: {caplog.text!r}")
 
 
 def test_s12_a_part_or_a_head_of_an_image_is_no_reason_to_look(server: Running, caplog: pytest.LogCaptureFixture) -> None:
