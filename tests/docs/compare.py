@@ -15,7 +15,7 @@ _MASKS = (
     (re.compile(r"\b\d+ bytes"), "N bytes"),
     (re.compile(r"\bassignment \d+\b"), "assignment N"),
     # The gate pauses at the first report that is enough; which one that is, is the network's to say.
-    (re.compile(r"(stage \w+), \d of \d devices? failed, rolled back or went silent: [\d.]+ %( \(.*?\))?;"), r"\1, RATE;"),
+    (re.compile(r"(stage \w+), \d of \d devices? failed, rolled back or went silent: [\d.]+%( \(.*?\))?;"), r"\1, RATE;"),
 )
 
 
