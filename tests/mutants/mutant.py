@@ -47,7 +47,7 @@ _TESTS = {
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
-    WINDOW: ("tests/agent/test_waiting.py",),
+    WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
     RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py",),
