@@ -15,6 +15,7 @@ from surefoot.agent.boot.custom import CustomLoader
 from surefoot.agent.boot.efi import EfiBootControl, boot
 from surefoot.agent.boot.file import FileStore, save
 from surefoot.agent.boot.grub import GrubStore
+from surefoot.agent.boot.link import LinkStore
 from surefoot.agent.boot.rauc import RaucLoader
 from surefoot.agent.boot.state import TRIES, factory
 from surefoot.agent.boot.store import StateStore, StoredBootControl, start
@@ -28,6 +29,7 @@ from surefoot.simulator.flash import Damage, SimulatedFlash
 from tests.agent.contract_boot import Rig
 from tests.agent.loaders import GRUBENV_BYTES, CountingScript, GrubEnvironment, UBootEnvironment
 from tests.agent.raucd import Raucd
+from tests.agent.trees import FlashLink
 
 A, B = SlotName.A, SlotName.B
 NAMES = {A: "A", B: "B"}
@@ -77,6 +79,17 @@ def block_rig(_folder: Path, _stack: ExitStack) -> Rig:
     flash = SimulatedFlash()
     replace_file(flash, BLOCK, block_bytes())
     return Medium(flash).stored(block_store, lambda flash: replace_file(flash, BLOCK, bytes(2 * COPY_BYTES)))
+
+
+def link_store(flash: SimulatedFlash) -> LinkStore:
+    return LinkStore(FlashLink(flash), FileStore(flash))
+
+
+def link_rig(_folder: Path, _stack: ExitStack) -> Rig:
+    flash = SimulatedFlash()
+    save(flash, factory())
+    FlashLink(flash).point("a")
+    return Medium(flash).stored(link_store, lambda flash: flash.remove("current"))
 
 
 def efi_names() -> list[str]:
@@ -215,6 +228,7 @@ def rauc_rig(folder: Path, stack: ExitStack) -> Rig:
 RIGS: dict[str, Callable[[Path, ExitStack], Rig]] = {
     "file": file_rig,
     "block": block_rig,
+    "link": link_rig,
     "uboot": uboot_rig,
     "grub": grub_rig,
     "efi": efi_rig,

@@ -3,6 +3,8 @@
 """An agent put together from what lies on a real disk, or not put together at all."""
 
 import gc
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +13,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
 from surefoot.agent import assembly
-from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, open_journal
+from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, open_journal, running_slot
 from surefoot.agent.boot.file import save
-from surefoot.agent.boot.settings import CustomBoot
-from surefoot.agent.boot.state import factory
+from surefoot.agent.boot.settings import CustomBoot, LinkBoot
+from surefoot.agent.boot.state import TRIES, factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
-from surefoot.agent.installers.settings import Devices, RawInstall
+from surefoot.agent.install import activate
+from surefoot.agent.installer import open_installer
+from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
+from surefoot.model.digest import digest_of
 from surefoot.model.errors import BootError, ConflictError, DeviceError, DigestError, Error, FormatError, InvalidInput
 from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.slot import SlotName
@@ -205,3 +210,95 @@ def test_an_agent_on_block_devices_reads_the_one_that_runs_and_measures_the_othe
         runner = assemble(config, folder, SLOT_A)
         assert runner.running.found == FACTORY.image.hash
         assert runner.parts.board.slot_capacity_bytes == 65536
+
+
+@pytest.fixture
+def application(folder: Path) -> Config:
+    """A board with an application in slot a, and its settings; ``restarts`` has where ``current`` led at each restart."""
+    app = folder / "app"
+    app.mkdir()
+    (app / "current").symlink_to("a")
+    archive = tar_of(version=b"1")
+    install_archive(folder, SlotName.A, archive)
+    (folder / "factory-manifest.json").write_bytes(to_pretty_json(manifest("1.0.0", archive, counter=3)))
+    return structs.replace(
+        CONFIG,
+        install=ArchiveInstall(folder="app"),
+        boot=LinkBoot(folder="app"),
+        reboot=RebootCommand(command=["sh", "-c", "readlink app/current >> restarts"], restarts="application"),
+    )
+
+
+def tar_of(**files: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
+def install_archive(folder: Path, slot: SlotName, archive: bytes) -> None:
+    """Do what a factory does, and a download."""
+    installer = open_installer(ArchiveInstall(folder="app"), PosixStorage(folder / "state"), folder, slot.other, 100_000)
+    file = installer.writer(slot)
+    file.truncate(0)
+    file.write_at(0, archive)
+    installer.install(slot, len(archive), digest_of(archive))
+    installer.close()
+
+
+def restarts(folder: Path) -> list[str]:
+    path = folder / "restarts"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_an_application_runs_where_the_link_leads_whatever_the_kernel_says(folder: Path, application: Config) -> None:
+    runner = assemble(application, folder, {"SUREFOOT_SLOT": "b"})
+    assert (runner.slot, runner.running.found, restarts(folder)) == ("a", runner.state.running.hash, [])
+
+
+def test_an_application_is_restarted_and_the_agent_goes_on_with_what_was_started(folder: Path, application: Config) -> None:
+    runner = assemble(application, folder, {})
+    archive = tar_of(version=b"2")
+    install_archive(folder, SlotName.B, archive)
+    activate(runner.parts.boot, SlotName.B)
+    before = runner.parts.monitor
+    restarted = runner.parts.reboot()
+    assert restarted is not None
+    assert (restarted.slot, restarts(folder)) == ("b", ["b"])
+    assert restarted.monitor is not before
+    assert (folder / "app/current/version").read_bytes() == b"2"
+
+
+def test_an_application_on_trial_that_has_no_start_left_is_not_left_running(folder: Path, application: Config) -> None:
+    runner = assemble(application, folder, {})
+    activate(runner.parts.boot, SlotName.B)
+    for _ in range(TRIES):
+        runner.parts.reboot()
+    assert running_slot(application, PosixStorage(folder / "state"), folder, {}) == "b"
+    del runner
+    gc.collect()
+    assert assemble(application, folder, {}).slot == "a"
+    assert restarts(folder) == ["b"] * TRIES + ["a"]
+
+
+def test_a_restart_that_fails_is_the_boards_failure_and_costs_a_start(folder: Path, application: Config) -> None:
+    failing = structs.replace(application, reboot=RebootCommand(command=["false"], restarts="application"))
+    runner = assemble(failing, folder, {})
+    activate(runner.parts.boot, SlotName.B)
+    for _ in range(TRIES + 1):
+        with pytest.raises(BootError, match="The reboot command failed"):
+            runner.parts.reboot()
+    assert runner.parts.boot.get_primary() is SlotName.A
+
+
+@pytest.mark.parametrize("lead", ["c", "../a", None])
+def test_a_link_that_leads_to_no_slot_stops_the_agent(folder: Path, application: Config, lead: str | None) -> None:
+    link = folder / "app/current"
+    link.unlink()
+    if lead is not None:
+        link.symlink_to(lead)
+    with pytest.raises(BootError, match="The link current leads"):
+        assemble(application, folder, {})

@@ -19,7 +19,7 @@ def test_backend(backend: str, law: Callable[[Rig], None], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("seed", range(30))
-@pytest.mark.parametrize("backend", ["file", "block", "efi"])
+@pytest.mark.parametrize("backend", ["file", "block", "link", "efi"])
 def test_many_lives_in_memory(backend: str, seed: int, tmp_path: Path) -> None:
     with ExitStack() as stack:
         any_life_is_as_the_rules_say(RIGS[backend](tmp_path, stack), seed)

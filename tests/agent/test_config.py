@@ -7,6 +7,7 @@ import pytest
 
 from surefoot.agent.config import Config, policy_of, read_config
 from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe
+from surefoot.agent.installers.settings import RawInstall
 from surefoot.agent.state import Policy
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.slot import SlotName
@@ -72,12 +73,37 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
 def test_block_devices_say_themselves_how_large_they_are(tmp_path: Path) -> None:
     devices = '\n[install]\nkind = "raw"\ndevices = { a = "/dev/x", b = "slots/y" }\n'
     config = read(tmp_path, LEAST.replace("slot_capacity_bytes = 1000", "") + devices)
+    assert isinstance(config.install, RawInstall)
     assert config.install.devices is not None
     assert config.install.devices.by_slot(tmp_path) == {SlotName.A: Path("/dev/x"), SlotName.B: tmp_path / "slots/y"}
     with pytest.raises(FormatError, match="slot_capacity_bytes is missing"):
         read(tmp_path, LEAST.replace("slot_capacity_bytes = 1000", ""))
     with pytest.raises(FormatError, match="both slots have one device"):
         read(tmp_path, LEAST + devices.replace("slots/y", "/dev/x"))
+
+
+ARCHIVE = """
+[install]
+kind = "archive"
+folder = "app"
+
+[boot]
+backend = "link"
+folder = "app"
+"""
+
+
+def test_archives_go_with_a_link_in_their_folder(tmp_path: Path) -> None:
+    restarting = LEAST.replace('command = ["reboot"]', 'command = ["x"]\nrestarts = "application"')
+    assert read(tmp_path, restarting + ARCHIVE).reboot.restarts == "application"
+    for text, says in (
+        (LEAST + ARCHIVE.replace('"link"\nfolder = "app"', '"link"\nfolder = "other"'), "both have one folder"),
+        (LEAST + ARCHIVE.partition("[boot]")[0], "the boot backend 'link'"),
+        (LEAST + "[boot]" + ARCHIVE.partition("[boot]")[2], "archives go with"),
+        (restarting, "only an application in archives"),
+    ):
+        with pytest.raises(FormatError, match=says):
+            read(tmp_path, text)
 
 
 def test_a_board_may_say_what_else_it_is(tmp_path: Path) -> None:

@@ -43,7 +43,18 @@ from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.flash import SECTOR, Damage, PowerCut, SimulatedFlash
 from tests.agent.loaders import GRUBENV_BYTES, GrubEnvironment, UBootEnvironment
 from tests.agent.rigs import BLOCK as STATE_BLOCK
-from tests.agent.rigs import ENV, ENV_BYTES, GRUBENV, block_bytes, block_store, efi_names, write_environment, write_grubenv
+from tests.agent.rigs import (
+    ENV,
+    ENV_BYTES,
+    GRUBENV,
+    block_bytes,
+    block_store,
+    efi_names,
+    link_store,
+    write_environment,
+    write_grubenv,
+)
+from tests.agent.trees import FlashLink
 
 A, B = SlotName.A, SlotName.B
 TIMEOUT_S = 60.0
@@ -104,6 +115,13 @@ def media() -> list[Medium]:
     return [
         _stored("file", _file_flash, FileStore),
         _stored("block", _block_flash, block_store),
+        Medium(
+            name="link",
+            flash=_link_flash,
+            control=lambda flash, _running: StoredBootControl(link_store(flash)),
+            load=lambda flash: start(link_store(flash)),
+            look=_link_look,
+        ),
         _stored("uboot, loader", _uboot_flash, _uboot_store),
         _stored("grub, loader", _grub_flash, lambda flash: GrubEnvironment(lambda: flash.open(GRUBENV))),
         Medium(name="efi", flash=_efi_flash, control=EfiBootControl, load=boot, look=_efi_look),
@@ -380,6 +398,19 @@ def _file_flash() -> SimulatedFlash:
     flash = SimulatedFlash()
     save(flash, factory())
     return flash
+
+
+def _link_flash() -> SimulatedFlash:
+    flash = _file_flash()
+    FlashLink(flash).point("a")
+    return flash
+
+
+def _link_look(flash: SimulatedFlash) -> Look:
+    """Return what comes of a start: the link is changed after the states, and the next start makes good what lies between."""
+    after = flash.fork()
+    start(link_store(after))
+    return to_json(link_store(after).read())
 
 
 def _block_flash() -> SimulatedFlash:

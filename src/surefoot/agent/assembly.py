@@ -10,12 +10,14 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
-from surefoot.agent.bootloader import open_bootloader
+from surefoot.agent.boot.settings import LinkBoot
+from surefoot.agent.boot.store import start
+from surefoot.agent.bootloader import open_bootloader, open_link
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
@@ -27,7 +29,7 @@ from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
-from surefoot.agent.runner import Parts, Runner, factory_state
+from surefoot.agent.runner import Parts, Restarted, Runner, factory_state
 from surefoot.agent.state import State
 from surefoot.agent.storage import Storage
 from surefoot.agent.transport import HttpsServer
@@ -68,7 +70,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     storage.hold(LOCK)
     clock = SystemClock()
     journal = open_journal(storage)
-    slot = booted_slot(environment)
+    slot = _started_slot(config, storage, folder, environment)
     slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     if journal.state is None:
@@ -90,7 +92,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
-        reboot=lambda: _reboot(config.reboot.command, folder),
+        reboot=lambda: _reboot(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
         renew=Renewal(storage, DATA, config.device.id, server, clock),
         policy=policy_of(config.trial),
         attributes=config.attributes,
@@ -136,6 +138,13 @@ def booted_slot(environment: Mapping[str, str]) -> SlotName:
     return SlotName(named[0])
 
 
+def running_slot(config: Config, storage: Storage, folder: Path, environment: Mapping[str, str]) -> SlotName:
+    """Return the slot that runs, without counting a start; ``BootError`` when nobody says so."""
+    if isinstance(config.boot, LinkBoot):
+        return open_link(config.boot, storage, folder).read().primary
+    return booted_slot(environment)
+
+
 def installed_from(manifest: Manifest) -> Installed:
     """Return the release that a manifest describes, as version rules will need to know it."""
     return Installed(
@@ -169,7 +178,29 @@ def _factory_release(path: Path, slots: Installer, slot: SlotName) -> Installed:
     return installed_from(manifest)
 
 
-def _reboot(command: list[str], folder: Path) -> None:
+def _started_slot(config: Config, storage: Storage, folder: Path, environment: Mapping[str, str]) -> SlotName:
+    """Return the slot that runs; where the agent is the loader of an application, this is one more start of that."""
+    if not isinstance(config.boot, LinkBoot):
+        return booted_slot(environment)
+    store = open_link(config.boot, storage, folder)
+    before = store.read().primary
+    slot = start(store)
+    if slot is not before:
+        # The system started what ``current`` led to, and that has no start left.
+        _run(config.reboot.command, folder)
+    return slot
+
+
+def _reboot(config: Config, storage: Storage, folder: Path, monitor: Callable[[], Monitor]) -> Restarted | None:
+    if config.reboot.restarts == "board" or not isinstance(config.boot, LinkBoot):
+        _run(config.reboot.command, folder)
+        return None
+    slot = start(open_link(config.boot, storage, folder))
+    _run(config.reboot.command, folder)
+    return Restarted(slot=slot, monitor=monitor())
+
+
+def _run(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, timeout=_REBOOT_TIMEOUT_S, check=True, env=os.environ)
     except (OSError, subprocess.SubprocessError) as error:

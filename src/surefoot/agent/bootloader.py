@@ -8,13 +8,14 @@ from surefoot.agent.boot.block import BlockStore
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.custom import CustomLoader
 from surefoot.agent.boot.efi import EfiBootControl
-from surefoot.agent.boot.file import file_control
+from surefoot.agent.boot.file import FileStore, file_control
 from surefoot.agent.boot.grub import GrubStore
-from surefoot.agent.boot.settings import BlockBoot, Boot, CustomBoot, EfiBoot, FileBoot, GrubBoot, RaucBoot, UBootBoot
+from surefoot.agent.boot.link import CURRENT, LinkStore
+from surefoot.agent.boot.settings import BlockBoot, Boot, CustomBoot, EfiBoot, FileBoot, GrubBoot, LinkBoot, RaucBoot, UBootBoot
 from surefoot.agent.boot.store import StoredBootControl
 from surefoot.agent.boot.twostate import TwoStateBootControl, TwoStateLoader
 from surefoot.agent.boot.uboot import UBootStore
-from surefoot.agent.posix import PosixStorage, open_device
+from surefoot.agent.posix import PosixLink, PosixStorage, open_device
 from surefoot.agent.storage import Storage
 from surefoot.model.errors import InvalidInput
 from surefoot.model.slot import SlotName
@@ -50,8 +51,15 @@ def open_bootloader(settings: Boot, storage: Storage, folder: Path, running: Slo
         case CustomBoot():
             loader = CustomLoader(settings.command, settings.names.by_slot(), folder=folder, timeout_s=settings.timeout_s)
             return TwoStateBootControl(loader, storage, running, note)
+        case LinkBoot():
+            return StoredBootControl(open_link(settings, storage, folder))
         case _ as never:
             assert_never(never)
+
+
+def open_link(settings: LinkBoot, storage: Storage, folder: Path) -> LinkStore:
+    """Return the state of an application's slots, for the agent as its loader."""
+    return LinkStore(PosixLink(folder / settings.folder / CURRENT), FileStore(storage))
 
 
 def _rauc(settings: RaucBoot) -> TwoStateLoader:

@@ -3,14 +3,14 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from surefoot.agent.boot.settings import Boot, FileBoot
+from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot
 from surefoot.agent.health import Probe
-from surefoot.agent.installers.settings import Install, RawInstall
+from surefoot.agent.installers.settings import ArchiveInstall, Install, RawInstall
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
@@ -50,9 +50,15 @@ class StorageRoot(Record, frozen=True, kw_only=True):
 
 
 class RebootCommand(Record, frozen=True, kw_only=True):
-    """How the board is booted again."""
+    """How the board is booted again.
+
+    Attributes:
+        command: What does it.
+        restarts: What that is: the whole board, or an application in archives alone; then the agent goes on when it is done.
+    """
 
     command: Annotated[list[str], Meta(min_length=1)]
+    restarts: Literal["board", "application"] = "board"
 
 
 class Trial(Record, frozen=True, kw_only=True):
@@ -78,8 +84,14 @@ class Config(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Refuse slots whose size nobody says; the decoder turns this into ``FormatError``."""
-        if self.storage.slot_capacity_bytes is None and self.install.devices is None:
+        has_devices = isinstance(self.install, RawInstall) and self.install.devices is not None
+        if self.storage.slot_capacity_bytes is None and not has_devices:
             raise ValueError("storage.slot_capacity_bytes is missing: only block devices say themselves how large they are")
+        trees = self.install.folder if isinstance(self.install, ArchiveInstall) else None
+        if trees != (self.boot.folder if isinstance(self.boot, LinkBoot) else None):
+            raise ValueError("archives go with the boot backend 'link', and both have one folder")
+        if self.reboot.restarts == "application" and trees is None:
+            raise ValueError("only an application in archives is restarted without a reboot")
 
 
 def read_config(path: Path) -> Config:

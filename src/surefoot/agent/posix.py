@@ -198,6 +198,35 @@ def open_device(path: Path) -> PosixFile:
     return file
 
 
+class PosixLink:
+    """A symbolic link, changed in one rename."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the link ``path``, whose folder must exist."""
+        self._path = path
+
+    def read(self) -> str | None:
+        """Return where it leads, or ``None`` when there is none; ``DeviceError`` when something else is in its place."""
+        try:
+            with _explained(str(self._path), "read"):
+                return str(self._path.readlink())
+        except FileNotFoundError:
+            return None
+
+    def point(self, target: str) -> None:
+        """Let it lead to ``target``: before or after, never between, and durable on return; ``DeviceError`` when that fails."""
+        draft = self._path.with_name(f"{self._path.name}.new")
+        with _explained(str(self._path), "changed"):
+            draft.unlink(missing_ok=True)
+            draft.symlink_to(target)
+            draft.rename(self._path)
+            folder = os.open(self._path.parent, _FOLDER & ~os.O_NOFOLLOW)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
 class SystemClock:
     """The clocks of the machine."""
 

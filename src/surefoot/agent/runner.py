@@ -8,7 +8,7 @@ board. Before anything is done the new state is durable, and everything done may
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -96,6 +96,14 @@ class HealthMonitor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted:
+    """An application was started again, and the agent was not: the slot it was started from, and who looks after it now."""
+
+    slot: SlotName
+    monitor: HealthMonitor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What an agent is put together from; the simulator gives other ones than a device does.
 
@@ -110,7 +118,7 @@ class Parts:
         server: The server.
         monitor: The health checks.
         clock: The clocks.
-        reboot: Starts a reboot; returns at once, or never.
+        reboot: Starts a reboot; returns at once, or never. Where only an application is restarted, returns how that came up.
         renew: Gets the device a new certificate when that is due.
         policy: The integrator's numbers.
         attributes: What else the device says of itself.
@@ -128,7 +136,7 @@ class Parts:
     server: Server
     monitor: HealthMonitor
     clock: Clock
-    reboot: Callable[[], None]
+    reboot: Callable[[], Restarted | None]
     renew: Callable[[], None]
     policy: Policy
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -386,9 +394,19 @@ class Runner:
 
     def _reboot(self) -> Event:
         self._flush()
-        self.parts.reboot()
+        restarted = self.parts.reboot()
+        if restarted is not None:
+            return self._went_on(restarted)
         self.parts.clock.sleep(_REBOOT_S)
         return Failed(now=self._now(), code=BootError.code, message=f"The board did not reboot within {_REBOOT_S:.0f} s.")
+
+    def _went_on(self, restarted: Restarted) -> Booted:
+        """Begin anew with what was started, as an agent does that a boot started."""
+        self.parts = replace(self.parts, monitor=restarted.monitor)
+        self.slot, self.is_reported = restarted.slot, False
+        self.running = self._look()
+        self.started_s = self.parts.clock.monotonic()
+        return self.booted()
 
     def _probe(self) -> Event:
         # Health first: a server that is slow to take a report must not pass for a release that is not well.

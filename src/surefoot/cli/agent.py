@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, booted_slot, storage_root
+from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, running_slot, storage_root
 from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
@@ -112,7 +112,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _look_at_boot(config: Config, storage: PosixStorage, folder: Path) -> tuple[BootFacts | None, str]:
     """Return what the bootloader says, or why it does not."""
     try:
-        running = booted_slot(os.environ)
+        running = running_slot(config, storage, folder, os.environ)
         control = open_bootloader(config.boot, storage, folder, running, SAID)
         return BootFacts(running=running, primary=control.get_primary(), states={slot: control.get_state(slot) for slot in SlotName}), ""
     except (BootError, InvalidInput) as error:

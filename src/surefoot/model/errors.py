@@ -249,3 +249,9 @@ class WrongSlotError(DeviceError):
     """What should be a slot is the running system, or nothing that an image can be written to."""
 
     code = "slot_wrong"
+
+
+class ArchiveError(DeviceError):
+    """An image that should be an archive is none, or holds what no archive may."""
+
+    code = "bad_archive"

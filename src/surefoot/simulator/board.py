@@ -125,6 +125,12 @@ def slot_files(flash: SimulatedFlash, capacity_bytes: int) -> Installer:
     return SlotFiles(flash, SLOTS, capacity_bytes)
 
 
+def file_content(flash: SimulatedFlash, slot: SlotName) -> tuple[bytes, Digest]:
+    """Return what lies in a slot that is a file: the image is the program."""
+    content = read_file(flash, SLOTS[slot]) or b""
+    return content, digest_of(content)
+
+
 @dataclass(slots=True, kw_only=True)
 class SimulatedBoard:
     """One board, powered through as many lives as it takes.
@@ -139,6 +145,7 @@ class SimulatedBoard:
         policy: The agent's numbers.
         store: Finds the bootloader's state on the flash.
         installer: Fills the slots on the flash, with images up to a number of bytes.
+        content: Finds the program in a slot on the flash, and the digest of the image that it came in.
         load: Gets the program out of a slot's image.
         elsewhere: Connects to the address that a release sends its agent to.
         renew: Gets the device a new certificate when that is due.
@@ -157,6 +164,7 @@ class SimulatedBoard:
     policy: Policy = field(default_factory=lambda: Policy(settle_s=2, trial_s=20))
     store: Callable[[SimulatedFlash], StateStore] = FileStore
     installer: Callable[[SimulatedFlash, int], Installer] = slot_files
+    content: Callable[[SimulatedFlash, SlotName], tuple[bytes, Digest]] = file_content
     load: Load = load_sketch
     elsewhere: Callable[[str], Server] = Nobody
     renew: Callable[[], None] = lambda: None
@@ -249,8 +257,7 @@ class SimulatedBoard:
 
     def _boot(self) -> None:
         slot = start(self.store(self.flash))
-        content = read_file(self.flash, SLOTS[slot]) or b""
-        found = digest_of(content)
+        content, found = self.content(self.flash, slot)
         self.boots.append((slot, found))
         if self.released is not None and found not in self.released:
             raise UnverifiedBootError(f"slot {slot} holds {len(content)} bytes that nobody released")

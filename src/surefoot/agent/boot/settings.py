@@ -104,4 +104,14 @@ class CustomBoot(Record, frozen=True, kw_only=True, tag_field="backend", tag="cu
     timeout_s: Seconds = TIMEOUT_S
 
 
-Boot = FileBoot | BlockBoot | UBootBoot | GrubBoot | EfiBoot | RaucBoot | CustomBoot
+class LinkBoot(Record, frozen=True, kw_only=True, tag_field="backend", tag="link"):
+    """Trees of an application and a link to the one that is started.
+
+    Attributes:
+        folder: Where the link and the trees lie, from the folder of agent.toml: the ``install.folder``.
+    """
+
+    folder: str
+
+
+Boot = FileBoot | BlockBoot | UBootBoot | GrubBoot | EfiBoot | RaucBoot | CustomBoot | LinkBoot

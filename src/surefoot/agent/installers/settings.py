@@ -29,4 +29,14 @@ class RawInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="raw")
     devices: Devices | None = None
 
 
-Install = RawInstall
+class ArchiveInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="archive"):
+    """An application's files as a tar.
+
+    Attributes:
+        folder: Where the trees ``a`` and ``b`` are made, and the link ``current`` to one of them lies; it must exist.
+    """
+
+    folder: str
+
+
+Install = RawInstall | ArchiveInstall
