@@ -116,6 +116,7 @@ class Parts:
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
+        keep_copy: Keeps what must outlive the journal in a second place; ``DeviceError`` when it cannot.
     """
 
     device_id: DeviceId
@@ -134,6 +135,7 @@ class Parts:
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
+    keep_copy: Callable[[State], None] = lambda _state: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +146,12 @@ class Running:
     found: Digest
 
 
-def factory_state(running: Installed, slot: SlotName, now: datetime) -> State:
-    """Return the state of a device that has just left the factory with ``running`` in ``slot``."""
-    return State(slot=slot, running=running, release_counter=running.release_counter, time_floor=utc_text(now))
+def factory_state(running: Installed, slot: SlotName, built_at: datetime) -> State:
+    """Return the state of a device that has just left the factory with ``running``, built at that instant, in ``slot``.
+
+    Its floor is not what its clock says: one that is years ahead would keep every update away until that year has come.
+    """
+    return State(slot=slot, running=running, release_counter=running.release_counter, time_floor=utc_text(built_at))
 
 
 @dataclass(slots=True)
@@ -167,6 +172,7 @@ class Runner:
     _floor: str = field(default="", init=False)
     _floor_s: float = field(default=0.0, init=False)
     _spent: frozenset[str] = field(default=frozenset(), init=False)
+    _copied: tuple[object, ...] = field(default=(), init=False)
     downloader: Downloader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -211,6 +217,7 @@ class Runner:
             except SpaceError as error:
                 return self._without_room(event, error)
         self.state = after
+        self._keep_copy()
         self._drop_spent()
         _log_step(before, after, emits)
         for effect in effects:
@@ -218,6 +225,14 @@ class Runner:
             if result is not None:
                 return result
         raise LookupError(f"{after.phase} asked for nothing that answers")
+
+    def _keep_copy(self) -> None:
+        facts = (self.state.slot, self.state.running, self.state.fallback, self.state.release_counter)
+        if facts != self._copied:
+            # Only a journal that is lost needs it, and the journal has it: what cannot be copied now is copied later.
+            with suppress(DeviceError):
+                self.parts.keep_copy(self.state)
+                self._copied = facts
 
     def _drop_spent(self) -> None:
         """Drop what was fetched for former orders; not before the journal has the tag that no longer claims it."""

@@ -24,6 +24,7 @@ from surefoot.agent.download import Response
 from surefoot.agent.health import Health
 from surefoot.agent.install import SlotFiles
 from surefoot.agent.interlock import inhibitors
+from surefoot.agent.recovery import keep
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
 from surefoot.agent.state import Policy
@@ -236,6 +237,7 @@ class SimulatedBoard:
             policy=self.policy,
             put_off_until=lambda: put_off_until(self.flash, DATA),
             inhibitors=lambda: inhibitors(self.flash, DATA),
+            keep_copy=lambda state: keep(self.flash, DATA, state),
         )
 
     def _boot(self) -> None:
