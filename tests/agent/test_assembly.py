@@ -13,22 +13,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
 from surefoot.agent import assembly
-from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, open_journal, running_slot
-from surefoot.agent.boot.file import save
+from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, installed_from, open_journal, running_slot
+from surefoot.agent.boot.file import file_control, save
 from surefoot.agent.boot.settings import CustomBoot, LinkBoot
-from surefoot.agent.boot.state import TRIES, factory
+from surefoot.agent.boot.state import TRIES, factory, with_state
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.recovery import keep
+from surefoot.agent.state import State
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of
-from surefoot.model.errors import BootError, ConflictError, DeviceError, DigestError, Error, FormatError, InvalidInput
+from surefoot.model.errors import BootError, ConflictError, DigestError, Error, FormatError, InvalidInput, JournalLostError
 from surefoot.model.record import to_json, to_pretty_json
-from surefoot.model.slot import SlotName
+from surefoot.model.slot import SlotName, SlotState
 from tests.agent.loopback import Authority, http, loopback
 from tests.agent.loopdev import loop_device
 from tests.trust.repositories import manifest
@@ -40,7 +42,10 @@ CONFIG = Config(
     storage=StorageRoot(root="state", slot_capacity_bytes=100_000),
     reboot=RebootCommand(command=["touch", "rebooted"]),
 )
-SLOT_A = {"SUREFOOT_SLOT": "a"}
+SLOT_A, SLOT_B = {"SUREFOOT_SLOT": "a"}, {"SUREFOOT_SLOT": "b"}
+A, B = SlotName.A, SlotName.B
+NEXT = b"next image" * 100
+UPDATE = manifest("1.1.0", NEXT, counter=3)
 
 
 @pytest.fixture
@@ -122,8 +127,9 @@ def spoil_certificate(folder: Path) -> None:
     (folder / "state/data/identity/device.pem").write_text("garbage")
 
 
-def spoil_journal(folder: Path) -> None:
+def spoil_journal_and_image(folder: Path) -> None:
     (folder / "state/data/journal").write_text("garbage\n")
+    spoil_image(folder)
 
 
 def lose_root(folder: Path) -> None:
@@ -140,7 +146,7 @@ def lose_root(folder: Path) -> None:
         (never_enrol, InvalidInput, "This device is not enrolled. Run 'surefoot agent enroll"),
         (spoil_server, FormatError, "identity/server.json"),
         (spoil_certificate, InvalidInput, "Run 'surefoot agent enroll'"),
-        (spoil_journal, DeviceError, "Line 1 of the journal data/journal is damaged"),
+        (spoil_journal_and_image, JournalLostError, "nothing here proves what runs in slot a. Put the manifest of what runs where"),
         (lose_root, InvalidInput, "state is not a folder. Make it, or name another in agent.toml."),
     ],
 )
@@ -151,8 +157,92 @@ def test_what_is_missing_or_damaged_is_named_and_no_state_is_invented(
     with pytest.raises(refusal) as refused:
         assemble(CONFIG, folder, SLOT_A)
     assert says in str(refused.value)
-    if spoil not in {spoil_journal, lose_root, spoil_certificate}:
+    if spoil not in {spoil_journal_and_image, lose_root, spoil_certificate}:
         assert open_journal(PosixStorage(folder / "state")).state is None
+
+
+# --- a journal that is lost -------------------------------------------------------------------------------------------------
+
+
+def updated(folder: Path, mark: SlotState = SlotState.GOOD) -> State:
+    """Let 1.1.0 run from slot b, as the journal and its copy tell, marked so by the bootloader."""
+    storage = PosixStorage(folder / "state")
+    replace_file(storage, "slots/b.img", NEXT)
+    save(storage, structs.replace(with_state(factory(), B, mark), primary=B))
+    first = State(
+        slot=B,
+        running=installed_from(UPDATE),
+        fallback=installed_from(FACTORY),
+        release_counter=9,
+        time_floor="2026-11-23T08:00:00Z",
+    )
+    open_journal(storage).append(first)
+    keep(storage, DATA, first)
+    return first
+
+
+@pytest.mark.parametrize("copy", [None, b"garbage"], ids=["whole copy", "both copies"])
+@pytest.mark.parametrize("damage", [b"garbage\n", b"\0" * 4096, b""])
+def test_an_agent_whose_journal_is_damaged_begins_anew_and_says_so(folder: Path, damage: bytes, copy: bytes | None) -> None:
+    before = updated(folder) if copy is None else None
+    journal = folder / "state/data/journal"
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_bytes(damage)
+    if copy is not None:
+        (folder / "state/data/kept.json").write_bytes(copy)
+    runner = assemble(CONFIG, folder, SLOT_B if before else SLOT_A)
+    expected = (B, "1.1.0", 9) if before else (A, "1.0.0", 3)
+    assert (runner.state.slot, runner.state.running.version, runner.state.release_counter) == expected
+    assert (runner.state.fallback is None) == (before is None)
+    (told,) = runner.parts.journal.pending
+    assert (told.type, told.data["failed"]) == ("update.check.completed", "journal_lost")
+    assert (folder / "state/data/journal.damaged").read_bytes() == damage, "kept aside for whoever looks into it"
+    numbered, known = runner.parts.journal.id, runner.state
+    del runner
+    gc.collect()
+    again = assemble(CONFIG, folder, SLOT_B if before else SLOT_A)
+    assert (again.parts.journal.id, again.state) == (numbered, known), "it begins anew once"
+
+
+def test_a_journal_that_is_gone_is_as_one_that_is_damaged(folder: Path) -> None:
+    updated(folder)
+    (folder / "state/data/journal").unlink()
+    assert assemble(CONFIG, folder, SLOT_B).state.running.version == "1.1.0"
+
+
+def test_what_the_rest_of_a_damaged_journal_says_is_proposed_too(folder: Path) -> None:
+    updated(folder)
+    journal = folder / "state/data/journal"
+    journal.write_bytes(b"garbage\n" + journal.read_bytes())
+    (folder / "state/data/kept.json").unlink()
+    state = assemble(CONFIG, folder, SLOT_B).state
+    assert (state.running.version, state.release_counter) == ("1.1.0", 9)
+
+
+def test_a_trial_that_nobody_can_tell_of_is_given_up(folder: Path) -> None:
+    updated(folder, SlotState.TRYING)
+    (folder / "state/data/journal").write_bytes(b"garbage")
+    with pytest.raises(JournalLostError, match="the board goes back to slot a"):
+        assemble(CONFIG, folder, SLOT_B)
+    assert (folder / "rebooted").exists()
+    boot = file_control(PosixStorage(folder / "state"))
+    assert (boot.get_primary(), boot.get_state(B)) == (A, SlotState.BAD)
+    gc.collect()
+    assert assemble(CONFIG, folder, SLOT_A).state.running.version == "1.0.0"
+
+
+def test_a_trial_without_anything_to_go_back_to_is_kept(folder: Path) -> None:
+    updated(folder, SlotState.TRYING)
+    spoil_image(folder)
+    (folder / "state/data/journal").write_bytes(b"garbage")
+    assert assemble(CONFIG, folder, SLOT_B).state.slot is B
+    assert file_control(PosixStorage(folder / "state")).get_state(B) is SlotState.GOOD
+
+
+def test_the_factorys_time_is_when_it_built_and_not_what_a_clock_said(folder: Path) -> None:
+    dated = structs.replace(FACTORY, build_id="20260102-030405-abc")
+    (folder / "factory-manifest.json").write_bytes(to_pretty_json(dated))
+    assert assemble(CONFIG, folder, SLOT_A).state.time_floor == "2026-01-02T03:04:05Z"
 
 
 @pytest.mark.parametrize("named", ["", "c", "A", "ab"])

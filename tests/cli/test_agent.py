@@ -2,6 +2,9 @@
 """``surefoot agent enroll|run|status``: what a device says when something is missing, and what it is doing when nothing is."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -400,3 +403,29 @@ def test_a_damaged_journal_is_said_to_be_damaged(board: Path, capsys: pytest.Cap
     replace_file(PosixStorage(board), f"{DATA}/journal", b"garbage\n")
     assert agent(board, "status") == 1
     assert "Line 1 of the journal data/journal is damaged" in capsys.readouterr().err
+
+
+# --- a partition that turned read-only --------------------------------------------------------------------------------------
+
+
+def read_only(board: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a world of its own in which the board's folder is read-only."""
+    mounted = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    command = [sys.executable, "-m", "surefoot", "agent", *words, "--config", str(board / "agent.toml")]
+    alone = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, str(board), *command]
+    return subprocess.run(alone, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "SUREFOOT_SLOT": "a"})
+
+
+def test_a_read_only_partition_is_refused_in_one_line_and_its_status_still_told(board: Path, server: Loopback, ca: Authority) -> None:
+    joined(board, server, ca)
+    agents = PosixStorage(board)
+    agents.hold(f"{DATA}/lock")
+    open_journal(agents).append(state())
+    told = read_only(board, "status")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "slot a     thermostat 1.0.0, build b-1.0.0; committed; good; runs; boots next\n" in told.stdout
+    for words in (["run"], ["inhibit", "--reason", "x"], ["defer", "--for", "1h"]):
+        refused = read_only(board, *words)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "the data partition is read-only. Mount it for writing" in refused.stderr
+        assert refused.stderr.count("\n") == 1

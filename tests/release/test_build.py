@@ -12,7 +12,8 @@ import pytest
 
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import RecipeError
-from surefoot.release.build import Settings, build, built_at, command_environment
+from surefoot.model.manifest import built_at
+from surefoot.release.build import Settings, build, command_environment
 from surefoot.release.bundle import read_bundle, verify_bundle
 from surefoot.release.recipe import read_recipe
 from tests.release.firmware import RECIPE, SETTINGS, built, lay_out

@@ -2,7 +2,8 @@
 """How an agent is put together on a real board: files, bootloader, server and clocks from ``agent.toml``.
 
 Layout below the storage root: ``boot.json`` (of the backend ``file``), ``slots/a.img`` and ``slots/b.img`` (slots that are files), and
-the agent's own ``data/``: ``journal``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and ``custom``).
+the agent's own ``data/``: ``journal``, ``kept.json``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and
+``custom``).
 """
 
 import logging
@@ -11,33 +12,41 @@ import secrets
 import stat
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
+from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.settings import LinkBoot
 from surefoot.agent.boot.store import start
 from surefoot.agent.bootloader import open_bootloader, open_link
+from surefoot.agent.clock import Clock
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
-from surefoot.agent.install import keep
+from surefoot.agent.install import commit, keep, revert
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
-from surefoot.agent.journal import Journal
+from surefoot.agent.journal import Emitted, Journal, begin, salvage
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
+from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.runner import Parts, Restarted, Runner, factory_state
 from surefoot.agent.state import State
-from surefoot.agent.storage import Storage
+from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
-from surefoot.model.errors import BootError, DigestError, InvalidInput
-from surefoot.model.manifest import Manifest
-from surefoot.model.record import from_json
-from surefoot.model.slot import Installed, SlotName
+from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
+from surefoot.model.event import EventType
+from surefoot.model.manifest import Manifest, built_at
+from surefoot.model.record import from_json, utc_text
+from surefoot.model.slot import Installed, SlotName, SlotState
 
 DATA = "data"
 JOURNAL = f"{DATA}/journal"
@@ -46,6 +55,7 @@ SAID = f"{DATA}/boot-said.json"
 
 _LOG = logging.getLogger("surefoot.agent")
 _REBOOT_TIMEOUT_S = 30
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Runner:
@@ -62,6 +72,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         ConflictError: Another agent works on this device.
         BootError: Nobody says which slot booted, or the bootloader's state cannot be read.
         DigestError: The factory image is not what its manifest says.
+        JournalLostError: The journal is damaged, and nothing proves what runs; or a trial is given up for that, and the board reboots.
         DeviceError: The agent's own files are damaged.
     """
     root = storage_root(config, folder)
@@ -69,12 +80,10 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     identity = read_identity(storage, root, DATA)
     storage.hold(LOCK)
     clock = SystemClock()
-    journal = open_journal(storage)
     slot = _started_slot(config, storage, folder, environment)
     slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
-    if journal.state is None:
-        journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))
+    journal = _journal(_Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
     keep(boot, slot)
     server = HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials)
     parts = Parts(
@@ -98,6 +107,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: inhibitors(storage, DATA),
+        keep_copy=lambda state: keep_copy(storage, DATA, state),
     )
     return Runner(parts, slot)
 
@@ -166,11 +176,78 @@ def _kernel_words() -> list[str]:
         return []
 
 
-def _factory_release(path: Path, slots: Installer, slot: SlotName) -> Installed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """Where the agent comes up: what it needs to see in order to know what it is."""
+
+    config: Config
+    folder: Path
+    storage: Storage
+    slots: Installer
+    boot: BootControl
+    slot: SlotName
+    clock: Clock
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / self.config.device.factory_manifest
+
+
+def _journal(scene: _Scene) -> Journal[State]:
+    """Return the journal with a state in it: as it was left, begun at the factory, or begun anew."""
     try:
-        manifest = from_json(path.read_bytes(), Manifest, what=str(path))
+        journal = open_journal(scene.storage)
+    except JournalLostError as damage:
+        return _anew(scene, damage.message)
+    if journal.state is not None:
+        return journal
+    if read_kept(scene.storage, DATA) is not None:
+        journal.close()
+        return _anew(scene, f"The journal {JOURNAL} is gone.")
+    manifest = _read_manifest(scene.manifest)
+    journal.append(factory_state(_factory_release(scene, manifest), scene.slot, built_at(manifest.build_id) or _EPOCH))
+    return journal
+
+
+def _anew(scene: _Scene, damage: str) -> Journal[State]:
+    """Begin a journal with what can be proved; the damaged one is kept aside for whoever looks into it."""
+    _LOG.warning("%s", damage)
+    manifest = None
+    with suppress(Error):
+        manifest = _read_manifest(scene.manifest)
+    remembered = Remembered(
+        states=salvage(scene.storage, JOURNAL, State),
+        kept=read_kept(scene.storage, DATA),
+        factory=None if manifest is None else installed_from(manifest),
+        built_at=_EPOCH if manifest is None else built_at(manifest.build_id) or _EPOCH,
+    )
+    known = begin_anew(remembered, scene.slot, {each: scene.boot.get_state(each) for each in SlotName}, scene.slots.running_digest)
+    if isinstance(known, GoBack):
+        revert(scene.boot, known.bad, known.to)
+        _run(scene.config.reboot.command, scene.folder)
+        raise JournalLostError(f"{damage} What runs was on trial: the board goes back to slot {known.to}.", hint="It reboots by itself.")
+    if scene.boot.get_state(known.slot) is not SlotState.GOOD:
+        commit(scene.boot, known.slot)
+    with suppress(DeviceError):
+        replace_file(scene.storage, f"{JOURNAL}.damaged", read_file(scene.storage, JOURNAL) or b"")
+    told = Emitted(
+        type=EventType.CHECK_COMPLETED,
+        at=utc_text(scene.clock.now()),
+        data={"failed": JournalLostError.code, "detail": damage, "version": known.running.version},
+    )
+    begin(scene.storage, JOURNAL, secrets.token_hex(16), known, [told])
+    return open_journal(scene.storage)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return from_json(path.read_bytes(), Manifest, what=str(path))
     except OSError as error:
         raise InvalidInput(f"The factory manifest {path} cannot be read: {error.strerror}.", hint="Flash the board again.") from error
+
+
+def _factory_release(scene: _Scene, manifest: Manifest) -> Installed:
+    path, slots, slot = scene.manifest, scene.slots, scene.slot
     try:
         slots.verify(slot, manifest.image.size, manifest.image.hash)
     except DigestError as error:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's journal: its state and the events it still owes the server, in one append-only file.
 
-- A line is ``<8 hex digits of CRC-32> <JSON>``; the first one, and so each compacted file, says where everything stands.
+- A line is ``<8 hex digits of CRC-32> <JSON>``; the first one, and so each compacted file, says where everything stands, and in
+  which schema it is written.
+- A newer minor schema only adds fields, which an older agent passes over and no longer has in what it writes; a newer major one
+  it refuses to read, and leaves as it is.
 - Appending is one write and one sync. A line cut short by a power loss was never returned to anybody and is dropped.
-- Damage anywhere else is no power loss: it is reported, and the caller decides.
+- Damage anywhere else is no power loss: it is reported, and the caller decides; ``salvage`` says what can still be read.
 - The sequence number of an event is given here, grows by one, and is never used twice in a journal.
 - When more than ``MAX_PENDING`` events wait, the oldest progress events go first, then the oldest check events; no other
   event is ever dropped, whatever it costs.
@@ -11,18 +14,25 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from surefoot.agent.storage import File, Storage, read_file, replace_file
 from surefoot.model.assignment import AssignmentId
-from surefoot.model.errors import ConflictError, DeviceError, FormatError, SpaceError
+from surefoot.model.errors import ConflictError, DeviceError, FormatError, JournalLostError, SpaceError
 from surefoot.model.event import DeploymentEvent, EventType, JournalId
-from surefoot.model.record import Hint, Record, from_json, to_json
+from surefoot.model.record import Hint, Record, from_newer_json, to_json
 
 S = TypeVar("S", bound=Record)
+
+SCHEMA = "1.0"
+"""Of what this agent writes: a new optional field raises the minor number, whatever an older agent would read wrongly the major one."""
+
+_MAJOR = SCHEMA.partition(".")[0]
 
 MAX_PENDING = 2_000
 """Events that may wait before the dispensable ones are dropped."""
@@ -62,7 +72,8 @@ def peek(storage: Storage, path: str, kind: type[S]) -> Glance[S] | None:
         What it says, or ``None`` when there is no journal or no state in it yet.
 
     Raises:
-        DeviceError: It is damaged.
+        JournalLostError: It is damaged.
+        DeviceError: A newer agent wrote it, or the disk refuses.
     """
     data = read_file(storage, path)
     if data is None:
@@ -101,6 +112,37 @@ def read_lines(data: bytes, kind: type[S]) -> tuple[list[Line[S]], int]:
     return lines, length
 
 
+def salvage(storage: Storage, path: str, kind: type[S]) -> list[S]:
+    """Return every state that can still be read in a journal, damaged or not, oldest first; none when there is no journal."""
+    found: list[S] = []
+    for line in (read_file(storage, path) or b"").split(b"\n"):
+        payload = _payload(line)
+        if payload is not None:
+            with suppress(FormatError):
+                state = from_newer_json(payload, _AnyLine, what=path).state
+                if state != _NO_STATE:
+                    found.append(from_newer_json(bytes(state), kind, what=path))
+    return found
+
+
+def begin(storage: Storage, path: str, journal: JournalId, state: Record, events: Sequence[Emitted] = ()) -> None:
+    """Put a new journal, with that id, in the place of whatever lies at ``path``: durably, and all of it or nothing.
+
+    Raises:
+        SpaceError: There is no room; what lies there is untouched.
+    """
+    numbered = [_numbered(event, seq) for seq, event in enumerate(events, 1)]
+    start = _Start(
+        schema=SCHEMA,
+        journal=journal,
+        next_seq=len(numbered) + 1,
+        acknowledged=0,
+        events=numbered,
+        state=msgspec.Raw(to_json(state)),
+    )
+    replace_file(storage, path, _line(start))
+
+
 class Journal(Generic[S]):
     """The journal at one path, with one writer."""
 
@@ -114,14 +156,15 @@ class Journal(Generic[S]):
             new_id: Makes the id of a new journal, 16 random bytes in hex; not called for one that exists.
 
         Raises:
-            DeviceError: A line other than a cut-off last one is damaged, or the last state is not a ``kind``.
+            JournalLostError: A line other than a cut-off last one is damaged, or the last state is not a ``kind``.
+            DeviceError: A newer agent wrote it in a schema that this one does not read, or the disk refuses.
             SpaceError: There is no room for a new journal.
         """
         self._storage = storage
         self._path = path
         self._kind = kind
         if not storage.exists(path):
-            start = _Start(journal=new_id(), next_seq=1, acknowledged=0)
+            start = _Start(schema=SCHEMA, journal=new_id(), next_seq=1, acknowledged=0)
             replace_file(storage, path, _line(start))
         self._file: File = storage.open(path)
         self._state: S | None = None
@@ -188,6 +231,10 @@ class Journal(Generic[S]):
         self._length, self._base_length = found.length, data.find(b"\n") + 1
         if found.length != len(data):
             self._cut_tail()
+        if found.schema != SCHEMA:
+            # What is written from now on is of this schema, and the first line has to say so.
+            with suppress(SpaceError):
+                self._compact()
 
     def _write(self, record: Record) -> None:
         line = _line(record)
@@ -224,6 +271,7 @@ class Journal(Generic[S]):
 
     def _compact(self) -> None:
         start = _Start(
+            schema=SCHEMA,
             journal=self._id,
             next_seq=self._next_seq,
             acknowledged=self._acknowledged,
@@ -241,7 +289,12 @@ _R = TypeVar("_R", bound=msgspec.Struct)
 _NO_STATE = msgspec.Raw(b"null")
 
 
+class _Schema(Hint, frozen=True, kw_only=True):
+    schema: Annotated[str, Meta(pattern=r"\A[1-9][0-9]{0,3}\.[0-9]{1,4}\Z")]
+
+
 class _Start(Record, frozen=True, kw_only=True):
+    schema: str
     journal: JournalId
     next_seq: int
     acknowledged: int
@@ -264,6 +317,7 @@ class _AnyLine(Hint, frozen=True, kw_only=True):
 class _Folded(Generic[S]):
     """What the lines of a journal amount to; ``length`` is where its last whole line ends."""
 
+    schema: str
     journal: JournalId
     next_seq: int
     acknowledged: int
@@ -276,7 +330,9 @@ def _fold(data: bytes, path: str, kind: type[S]) -> _Folded[S]:
     *lines, tail = data.split(b"\n")
     if not tail and len(lines) > 1 and _payload(lines[-1]) is None:
         tail = lines.pop() + b"\n"
-    start = _decoded(_payload(lines[0]) if lines else None, _Start, path, 1)
+    first = _payload(lines[0]) if lines else None
+    _require_readable(_decoded(first, _Schema, path, 1).schema, path)
+    start = _decoded(first, _Start, path, 1)
     pending, next_seq, acknowledged = list(start.events), start.next_seq, start.acknowledged
     latest, latest_line = start.state, 1
     for number, line in enumerate(lines[1:], 2):
@@ -289,6 +345,7 @@ def _fold(data: bytes, path: str, kind: type[S]) -> _Folded[S]:
         if entry.state != _NO_STATE:
             latest, latest_line = entry.state, number
     return _Folded(
+        schema=start.schema,
         journal=start.journal,
         next_seq=next_seq,
         acknowledged=acknowledged,
@@ -298,18 +355,24 @@ def _fold(data: bytes, path: str, kind: type[S]) -> _Folded[S]:
     )
 
 
+def _require_readable(schema: str, path: str) -> None:
+    if schema.partition(".")[0] != _MAJOR:
+        message = f"The journal {path} is of schema {schema}; this agent reads {_MAJOR}.x."
+        raise DeviceError(message, hint="Boot the release whose agent wrote it, or flash and enrol the board again.")
+
+
 def _decoded(payload: bytes | None, kind: type["_R"], path: str, number: int) -> "_R":
     if payload is None:
         raise _damage(path, number, "its checksum is wrong.")
     try:
-        return from_json(payload, kind, what="its content is wrong")
+        return from_newer_json(payload, kind, what="its content is wrong")
     except FormatError as error:
         raise _damage(path, number, error.message) from error
 
 
-def _damage(path: str, number: int, why: str) -> DeviceError:
+def _damage(path: str, number: int, why: str) -> JournalLostError:
     message = f"Line {number} of the journal {path} is damaged: {why}"
-    return DeviceError(message, hint="Restore the file, or flash and enrol the board again.")
+    return JournalLostError(message, hint="The agent begins anew with what it can prove: run 'surefoot agent run'.")
 
 
 def _numbered(event: Emitted, seq: int) -> DeploymentEvent:

@@ -23,7 +23,7 @@ from typing import Self
 from surefoot.agent.storage import parts_of
 from surefoot.model.errors import ConflictError, DeviceError, SpaceError
 
-_FILE = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FILE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LINK = {errno.ELOOP, errno.ENOTDIR}
@@ -111,7 +111,7 @@ class PosixStorage:
             ConflictError: Another process holds it.
             DeviceError: It cannot be made.
         """
-        with self._folder(path, create=True) as (folder, name):
+        with _explained(path, "opened"), self._folder(path, create=True) as (folder, name):
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         weakref.finalize(self, os.close, descriptor)
         try:
@@ -119,9 +119,9 @@ class PosixStorage:
         except BlockingIOError as error:
             raise ConflictError(f"Another agent works in {self._root}.", hint="Stop it first.") from error
 
-    def open(self, path: str, *, create: bool = False) -> PosixFile:
-        """Open a regular file for reading and writing, making it and its folders when ``create`` is true."""
-        flags = _FILE | (os.O_CREAT if create else 0)
+    def open(self, path: str, *, create: bool = False, writable: bool = True) -> PosixFile:
+        """Open a regular file, making it and its folders when ``create`` is true."""
+        flags = _FILE | (os.O_CREAT if create else 0) | (os.O_RDWR if writable else os.O_RDONLY)
         with _explained(path, "opened"), self._folder(path, create=create) as (folder, name):
             descriptor = os.open(name, flags, 0o600, dir_fd=folder)
         file = PosixFile(path, descriptor)
@@ -266,7 +266,12 @@ def _explained(path: str, done: str) -> Iterator[None]:
             raise SpaceError(f"{path} cannot be {done}: no space is left.", hint="Free some space on the data partition.") from error
         if error.errno in _LINK:
             raise _is_link(path) from error
+        if error.errno == errno.EROFS:
+            raise DeviceError(f"{path} cannot be {done}: the data partition is read-only.", hint=_READ_ONLY) from error
         raise DeviceError(f"{path} cannot be {done}: {error.strerror}.", hint="Check the device's disk.") from error
+
+
+_READ_ONLY = "Mount it for writing; if it turned read-only by itself, its file system is damaged: see the kernel's log."
 
 
 def _is_link(path: str) -> DeviceError:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from surefoot.agent import install
 from surefoot.agent.admission import Board, admit
 from surefoot.agent.boot.control import BootControl
@@ -21,7 +23,7 @@ from surefoot.agent.health import Health
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
-from surefoot.agent.machine import step
+from surefoot.agent.machine import backoff_s, step
 from surefoot.agent.signals import (
     Accepted,
     Activated,
@@ -74,7 +76,7 @@ from surefoot.model.errors import (
     TransportError,
     TrustError,
 )
-from surefoot.model.event import MAX_BATCH, DeploymentEvent, DeviceReport, EventBatch
+from surefoot.model.event import MAX_BATCH, DeploymentEvent, DeviceReport, EventBatch, EventType
 from surefoot.model.record import parse_utc, to_json, utc_text
 from surefoot.model.slot import Installed, SlotName
 from surefoot.model.wire import PollAnswer
@@ -124,6 +126,7 @@ class Parts:
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
+        keep_copy: Keeps what must outlive the journal in a second place; ``DeviceError`` when it cannot.
     """
 
     device_id: DeviceId
@@ -142,6 +145,7 @@ class Parts:
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
+    keep_copy: Callable[[State], None] = lambda _state: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +156,20 @@ class Running:
     found: Digest
 
 
-def factory_state(running: Installed, slot: SlotName, now: datetime) -> State:
-    """Return the state of a device that has just left the factory with ``running`` in ``slot``."""
-    return State(slot=slot, running=running, release_counter=running.release_counter, time_floor=utc_text(now))
+def factory_state(running: Installed, slot: SlotName, built_at: datetime) -> State:
+    """Return the state of a device that has just left the factory with ``running``, built at that instant, in ``slot``.
+
+    Its floor is not what its clock says: one that is years ahead would keep every update away until that year has come.
+    """
+    return State(slot=slot, running=running, release_counter=running.release_counter, time_floor=utc_text(built_at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unnoted:
+    """Why the journal could not be written, and how often in a row."""
+
+    error: DeviceError
+    tries: int
 
 
 @dataclass(slots=True)
@@ -175,6 +190,8 @@ class Runner:
     _floor: str = field(default="", init=False)
     _floor_s: float = field(default=0.0, init=False)
     _spent: frozenset[str] = field(default=frozenset(), init=False)
+    _copied: tuple[object, ...] = field(default=(), init=False)
+    _unnoted: _Unnoted | None = field(default=None, init=False)
     downloader: Downloader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -191,7 +208,6 @@ class Runner:
 
         Raises:
             BootError: The slot that booted is not one in which something verified lies.
-            DeviceError: The journal or the trusted metadata cannot be read or written.
         """
         event: Event = self.booted()
         while True:
@@ -215,10 +231,12 @@ class Runner:
         emits = [effect for effect in effects if isinstance(effect, Emit)]
         if emits or kept(after) != kept(before):
             try:
-                self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in emits])
-            except SpaceError as error:
-                return self._without_room(event, error)
+                self.parts.journal.append(kept(after), [self._emitted(emit, after) for emit in [*self._owed(), *emits]])
+            except DeviceError as error:
+                return self._without_journal(event, error)
+            self._unnoted = None
         self.state = after
+        self._keep_copy()
         self._drop_spent()
         _log_step(before, after, emits)
         for effect in effects:
@@ -227,21 +245,60 @@ class Runner:
                 return result
         raise LookupError(f"{after.phase} asked for nothing that answers")
 
+    def _keep_copy(self) -> None:
+        facts = (self.state.slot, self.state.running, self.state.fallback, self.state.release_counter)
+        if facts != self._copied:
+            # Only a journal that is lost needs it, and the journal has it: what cannot be copied now is copied later.
+            with suppress(DeviceError):
+                self.parts.keep_copy(self.state)
+                self._copied = facts
+
     def _drop_spent(self) -> None:
         """Drop what was fetched for former orders; not before the journal has the tag that no longer claims it."""
         if self._spent:
-            with suppress(SpaceError):
+            with suppress(DeviceError):
                 self.parts.trusted.drop("image", self._spent)
             self._spent = frozenset()
 
-    def _without_room(self, event: Event, error: SpaceError) -> Event:
-        """Give up the image on its way, if it has taken the room that the journal needs; any other lack of room ends the agent."""
-        attempt = self.state.attempt
-        if self.state.phase is not Phase.DOWNLOADING or attempt is None or isinstance(event, Failed):
-            raise error
-        install.prepare(self.parts.boot, attempt.slot, self.slot)
-        self._discard(attempt.slot)
-        return Failed(now=self._now(), code=error.code, message=error.message)
+    def _without_journal(self, event: Event, error: DeviceError) -> Event:
+        """Begin nothing, since it cannot be noted, and ask again later: nobody is there who would start an agent that ends for this."""
+        state, attempt = self.state, self.state.attempt
+        if isinstance(error, SpaceError) and state.phase is Phase.DOWNLOADING and attempt is not None and not isinstance(event, Failed):
+            # The image on its way may have taken the room that the journal needs.
+            with suppress(DeviceError):
+                install.prepare(self.parts.boot, attempt.slot, self.slot)
+                self._discard(attempt.slot)
+                return Failed(now=self._now(), code=error.code, message=error.message)
+        self._unnoted = _Unnoted(error=error, tries=1 if self._unnoted is None else self._unnoted.tries + 1)
+        _LOG.warning("nothing can be noted, so nothing is begun: %s", error)
+        back = self._leave_trial()
+        if back is not None:
+            return back
+        self._flush(at_least_one=True)
+        self.parts.clock.sleep(backoff_s(self._unnoted.tries, self.parts.policy))
+        if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
+            self.state = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1)
+        # What depends on the time or on health is looked at anew; anything else happened, and is still to be noted.
+        is_looked_at_anew = self.state.phase in {Phase.IDLE, Phase.WAITING, Phase.TRIAL}
+        return Woke(now=self._now()) if is_looked_at_anew else event
+
+    def _leave_trial(self) -> Booted | None:
+        """Go back from a release on trial under which nothing can be noted for as long as a trial may take: it cannot be kept."""
+        state, attempt = self.state, self.state.attempt
+        is_on_trial = attempt is not None and attempt.slot is self.slot and state.phase is not Phase.COMMITTED
+        if is_on_trial and self.parts.clock.monotonic() - self.started_s > self.parts.policy.trial_s:
+            with suppress(DeviceError):
+                install.revert(self.parts.boot, self.slot, state.slot)
+                restarted = self.parts.reboot()
+                return None if restarted is None else self._went_on(restarted)
+        return None
+
+    def _owed(self) -> list[Emit]:
+        """Return what the server has yet to hear of a time when nothing could be noted."""
+        if self._unnoted is None:
+            return []
+        error = self._unnoted.error
+        return [Emit(type=EventType.CHECK_COMPLETED, assignment_id=None, data={"failed": error.code, "detail": error.message})]
 
     def _perform(self, effect: Effect) -> Event | None:
         match effect:
@@ -428,7 +485,7 @@ class Runner:
     def _report(self) -> Event:
         try:
             self._send_pending()
-        except (TransientError, SpaceError) as error:
+        except (TransientError, DeviceError) as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Reported(now=self._now())
 
@@ -442,7 +499,7 @@ class Runner:
         """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""
         try:
             self._send_pending(at_least_one=at_least_one)
-        except (TransientError, SpaceError) as error:
+        except (TransientError, DeviceError) as error:
             _LOG.info("events wait: %s", error.message)
 
     def _send_pending(self, *, at_least_one: bool = False) -> None:

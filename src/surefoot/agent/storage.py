@@ -55,12 +55,13 @@ class File(Protocol):
 class Storage(Protocol):
     """A folder that survives power cuts as the module's rules say."""
 
-    def open(self, path: str, *, create: bool = False) -> File:
-        """Open a file for reading and writing.
+    def open(self, path: str, *, create: bool = False, writable: bool = True) -> File:
+        """Open a file for reading, and for writing too unless that is not asked for.
 
         Args:
             path: Where it is.
             create: Make an empty file (and its folders) when there is none.
+            writable: Whether it will be written; what will not can be opened where nothing may be written.
 
         Raises:
             FileNotFoundError: There is no such file and ``create`` is false.
@@ -105,7 +106,7 @@ def read_file(storage: Storage, path: str) -> bytes | None:
     """Return all of a file, or ``None`` when there is none."""
     if not storage.exists(path):
         return None
-    with storage.open(path) as file:
+    with storage.open(path, writable=False) as file:
         return file.read_at(0, file.size())
 
 

@@ -221,6 +221,12 @@ class SpaceError(DeviceError):
     code = "no_space"
 
 
+class JournalLostError(DeviceError):
+    """The agent's journal is damaged: what it remembered is lost, but for what the slots and the bootloader prove."""
+
+    code = "journal_lost"
+
+
 class HealthError(DeviceError):
     """The release on trial is not healthy."""
 

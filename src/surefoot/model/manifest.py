@@ -6,6 +6,8 @@ director must both sign, byte for byte the same; it carries the digest of the ma
 filled after the build (``image.url`` by publish, ``image.signature`` by sign).
 """
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -21,6 +23,8 @@ Counter = Annotated[int, Meta(ge=1, lt=2**31)]
 BuildId = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", description="up to 64 letters, digits, dots, hyphens and underscores")
 ]
+
+_STAMP = re.compile(r"[0-9]{8}-[0-9]{6}(-|\Z)")
 
 
 class Component(Record, frozen=True, kw_only=True):
@@ -145,3 +149,13 @@ def must_match(manifest: Manifest) -> MustMatch:
 def target_path(product: str, version: str, hardware: str, variant: str) -> str:
     """Return the TUF target path of an image, ``<product>/<version>/<hardware>-<variant>``."""
     return f"{product}/{version}/{hardware}-{variant}"
+
+
+def built_at(build_id: str) -> datetime | None:
+    """Return the instant that a build id of the form ``YYYYMMDD-HHMMSS-…`` names, or ``None``."""
+    if _STAMP.match(build_id) is None:
+        return None
+    try:
+        return datetime.strptime(build_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

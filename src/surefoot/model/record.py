@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from surefoot.model.errors import FormatError, InvalidInput
 
@@ -56,6 +56,34 @@ def from_json(data: bytes, kind: type[_R], *, what: str) -> _R:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{what}: {error}.") from error
+
+
+def from_newer_json(data: bytes, kind: type[_R], *, what: str) -> _R:
+    """Decode ``data``, which a newer version of this program may have written, as one ``kind``; fields it does not know are passed over.
+
+    Raises:
+        FormatError: Not JSON, or what is known of it is not of that form.
+    """
+    try:
+        return from_json(data, kind, what=what)
+    except FormatError:
+        return from_json(to_json(_known(from_json(data, Any, what=what), inspect.type_info(kind))), kind, what=what)
+
+
+def _known(value: Any, kind: inspect.Type) -> Any:  # noqa: ANN401  # JSON values have no narrower type
+    """Return a JSON value without the fields that ``kind``, or a record within it, does not have."""
+    match kind, value:
+        case inspect.Metadata(type=inner), _:
+            return _known(value, inner)
+        case inspect.StructType(fields=fields), dict():
+            return {field.encode_name: _known(value[field.encode_name], field.type) for field in fields if field.encode_name in value}
+        case inspect.ListType(item_type=item), list():
+            return [_known(each, item) for each in value]
+        case inspect.UnionType(types=types), dict():
+            inner = next((each for each in types if isinstance(each, inspect.StructType)), inspect.AnyType())
+            return _known(value, inner)
+        case _:
+            return value
 
 
 def to_plain(value: object) -> Any:  # noqa: ANN401  # JSON values have no narrower type

@@ -10,19 +10,17 @@ The same recipe, files and build id give the same bytes:
 
 import hashlib
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from surefoot.model import record
 from surefoot.model.digest import Digest, digest_of, from_hex
 from surefoot.model.errors import FormatError, RecipeError
-from surefoot.model.manifest import Component, Image, Manifest, ReleaseIndex, ReleaseNotes
+from surefoot.model.manifest import Component, Image, Manifest, ReleaseIndex, ReleaseNotes, built_at
 from surefoot.release.archive import PIECE_BYTES, Member, write_archive
 from surefoot.release.bundle import entry_of
 from surefoot.release.draft import draft_bundle
@@ -32,7 +30,6 @@ from surefoot.release.recipe import Part, RecipeFile, fill, image_parts
 from surefoot.release.sbom import Ingredient, Subject, make_sbom
 
 _TAIL_BYTES = 4_000
-_STAMP = re.compile(r"[0-9]{8}-[0-9]{6}(-|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +75,6 @@ def build(source: RecipeFile, target: Path, settings: Settings) -> None:
                 ingredients += _ingredients(fit, manifest)
                 materials += _materials(fit, manifest)
         _write_metadata(draft, manifests, _bill(source, settings, ingredients), _predicate(source, settings, materials))
-
-
-def built_at(build_id: str) -> datetime | None:
-    """Return the instant that a build id of the form ``YYYYMMDD-HHMMSS-…`` names, or ``None``."""
-    if _STAMP.match(build_id) is None:
-        return None
-    try:
-        return datetime.strptime(build_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def command_environment(settings: Settings, *, hardware: str, variant: str, version: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ from surefoot.agent.installer import SLOTS
 from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
+from surefoot.agent.recovery import keep
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
 from surefoot.agent.state import Policy
@@ -253,6 +254,7 @@ class SimulatedBoard:
             policy=self.policy,
             put_off_until=lambda: put_off_until(self.flash, DATA),
             inhibitors=lambda: inhibitors(self.flash, DATA),
+            keep_copy=lambda state: keep(self.flash, DATA, state),
         )
 
     def _boot(self) -> None:

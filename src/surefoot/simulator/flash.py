@@ -194,7 +194,7 @@ class SimulatedFlash:
         self._durable_names: dict[str, int] = {}
         self._unsynced: list[_Naming] = []
 
-    def open(self, path: str, *, create: bool = False) -> SimulatedFile:
+    def open(self, path: str, *, create: bool = False, writable: bool = True) -> SimulatedFile:  # noqa: ARG002  # nothing is read-only here
         """Open a file, making an empty one if asked to; ``FileNotFoundError`` and ``SpaceError`` as the port says."""
         self._check(path)
         if path not in self._names:
