@@ -147,9 +147,9 @@ def probed(**changes: object) -> Probed:
     return Probed(**(facts | changes))
 
 
-def vitals(*, starts: int = 0, **changes: object) -> Vitals:
+def vitals(*, reboots: int = 0, **changes: object) -> Vitals:
     """Return the vitals of a release that was kept, with so many starts at this moment."""
-    facts: dict[str, Any] = {"lived_s": 100.0, "kept_s": 40.0, "starts": [Start(at_s=100.0, may_be_watchdog=False)] * starts}
+    facts: dict[str, Any] = {"lived_s": 100.0, "kept_s": 40.0, "starts": [Start(at_s=100.0, may_be_watchdog=False)] * reboots}
     return Vitals(**(facts | changes))
 
 

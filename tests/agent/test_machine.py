@@ -81,7 +81,7 @@ from tests.agent.moments import (
 
 P = Phase
 FELL_BACK = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"))
-RUNAWAY = vitals(starts=4)
+RUNAWAY = vitals(reboots=4)
 LEAVING = structs.replace(FELL_BACK, phase=P.ROLLING_BACK, leaving="reboot_loop")
 WAITING_WATCHED = structs.replace(FELL_BACK, phase=P.WAITING, attempt=attempt(order=windowed(), slot=A))
 LATE = NOW + timedelta(hours=5)

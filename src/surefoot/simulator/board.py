@@ -139,6 +139,7 @@ class SimulatedBoard:
         boot_s: How long a boot takes.
         reset: What the board says that it was reset by.
         brokers: The message brokers that the release is asked about, and whether each is reached.
+        needs_brokers: Whether a release must have reached them to be kept.
         at_boot: Told of each slot that is started and what lies in it, before it runs.
         boots: The slot and digest of every boot, in order.
         runner: The agent, while it runs.
@@ -158,6 +159,7 @@ class SimulatedBoard:
     boot_s: float = 5.0
     reset: Reset = Reset.OTHER
     brokers: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    needs_brokers: bool = True
     at_boot: Callable[[SlotName, Digest], None] = lambda _slot, _found: None
     boots: list[tuple[SlotName, Digest]] = field(default_factory=list)
     runner: Runner | None = field(default=None, init=False)
@@ -235,7 +237,7 @@ class SimulatedBoard:
             slots=SlotFiles(self.flash, SLOTS, self.board.slot_capacity_bytes),
             boot=StoredBootControl(self.store(self.flash)),
             server=_CountedServer(server=server, flash=self.flash),
-            monitor=ProgramHealth(program, self.clock, self.brokers),
+            monitor=ProgramHealth(program, self.clock, self.brokers, needs_brokers=self.needs_brokers),
             clock=self.clock,
             reboot=self._reboot,
             renew=self.renew,
@@ -300,8 +302,11 @@ class _CountedServer:
 class ProgramHealth:
     """The health of a release as its own code tells it."""
 
-    def __init__(self, program: Program, clock: Clock, brokers: Mapping[str, Callable[[], bool]] | None = None) -> None:
+    def __init__(
+        self, program: Program, clock: Clock, brokers: Mapping[str, Callable[[], bool]] | None = None, *, needs_brokers: bool = True
+    ) -> None:
         """Ask ``program``; a release that is well counts as such from now on. Each of ``brokers`` says whether it is reached."""
+        self._needs_brokers = needs_brokers
         self._program = program
         self._clock = clock
         self._brokers = brokers or {}
@@ -310,7 +315,8 @@ class ProgramHealth:
     def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:  # noqa: ARG002  # the port's
         """Implement ``HealthMonitor``: the program is asked at each look."""
         reached = self.reached()
-        lost = next((f"The broker {broker} is not reached." for broker in owed if broker not in reached), "")
+        missing = [broker for broker in owed if broker not in reached]
+        lost = f"{missing[0]} is not reached." if missing and self._needs_brokers else ""
         if not self._is_healthy():
             self._since_s = None
             return Health(healthy_s=0, failing="The release says that it is not healthy.", lost=lost, reached=reached)
