@@ -33,7 +33,9 @@ from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
+from surefoot.agent.origin import read_origin
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.pulse import Unheard
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.renewal import Renewal
@@ -42,6 +44,7 @@ from surefoot.agent.state import State
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.watchdog import Keeper
 from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
@@ -58,7 +61,7 @@ _REBOOT_TIMEOUT_S = 30
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Runner:
+def assemble(config: Config, folder: Path, environment: Mapping[str, str], keeper: Keeper | None = None) -> Runner:
     """Return an agent that is ready to run.
 
     Args:
@@ -66,6 +69,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         folder: The folder it lies in: relative paths and commands start there.
         environment: Environment variables: ``SUREFOOT_SLOT`` names the slot that booted, else the kernel's command line does;
             ``SUREFOOT_SERVER_OVERRIDE`` takes the place of the server's URL, for labs.
+        keeper: Who kicks the watchdogs; nobody does when there is none.
 
     Raises:
         InvalidInput: The device is not enrolled, or a file it needs cannot be read.
@@ -79,7 +83,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
     storage.hold(LOCK)
-    clock = SystemClock()
+    clock = keeper or SystemClock()
     slot = _started_slot(config, storage, folder, environment)
     slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
@@ -103,11 +107,13 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         clock=clock,
         reboot=lambda: _reboot(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
         renew=Renewal(storage, DATA, config.device.id, server, clock),
-        policy=policy_of(config.trial),
+        policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: inhibitors(storage, DATA),
         keep_copy=lambda state: keep_copy(storage, DATA, state),
+        origin=read_origin(),
+        pulse=keeper or Unheard(),
     )
     return Runner(parts, slot)
 
