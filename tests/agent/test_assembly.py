@@ -17,6 +17,7 @@ from surefoot.agent.boot.settings import CustomBoot
 from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.keystore import pem_of
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
@@ -45,7 +46,7 @@ def folder(tmp_path: Path, ca: Authority) -> Path:
     replace_file(storage, "slots/a.img", IMAGE)
     (tmp_path / "factory-manifest.json").write_bytes(to_pretty_json(FACTORY))
     key = ec.generate_private_key(ec.SECP256R1())
-    keep_certificate(storage, DATA, key, ca.issue("t-1", public=key.public_key()))
+    keep_certificate(storage, DATA, pem_of(key), ca.issue("t-1", public=key.public_key()))
     replace_file(storage, f"{DATA}/identity/server-ca.pem", ca.pem.encode())
     replace_file(storage, f"{DATA}/identity/server.json", to_json(Home(device_url="https://devices:8443")))
     return tmp_path
@@ -115,6 +116,14 @@ def spoil_certificate(folder: Path) -> None:
     (folder / "state/data/identity/device.pem").write_text("garbage")
 
 
+def show_folder(folder: Path) -> None:
+    (folder / "state/data/identity").chmod(0o750)
+
+
+def show_key(folder: Path) -> None:
+    (folder / "state/data/identity/device.pem").chmod(0o604)
+
+
 def spoil_journal(folder: Path) -> None:
     (folder / "state/data/journal").write_text("garbage\n")
 
@@ -133,6 +142,8 @@ def lose_root(folder: Path) -> None:
         (never_enrol, InvalidInput, "This device is not enrolled. Run 'surefoot agent enroll"),
         (spoil_server, FormatError, "identity/server.json"),
         (spoil_certificate, InvalidInput, "Run 'surefoot agent enroll'"),
+        (show_folder, InvalidInput, "Others than the agent have rights to"),
+        (show_key, InvalidInput, "identity/device.pem. Run 'chmod -R go= "),
         (spoil_journal, DeviceError, "Line 1 of the journal data/journal is damaged"),
         (lose_root, InvalidInput, "state is not a folder. Make it, or name another in agent.toml."),
     ],

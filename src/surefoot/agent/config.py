@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
+from surefoot.agent.keystore import FileKey, KeySettings
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
@@ -66,6 +67,7 @@ class Config(Record, frozen=True, kw_only=True):
     storage: StorageRoot
     reboot: RebootCommand
     boot: Boot = FileBoot()
+    identity: KeySettings = FileKey()
     trial: Trial = msgspec.field(default_factory=Trial)
     attributes: Attributes = {}
 
