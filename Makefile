@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel deb clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -70,6 +70,9 @@ lock: ## resolve the dependencies anew (needs uv)
 
 wheel: $(INSTALLED) $(ASSETS) ## build the wheel that the bare install is tested with
 	@rm -rf dist && $(BIN)/hatchling build -t wheel >/dev/null 2>&1 || { $(BIN)/hatchling build -t wheel; exit 1; }
+
+deb: wheel ## build the agent's Debian package into dist/; ARCH=arm64 for another processor, PYTHON_VERSION=3.13 for another Debian
+	@$(BIN)/python scripts/build_deb.py $(if $(ARCH),--arch $(ARCH)) $(if $(PYTHON_VERSION),--python $(PYTHON_VERSION))
 
 $(INSTALLED): requirements/dev.lock pyproject.toml requirements/system.txt
 	@sh scripts/system.sh
