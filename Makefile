@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel deb clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel deb size clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,9 @@ mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of
 
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+size: $(INSTALLED) ## say how large everything is that a bare install puts onto a device, and why; WRITE=1 puts it into docs/board.md
+	$(BIN)/python scripts/size.py $(if $(WRITE),--write)
 
 assets: $(ASSETS) ## bundle what the console's pages load
 
