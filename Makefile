@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel deb size clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,6 +55,9 @@ mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
+size: $(INSTALLED) ## say how large everything is that a bare install puts onto a device, and why; WRITE=1 puts it into docs/board.md
+	$(BIN)/python scripts/size.py $(if $(WRITE),--write)
+
 assets: $(ASSETS) ## bundle what the console's pages load
 
 system: ## install the Debian packages that the tests and the demo need
@@ -70,6 +73,9 @@ lock: ## resolve the dependencies anew (needs uv)
 
 wheel: $(INSTALLED) $(ASSETS) ## build the wheel that the bare install is tested with
 	@rm -rf dist && $(BIN)/hatchling build -t wheel >/dev/null 2>&1 || { $(BIN)/hatchling build -t wheel; exit 1; }
+
+deb: wheel ## build the agent's Debian package into dist/; ARCH=arm64 for another processor, PYTHON_VERSION=3.13 for another Debian
+	@$(BIN)/python scripts/build_deb.py $(if $(ARCH),--arch $(ARCH)) $(if $(PYTHON_VERSION),--python $(PYTHON_VERSION))
 
 $(INSTALLED): requirements/dev.lock pyproject.toml requirements/system.txt
 	@sh scripts/system.sh

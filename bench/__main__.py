@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_memory, catalogue_bytes, gates, pick, poll, signatures, signed_bytes, verify
+from bench import agent_cpu, agent_memory, catalogue_bytes, gates, pick, poll, signatures, signed_bytes, verify
 from bench.rows import Row, is_above_ceiling, merged, read_rows, table_head, table_line, write_rows
 from surefoot.model.errors import Error, InvalidInput
 from surefoot.model.record import utc_text
@@ -21,12 +21,13 @@ PARTS: Mapping[str, Callable[[str], list[Row]]] = {
     "signatures": signatures.measure,
     "catalogue": catalogue_bytes.measure,
     "agent-memory": agent_memory.measure,
+    "agent-cpu": agent_cpu.measure,
     "poll": poll.measure,
     "gates": gates.measure,
     "pick": pick.measure,
 }
 
-GROUPS: Mapping[str, Sequence[str]] = {"trust": ("verify", "bytes", "signatures", "catalogue")}
+GROUPS: Mapping[str, Sequence[str]] = {"trust": ("verify", "bytes", "signatures", "catalogue"), "agent": ("agent-memory", "agent-cpu")}
 """Parts that belong together, by a name that ``--only`` takes as well."""
 
 

@@ -22,6 +22,7 @@ from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
+from surefoot.agent.keystore import pem_of
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.recovery import keep
 from surefoot.agent.state import State
@@ -57,7 +58,7 @@ def folder(tmp_path: Path, ca: Authority) -> Path:
     replace_file(storage, "slots/a.img", IMAGE)
     (tmp_path / "factory-manifest.json").write_bytes(to_pretty_json(FACTORY))
     key = ec.generate_private_key(ec.SECP256R1())
-    keep_certificate(storage, DATA, key, ca.issue("t-1", public=key.public_key()))
+    keep_certificate(storage, DATA, pem_of(key), ca.issue("t-1", public=key.public_key()))
     replace_file(storage, f"{DATA}/identity/server-ca.pem", ca.pem.encode())
     replace_file(storage, f"{DATA}/identity/server.json", to_json(Home(device_url="https://devices:8443")))
     return tmp_path
@@ -127,6 +128,14 @@ def spoil_certificate(folder: Path) -> None:
     (folder / "state/data/identity/device.pem").write_text("garbage")
 
 
+def show_folder(folder: Path) -> None:
+    (folder / "state/data/identity").chmod(0o750)
+
+
+def show_key(folder: Path) -> None:
+    (folder / "state/data/identity/device.pem").chmod(0o604)
+
+
 def spoil_journal_and_image(folder: Path) -> None:
     (folder / "state/data/journal").write_text("garbage\n")
     spoil_image(folder)
@@ -147,6 +156,8 @@ def lose_root(folder: Path) -> None:
         (spoil_server, FormatError, "identity/server.json"),
         (spoil_certificate, InvalidInput, "Run 'surefoot agent enroll'"),
         (spoil_journal_and_image, JournalLostError, "nothing here proves what runs in slot a. Put the manifest of what runs where"),
+        (show_folder, InvalidInput, "Others than the agent have rights to"),
+        (show_key, InvalidInput, "identity/device.pem. Run 'chmod -R go= "),
         (lose_root, InvalidInput, "state is not a folder. Make it, or name another in agent.toml."),
     ],
 )

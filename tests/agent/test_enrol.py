@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import structs
 
 from surefoot.agent.enrol import Identity, enrol, read_identity
+from surefoot.agent.keystore import FileKeys
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.storage import read_file
 from surefoot.agent.trusted import TrustedStore
@@ -71,7 +72,7 @@ def issuing(ca: Authority) -> Callable[[bytes], bytes]:
 
 def join(flash: SimulatedFlash, server: Loopback, ca: Authority, offer: EnrolmentOffer | None = None) -> None:
     server.answers[:] = [issuing(ca)]
-    enrol(offer or offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"))
+    enrol(offer or offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"), FileKeys())
 
 
 def identity(flash: SimulatedFlash) -> Identity | None:
@@ -167,7 +168,7 @@ def test_a_server_that_gives_no_certificate_changes_nothing(
     flash = SimulatedFlash()
     server.will_answer(answer)
     with pytest.raises(refusal) as raised:
-        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"))
+        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"), FileKeys())
     assert says in str(raised.value)
     assert (flash.operations, len(server.requests)) == (0, 1)
 
@@ -177,7 +178,7 @@ def test_a_certificate_for_another_key_is_refused(server: Loopback, ca: Authorit
     foreign = ca.issue("t-1", public=ec.generate_private_key(ec.SECP256R1()).public_key())
     server.will_answer(http("200 OK", to_json(EnrolmentAnswer(certificate=foreign))))
     with pytest.raises(TransportError, match="not a certificate for this device's key"):
-        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"))
+        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"), FileKeys())
     assert flash.operations == 0
 
 
@@ -208,6 +209,7 @@ def test_a_renewal_with_a_wrong_certificate_leaves_the_old_identity(server: Loop
         DeviceId("t-1"),
         Careless(foreign if which != "garbage" else "garbage"),
         VirtualClock(datetime.now(UTC) + timedelta(days=1)),
+        keys=FileKeys(),
     )
     with pytest.raises(TransportError):
         renewal()

@@ -3,10 +3,10 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from surefoot.agent.enrol import csr_for, keep_certificate, read_certificate
+from surefoot.agent.enrol import keep_certificate, read_certificate
+from surefoot.agent.keystore import FileKeys
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.storage import Storage, read_file
 from surefoot.fleet.enroll import certificate_terms
@@ -49,10 +49,10 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> DeviceCa:
 def enrolled(ca: DeviceCa, flash: SimulatedFlash) -> tuple[Issuer, Renewal, VirtualClock]:
     clock = VirtualClock(NOW)
     issuer = Issuer(ca, clock)
-    key = ec.generate_private_key(ec.SECP256R1())
-    keep_certificate(flash, "data", key, issuer.renew(csr_for(key, DEVICE)))
+    key = FileKeys().key_for(DEVICE)
+    keep_certificate(flash, "data", key.pem, issuer.renew(key.csr))
     issuer.issued = 0
-    return issuer, Renewal(flash, "data", DEVICE, issuer, clock), clock
+    return issuer, Renewal(flash, "data", DEVICE, issuer, clock, keys=FileKeys()), clock
 
 
 def matches(storage: Storage) -> bool:

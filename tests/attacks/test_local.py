@@ -17,6 +17,7 @@ from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.keystore import pem_of
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.cli.main import main
@@ -54,7 +55,7 @@ def device(tmp_path: Path, ca: Authority) -> Iterator[tuple[Path, Loopback]]:
         (tmp_path / "factory-manifest.json").write_bytes(to_pretty_json(manifest("1.0.0", IMAGE)))
         (tmp_path / "agent.toml").write_text(CONFIG)
         key = ec.generate_private_key(ec.SECP256R1())
-        keep_certificate(storage, DATA, key, ca.issue("t-1", public=key.public_key()))
+        keep_certificate(storage, DATA, pem_of(key), ca.issue("t-1", public=key.public_key()))
         replace_file(storage, f"{DATA}/identity/server-ca.pem", ca.pem.encode())
         repositories = Repositories()
         for name, data in (("director", repositories.director_root), ("image", repositories.image["root.json"])):

@@ -16,6 +16,7 @@ from surefoot.agent.boot.twostate import Said
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
 from surefoot.agent.journal import Journal
+from surefoot.agent.keystore import OpensslKey
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import State
 from surefoot.cli.plan_file import read_plan
@@ -78,7 +79,12 @@ def test_a_json_example_is_exactly_what_its_record_holds(name: str) -> None:
 
 
 def test_every_example_is_read_by_a_test() -> None:
-    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "plan", "decision", "agent", "journal", "boot", "filter"}
+    assert EXAMPLES.keys() == KINDS.keys() | {"recipe", "plan", "decision", "agent", "identity", "journal", "boot", "filter"}
+
+
+def test_the_example_of_a_device_key_is_read_beside_the_rest_of_agent_toml(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text(EXAMPLES["agent"] + EXAMPLES["identity"])
+    assert read_config(tmp_path / "agent.toml").identity == OpensslKey(provider="tpm2")
 
 
 def test_the_bundle_names_the_manifest_and_both_repositories_sign_its_block() -> None:

@@ -96,11 +96,11 @@ class Programs:
         """Return what a program has said so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def start_server(self, product: str) -> None:
-        """Make keys for ``product``, start a server on free ports, and let every later command use it."""
+    def start_server(self, product: str, *, poll_s: int = 1) -> None:
+        """Make keys for ``product``, start a server on free ports that wants polls each ``poll_s`` s, and let later commands use it."""
         self.run("trust", "init", "--keys", self.at("keys"), "--data", self.at("server"), "--product", product)
         ports = ["--device-port", "0", "--enrol-port", "0", "--operator-port", "0"]
-        self.start("serve", "serve", "--data", self.at("server"), "--poll-interval", "1", *ports)
+        self.start("serve", "serve", "--data", self.at("server"), "--poll-interval", str(poll_s), *ports)
         address = self.folder / "server" / "server.json"
         self.wait_for("the server", address.exists)
         self.environment["SUREFOOT_SERVER"] = json.loads(address.read_text())["operator_url"]
@@ -117,13 +117,13 @@ class Programs:
         token = Path(self.environment["SUREFOOT_TOKEN_FILE"]).read_text().strip()
         return OperatorClient(self.environment["SUREFOOT_SERVER"], token).get(f"devices/{device_id}", dict[str, Any])
 
-    def wait_for(self, what: str, is_there: Callable[[], bool]) -> None:
+    def wait_for(self, what: str, is_there: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
         """Return as soon as it is there.
 
         Raises:
             TransportError: It takes too long, or a program has ended, which none should.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         pause = threading.Event()
         while not is_there():
             for name, program in self.running.items():
@@ -131,7 +131,7 @@ class Programs:
                     raise TransportError(f"Waited for {what}, but '{name}' ended: {self.log(name)}")
             if time.monotonic() > deadline:
                 logs = "\n".join(f"{name}: {self.log(name)}" for name in self.running)
-                raise TransportError(f"Waited {PATIENCE_S} s for {what}.\n{logs}")
+                raise TransportError(f"Waited {patience_s:g} s for {what}.\n{logs}")
             pause.wait(_LOOK_S)
 
     def _seen(self, without: Sequence[str]) -> dict[str, str]:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
 
-from tests.interop.bare import LOCK, locked
+from tests.interop.bare import LOCK, built_wheel, locked
 from tests.interop.programs import SOURCES, Programs
 from tests.interop.tuf_repository import Published, served
 
@@ -54,26 +53,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
         environment.do(*pip, "--require-hashes", "-r", str(LOCK))
         environment.do(*pip, "--no-deps", "--no-index", str(wheel))
         yield environment
-
-
-def built_wheel() -> Path:
-    wheels = list((SOURCES / "dist").glob("surefoot-*.whl"))
-    assert len(wheels) == 1, f"There are {len(wheels)} wheels in dist/: run 'make wheel' first."
-    with ZipFile(wheels[0]) as archive:
-        packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("surefoot/")}
-    sources = {str(path.relative_to(SOURCES / "src")): path.read_bytes() for path in shipped_files()}
-    differing = sorted(name for name in packed.keys() | sources.keys() if packed.get(name) != sources.get(name))
-    assert not differing, f"{wheels[0].name} was built from other sources: run 'make wheel' first."
-    return wheels[0]
-
-
-def shipped_files() -> Iterator[Path]:
-    package = SOURCES / "src" / "surefoot"
-    # The console's assets are packed as they are bundled, in ui/static.
-    unbundled = package / "server" / "ui" / "assets"
-    for path in package.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts and unbundled not in path.parents:
-            yield path
 
 
 def test_the_environment_holds_the_locked_distributions_and_no_others(bare: Bare) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from surefoot.agent.enrol import enrol, read_certificate, read_identity
+from surefoot.agent.keystore import FileKeys
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.transport import HttpsServer
@@ -32,14 +33,14 @@ class Device:
         self.storage = PosixStorage(folder)
         self.folder, self.name, self.etag = folder, name, ""
         offer = from_plain(server.offer(name), EnrolmentOffer, what="offer")
-        enrol(offer, self.storage, "data", TrustedStore(self.storage, "data/trusted"))
+        enrol(offer, self.storage, "data", TrustedStore(self.storage, "data/trusted"), FileKeys())
         self.clock = VirtualClock(server.clock())
         self.meet(server)
 
     def meet(self, server: Running) -> None:
         credentials = read_identity(self.storage, self.folder, "data").credentials
         self.server = HttpsServer(server.addresses.device_url, credentials, clock=self.clock)
-        self.renewal = Renewal(self.storage, "data", DeviceId(self.name), self.server, self.clock)
+        self.renewal = Renewal(self.storage, "data", DeviceId(self.name), self.server, self.clock, keys=FileKeys())
 
     def poll(self) -> None:
         """Do what the agent's loop does at each poll."""

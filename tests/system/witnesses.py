@@ -16,6 +16,7 @@ from threading import Event, Thread
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, installed_from
 from surefoot.agent.enrol import enrol, read_identity
+from surefoot.agent.keystore import FileKeys
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Policy
 from surefoot.agent.transport import Credentials, HttpsServer, Patience
@@ -146,7 +147,7 @@ class Witnesses:
         home = self.folder / offer.device_id
         home.mkdir(parents=True)
         storage = PosixStorage(home)
-        enrol(offer, storage, DATA, TrustedStore(flash, f"{DATA}/trusted"))
+        enrol(offer, storage, DATA, TrustedStore(flash, f"{DATA}/trusted"), FileKeys())
         identity = read_identity(storage, home, DATA)
         board = SimulatedBoard(
             device_id=offer.device_id,

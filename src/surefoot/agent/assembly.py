@@ -33,6 +33,7 @@ from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
+from surefoot.agent.keystore import open_keys
 from surefoot.agent.origin import read_origin
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Unheard
@@ -54,6 +55,7 @@ from surefoot.model.slot import Installed, SlotName, SlotState
 DATA = "data"
 JOURNAL = f"{DATA}/journal"
 LOCK = f"{DATA}/lock"
+IDENTITY = f"{DATA}/identity"
 SAID = f"{DATA}/boot-said.json"
 
 _LOG = logging.getLogger("surefoot.agent")
@@ -72,7 +74,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         keeper: Who kicks the watchdogs; nobody does when there is none.
 
     Raises:
-        InvalidInput: The device is not enrolled, or a file it needs cannot be read.
+        InvalidInput: The device is not enrolled, others may read its key, or a file it needs cannot be read.
         ConflictError: Another agent works on this device.
         BootError: Nobody says which slot booted, or the bootloader's state cannot be read.
         DigestError: The factory image is not what its manifest says.
@@ -82,6 +84,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     root = storage_root(config, folder)
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
+    require_secret(root)
     storage.hold(LOCK)
     clock = keeper or SystemClock()
     slot = _started_slot(config, storage, folder, environment)
@@ -106,7 +109,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: _reboot(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
-        renew=Renewal(storage, DATA, config.device.id, server, clock),
+        renew=Renewal(storage, DATA, config.device.id, server, clock, keys=open_keys(config.identity, folder)),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
@@ -131,6 +134,21 @@ def storage_root(config: Config, folder: Path) -> Path:
         if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
             raise InvalidInput(f"Everybody may write in {path}.", hint=f"Run 'chmod o-w {path}'.")
     return root
+
+
+def require_secret(root: Path) -> None:
+    """Check that nobody but the agent can read the device's key.
+
+    Raises:
+        InvalidInput: Others may look into the folder of the identity, or read a file in it: a key that was copied serves a thief as well.
+    """
+    home = root / IDENTITY
+    for path in (home, *sorted(home.iterdir())):
+        if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise InvalidInput(
+                f"Others than the agent have rights to {path}.",
+                hint=f"Run 'chmod -R go= {home}'; enrol the device again if its key may have been read.",
+            )
 
 
 def open_journal(storage: Storage) -> Journal[State]:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot
 from surefoot.agent.installers.settings import ArchiveInstall, Install, RawInstall
+from surefoot.agent.keystore import FileKey, KeySettings
 from surefoot.agent.probes.settings import Probe
 from surefoot.agent.state import Policy
 from surefoot.agent.triggers import Thresholds
@@ -81,6 +82,7 @@ class Config(Record, frozen=True, kw_only=True):
     reboot: RebootCommand
     boot: Boot = FileBoot()
     install: Install = RawInstall()
+    identity: KeySettings = FileKey()
     trial: Trial = msgspec.field(default_factory=Trial)
     rollback: Thresholds = msgspec.field(default_factory=Thresholds)
     watchdog: Watchdog = msgspec.field(default_factory=Watchdog)

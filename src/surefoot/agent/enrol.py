@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a device joins: a key made here, a single-use token, a certificate, and the two roots it will trust from then on.
+"""How a device joins: a key of its own, a single-use token, a certificate, and the two roots it will trust from then on.
 
 The private key never leaves the device. The roots come with the offer, out of band, and are never fetched. A device that is
 cut off anywhere in between can be enrolled again with a new token.
@@ -13,12 +13,9 @@ from pathlib import Path
 import urllib3
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from urllib3.exceptions import HTTPError
 
+from surefoot.agent.keystore import KeyStore
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import Credentials
 from surefoot.agent.trusted import TrustedStore
@@ -47,7 +44,7 @@ class Identity:
     credentials: Credentials
 
 
-def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore) -> None:
+def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore, keys: KeyStore) -> None:
     """Join a fleet, leaving the one before: all of the identity is on disk when this returns.
 
     Args:
@@ -55,22 +52,24 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
         storage: Where the identity is kept.
         folder: Folder of the agent's own data in ``storage``.
         trusted: Where the roots are kept.
+        keys: Where the device's key comes from.
 
     Raises:
         DeniedError: The server does not take the token.
         TransportError: The server could not be asked, or issued something else than a certificate for the device's key.
         TrustError: A root of the offer is not signed by its own keys.
+        DeviceError: There is no key to be had, or no room for the identity.
     """
     roots = {"director": offer.director_root.encode(), "image": offer.image_root.encode()}
     for root in roots.values():
         load({"root.json": root})
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _request(offer, csr_for(key, offer.device_id))
-    require_match(certificate, key)
+    key = keys.key_for(offer.device_id)
+    certificate = _request(offer, key.csr)
+    require_match(certificate, key.csr)
     _leave(storage, folder)
     trusted.save("director", {"root.json": roots["director"]})
     trusted.save("image", {"root.json": roots["image"]})
-    keep_certificate(storage, folder, key, certificate)
+    keep_certificate(storage, folder, key.pem, certificate)
     replace_file(storage, f"{folder}/{_SERVER_CA}", offer.server_ca.encode())
     # Written last: a device with this file has all the others.
     replace_file(storage, f"{folder}/{_SERVER}", to_json(Home(device_url=offer.device_url)))
@@ -102,24 +101,24 @@ def read_identity(storage: Storage, root: Path, folder: str) -> Identity:
     )
 
 
-def require_match(certificate: str, key: ec.EllipticCurvePrivateKey) -> None:
+def require_match(certificate: str, csr: str) -> None:
     """Check what a server issued before anything is given up for it.
 
     Raises:
-        TransportError: It is not a certificate for ``key``.
+        TransportError: It is not a certificate for the key behind ``csr``.
     """
+    wanted = x509.load_pem_x509_csr(csr.encode()).public_key()
     try:
-        is_ours = x509.load_pem_x509_certificate(certificate.encode()).public_key() == key.public_key()
+        is_ours = x509.load_pem_x509_certificate(certificate.encode()).public_key() == wanted
     except (ValueError, UnsupportedAlgorithm):
         is_ours = False
     if not is_ours:
         raise TransportError("What the server issued is not a certificate for this device's key.", hint="Look into the server's log.")
 
 
-def keep_certificate(storage: Storage, folder: str, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:
+def keep_certificate(storage: Storage, folder: str, pem: str, certificate: str) -> None:
     """Write key and certificate (PEM) in one file: a power cut cannot leave one with the other's predecessor."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    replace_file(storage, f"{folder}/{_CERTIFICATE}", pem + certificate.encode())
+    replace_file(storage, f"{folder}/{_CERTIFICATE}", (pem + certificate).encode())
 
 
 def read_certificate(storage: Storage, folder: str) -> x509.Certificate:
@@ -128,13 +127,6 @@ def read_certificate(storage: Storage, folder: str) -> x509.Certificate:
         return x509.load_pem_x509_certificate(read_file(storage, f"{folder}/{_CERTIFICATE}") or b"")
     except ValueError as error:
         raise InvalidInput(f"The device's certificate cannot be read: {error}.", hint="Enrol the device again.") from error
-
-
-def csr_for(key: ec.EllipticCurvePrivateKey, device_id: str) -> str:
-    """Return a certificate request (PKCS#10, PEM) signed by ``key``; the server uses nothing of it but the public key."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id[:64])])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return request.public_bytes(Encoding.PEM).decode()
 
 
 def _leave(storage: Storage, folder: str) -> None:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a device stays in: a new key and certificate when a third of the old one's life is left, over mutual TLS.
+"""How a device stays in: a new certificate, for the key store's next key, when a third of the old one's life is left.
 
 A server whose CA rolled over asks for that earlier; it is obeyed, but not more than once an hour, whatever it says.
 
-The old certificate serves until the new one lies whole on disk; cut off anywhere in between, the device tries again later.
+It is asked for over mutual TLS, and the old one serves until the new one lies whole on disk; cut off anywhere in between, the device
+tries again later.
 """
 
 from datetime import datetime
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from surefoot.agent.clock import Clock
-from surefoot.agent.enrol import csr_for, keep_certificate, read_certificate, require_match
+from surefoot.agent.enrol import keep_certificate, read_certificate, require_match
+from surefoot.agent.keystore import KeyStore
 from surefoot.agent.storage import Storage
 from surefoot.model.assignment import DeviceId
 
@@ -40,13 +40,16 @@ ASKED_EVERY_S = 3_600
 class Renewal:
     """Called before each poll; does something once in a few days."""
 
-    def __init__(self, storage: Storage, folder: str, device_id: DeviceId, source: CertificateSource, clock: Clock) -> None:
+    def __init__(
+        self, storage: Storage, folder: str, device_id: DeviceId, source: CertificateSource, clock: Clock, *, keys: KeyStore
+    ) -> None:
         """Look after the certificate of ``device_id`` in ``folder``; ``InvalidInput`` when there is none."""
         self._storage = storage
         self._folder = folder
         self._device_id = device_id
         self._source = source
         self._clock = clock
+        self._keys = keys
         self._due_at = self._read_due_at()
         self._obeyed_s: float | None = None
 
@@ -55,14 +58,14 @@ class Renewal:
 
         Raises:
             TransportError: The server gave no certificate for the device's key; the old one serves on.
-            DeviceError: The new one could not be kept; the old one serves on.
+            DeviceError: There is no key to be had, or the new certificate could not be kept; the old one serves on.
         """
         if self._clock.now() < self._due_at and not self._obeys():
             return
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._source.renew(csr_for(key, self._device_id))
-        require_match(certificate, key)
-        keep_certificate(self._storage, self._folder, key, certificate)
+        key = self._keys.key_for(self._device_id)
+        certificate = self._source.renew(key.csr)
+        require_match(certificate, key.csr)
+        keep_certificate(self._storage, self._folder, key.pem, certificate)
         self._source.reload()
         self._due_at = self._read_due_at()
 

@@ -35,6 +35,7 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 DEFAULT_POLL_S = 300
 
 _CHUNK_BYTES = 64 * 1024
+_NO_IDENTITY = "Run 'surefoot agent enroll'; if a token holds the key, OPENSSL_CONF must load its provider."
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,512}"')
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)")
@@ -270,7 +271,7 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
         context.load_verify_locations(cafile=credentials.server_ca)
         context.load_cert_chain(credentials.certificate)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(f"The device's identity cannot be read: {error}.", hint="Run 'surefoot agent enroll'.") from error
+        raise InvalidInput(f"The device's identity cannot be read: {error}.", hint=_NO_IDENTITY) from error
     return context
 
 

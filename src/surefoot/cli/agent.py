@@ -15,6 +15,7 @@ from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
+from surefoot.agent.keystore import open_keys
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Stopping
 from surefoot.agent.state import Attempt, Phase, State
@@ -77,7 +78,8 @@ def _enroll(arguments: argparse.Namespace) -> int:
         )
     if storage.exists(LOCK):  # made by the first agent that ran here
         storage.hold(LOCK)
-    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"))
+    keys = open_keys(config.identity, arguments.config.resolve().parent)
+    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"), keys)
     print(f"{offer.device_id} is enrolled at {offer.device_url}.")
     print(f"Next: surefoot agent run --config {arguments.config}")
     return 0

@@ -19,6 +19,7 @@ from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA
 from surefoot.agent.clock import Clock
 from surefoot.agent.enrol import enrol, read_identity
+from surefoot.agent.keystore import FileKeys
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.state import Policy
@@ -226,7 +227,7 @@ class _Life:
             policy=self.pace.policy,
             load=lambda image: Watched(load_image(image), self.pace.watchdog_s),
             elsewhere=lambda url: _connect(url, identity.credentials),
-            renew=Renewal(storage, DATA, self.serial, server, self.clock),
+            renew=Renewal(storage, DATA, self.serial, server, self.clock, keys=FileKeys()),
             boot_s=self.pace.boot_s,
             at_boot=self.recorder.booted,
         )
@@ -237,7 +238,7 @@ class _Life:
         while True:
             try:
                 with self.joining:
-                    return enrol(self.offer, storage, DATA, trusted)
+                    return enrol(self.offer, storage, DATA, trusted, FileKeys())
             except TransientError:
                 self.clock.sleep(self.pace.retry_s)
 
