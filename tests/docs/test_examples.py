@@ -15,6 +15,8 @@ from surefoot.agent.boot.state import BootState
 from surefoot.agent.boot.twostate import Said
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
+from surefoot.agent.installers.archive import Unpacked
+from surefoot.agent.installers.rauc import Bundled
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import State
@@ -48,6 +50,8 @@ EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks
 
 KINDS: dict[str, type] = {
     "said": Said,
+    "unpacked": Unpacked,
+    "bundled": Bundled,
     "release": ReleaseIndex,
     "manifest": Manifest,
     "provenance": Predicate,

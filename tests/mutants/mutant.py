@@ -32,6 +32,7 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
+ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/unpack.py", "agent/installers/rauc.py", "agent/boot/link.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
@@ -47,12 +48,16 @@ _TESTS = {
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     FILES: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     DEVICES: ("tests/agent/test_devices.py",),
+    ARCHIVE: ("tests/agent/test_archive.py",),
+    UNPACK: ("tests/agent/test_archive.py",),
+    RAUC: ("tests/agent/test_rauc_update.py",),
+    LINK: ("tests/agent/test_boot_contract.py", "tests/powerfail/test_bootloaders.py"),
     BLOCK: ("tests/agent/test_devices.py",),
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
     WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
-    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
+    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py", "tests/agent/test_rauc_update.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py",),
     JOURNAL: ("tests/agent/test_journal.py",),

@@ -71,7 +71,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     clock = SystemClock()
     journal = open_journal(storage)
     slot = _started_slot(config, storage, folder, environment)
-    slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
+    slots = open_installer(config.install, storage, folder, slot, capacity_bytes=config.storage.slot_capacity_bytes, clock=clock)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     if journal.state is None:
         journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))

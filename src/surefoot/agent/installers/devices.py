@@ -64,6 +64,10 @@ class DeviceFile:
         """Return once the device's bytes survive a power cut, and the system has forgotten what it cached of them."""
         self._file.sync()
 
+    def forget(self) -> None:
+        """Let the system forget what it has cached, so that the next read comes from the medium."""
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def is_still_at_its_path(self) -> bool:
         """Say whether the path leads to this device, and not to one that has taken its place."""
         try:
@@ -177,7 +181,19 @@ class SlotDevices:
         return _opened(path, _WRITE)
 
     def _reader(self, slot: SlotName) -> DeviceFile:
-        return _opened(self._paths[slot], _READ)
+        return open_to_read(self._paths[slot])
+
+
+def open_to_read(path: Path) -> DeviceFile:
+    """Open a device to be read, whoever else uses it, and let the system forget what it has cached of it.
+
+    Raises:
+        SlotMissingError: There is none.
+        DeviceError: It cannot be opened.
+    """
+    file = _opened(path, _READ)
+    file.forget()
+    return file
 
 
 _MOVED = "Let nothing rename devices while an update runs; name the slots by partition label or UUID."
