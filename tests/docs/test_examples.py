@@ -17,6 +17,7 @@ from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
 from surefoot.agent.installers.archive import Unpacked
 from surefoot.agent.installers.rauc import Bundled
+from surefoot.agent.installers.script import Scripted
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import State
@@ -52,6 +53,7 @@ KINDS: dict[str, type] = {
     "said": Said,
     "unpacked": Unpacked,
     "bundled": Bundled,
+    "scripted": Scripted,
     "release": ReleaseIndex,
     "manifest": Manifest,
     "provenance": Predicate,

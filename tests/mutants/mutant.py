@@ -32,6 +32,7 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
+SCRIPT = "agent/installers/script.py"
 ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/unpack.py", "agent/installers/rauc.py", "agent/boot/link.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
@@ -49,6 +50,7 @@ _TESTS = {
     FILES: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     DEVICES: ("tests/agent/test_devices.py",),
     ARCHIVE: ("tests/agent/test_archive.py",),
+    SCRIPT: ("tests/agent/test_script.py",),
     UNPACK: ("tests/agent/test_archive.py",),
     RAUC: ("tests/agent/test_rauc_update.py",),
     LINK: ("tests/agent/test_boot_contract.py", "tests/powerfail/test_bootloaders.py"),

@@ -25,7 +25,7 @@ def test_every_kind_of_board_survives_cuts_and_converges(
 
 def test_an_installer_that_does_not_sync_would_be_caught() -> None:
     story = Story.of(BACKENDS[0], FORGETFUL_RAUC, Behaviour.GOOD)
-    with pytest.raises(AssertionError, match="a rauc that does not sync, good release, cut at .* lost 0"):
+    with pytest.raises(AssertionError, match=r"a rauc that does not sync, good release, cut at .* lost 0"):
         cut_everywhere(story, seeds=0, pairs=0, chance=random.Random(1))  # noqa: S311  # no pairs
 
 

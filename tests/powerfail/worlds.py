@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,8 @@ from surefoot.agent.installers.block import BlockFacts
 from surefoot.agent.installers.devices import DeviceFile, SlotDevices
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.installers.rauc import RaucInstaller
+from surefoot.agent.installers.script import ScriptInstaller
+from surefoot.agent.installers.settings import ScriptInstall
 from surefoot.agent.installers.staging import PATH, Staging
 from surefoot.agent.installers.tree import digest_on
 from surefoot.agent.storage import File, read_file, replace_file
@@ -233,6 +235,59 @@ def _bundle_factory(flash: SimulatedFlash, factory: bytes) -> None:
     _rauc(flash, B, CAPACITY).install(A, len(factory), digest_of(factory))
 
 
+_WRAPPED = b"to be unwrapped\n"
+
+
+class FlashScript:
+    """An install script on flash, which writes half of an image to each of two places."""
+
+    def __init__(self, flash: SimulatedFlash) -> None:
+        self._flash = flash
+
+    def run(self, words: Sequence[str], stdin: Iterable[bytes], timeout_s: float) -> str:
+        del timeout_s
+        verb, slot = words
+        if verb == "digest":
+            found = digest_of(script_content(self._flash, SlotName(slot)))
+            return json.dumps({"content": found.removeprefix("sha256:")})
+        image = b"".join(stdin)
+        content = image.removeprefix(_WRAPPED)
+        middle = len(content) // 2
+        for part, piece in (("head", content[:middle]), ("tail", content[middle:])):
+            with self._flash.open(f"dev/{slot}.{part}", create=True) as file:
+                file.truncate(0)
+                file.write_at(0, piece)
+                file.sync()
+        self._flash.sync_folder("dev/any")
+        return json.dumps({"sha256": hashlib.sha256(image).hexdigest()})
+
+
+def script_content(flash: SimulatedFlash, slot: SlotName) -> bytes:
+    """Return what a script has written to a slot."""
+    return b"".join(read_file(flash, f"dev/{slot}.{part}") or b"" for part in ("head", "tail"))
+
+
+def _script(flash: SimulatedFlash, _running: SlotName, capacity_bytes: int) -> Installer:
+    return ScriptInstaller(FlashScript(flash), flash, Staging(flash, capacity_bytes), NOTES, ScriptInstall(command=["x"]))
+
+
+def _script_factory(flash: SimulatedFlash, factory: bytes) -> None:
+    flash.remove(SLOTS[A])
+    replace_file(flash, PATH, factory)
+    _script(flash, B, CAPACITY).install(A, len(factory), digest_of(factory))
+
+
+def _by_script(images: list[bytes]) -> Content:
+    """Return what finds the program that a script has written, and which of the images it came from."""
+    made = {image.removeprefix(_WRAPPED): digest_of(image) for image in images}
+
+    def content(flash: SimulatedFlash, slot: SlotName) -> tuple[bytes, Digest]:
+        found = script_content(flash, slot)
+        return found, made.get(found, digest_of(found))
+
+    return content
+
+
 def _install_uboot(flash: SimulatedFlash) -> None:
     replace_file(flash, ENV, uboot_bytes())
 
@@ -266,10 +321,17 @@ RAUC = Filler(
     content=lambda images: _beginning_with({image.removeprefix(_HEAD): digest_of(image) for image in images}),
 )
 
+SCRIPT = Filler(
+    name="script",
+    pack=lambda program: _WRAPPED + program,
+    installer=_script,
+    prepare=_script_factory,
+    content=_by_script,
+)
 FORGETFUL_RAUC = replace(RAUC, name="a rauc that does not sync", installer=partial(_rauc, syncs=False))
 """What must be noticed."""
 
-KINDS = [*((backend, filler) for backend in BACKENDS for filler in (FILES, DEVICES, RAUC)), (LINK, ARCHIVE)]
+KINDS = [*((backend, filler) for backend in BACKENDS for filler in (FILES, DEVICES, RAUC, SCRIPT)), (LINK, ARCHIVE)]
 """Every bootloader with every installer that goes with it."""
 
 

@@ -10,7 +10,8 @@ from surefoot.agent.installers.devices import SlotDevices, open_to_read
 from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.installers.folder import FolderTree
 from surefoot.agent.installers.port import Installer
-from surefoot.agent.installers.settings import ArchiveInstall, Devices, Install, RaucInstall, RawInstall
+from surefoot.agent.installers.script import Executable, ScriptInstaller
+from surefoot.agent.installers.settings import ArchiveInstall, Devices, Install, RaucInstall, RawInstall, ScriptInstall
 from surefoot.agent.installers.staging import PATH, Staging
 from surefoot.agent.posix import PosixStorage
 from surefoot.model.errors import InvalidInput
@@ -47,6 +48,8 @@ def open_installer(
             return SlotTrees(storage, staging, trees, NOTES)
         case RaucInstall():
             return _rauc(settings, storage, staging, clock)
+        case ScriptInstall():
+            return ScriptInstaller(Executable(settings.command, folder, settings.memory_bytes), storage, staging, NOTES, settings)
         case _ as never:
             assert_never(never)
 

@@ -59,4 +59,20 @@ class RaucInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="rauc
     check: Literal["bytes", "status"] = "bytes"
 
 
-Install = RawInstall | ArchiveInstall | RaucInstall
+class ScriptInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="script"):
+    """An executable of the integrator's; ``command`` runs in the folder of agent.toml.
+
+    Attributes:
+        command: The program and its first arguments.
+        timeout_s: How long it may take to say what lies in a slot.
+        install_timeout_s: How long one installation may take.
+        memory_bytes: How much memory each of its processes may ask for.
+    """
+
+    command: Annotated[list[str], Meta(min_length=1)]
+    timeout_s: Seconds = 60.0
+    install_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 1800.0
+    memory_bytes: Annotated[int, Meta(ge=16 * 2**20, lt=2**53)] = 256 * 2**20
+
+
+Install = RawInstall | ArchiveInstall | RaucInstall | ScriptInstall
