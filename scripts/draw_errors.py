@@ -61,6 +61,7 @@ _WHAT_TO_DO = {
     "slot_wrong": "Name the right device in `[install]` of agent.toml, by partition label.",
     "bad_archive": "Pack the image as [installers](formats.md#installers) says, and release it again.",
     "journal_lost": "Nothing, when it begins anew; else do what it says. If it happens again, the data partition is failing.",
+    "installer": "Look at what the device says of RAUC or of the install script, and run that by hand.",
     "no_space": "Order a smaller image, or give the board more room.",
     "unhealthy": "Look at why the release is not healthy; the board goes back to the release before by itself.",
 }

@@ -23,9 +23,10 @@ from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.keystore import pem_of
-from surefoot.agent.posix import PosixStorage
+
 from surefoot.agent.recovery import keep
 from surefoot.agent.state import State
+from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of
@@ -342,7 +343,9 @@ def tar_of(**files: bytes) -> bytes:
 
 def install_archive(folder: Path, slot: SlotName, archive: bytes) -> None:
     """Do what a factory does, and a download."""
-    installer = open_installer(ArchiveInstall(folder="app"), PosixStorage(folder / "state"), folder, slot.other, 100_000)
+    installer = open_installer(
+        ArchiveInstall(folder="app"), PosixStorage(folder / "state"), folder, slot.other, capacity_bytes=100_000, clock=SystemClock()
+    )
     file = installer.writer(slot)
     file.truncate(0)
     file.write_at(0, archive)

@@ -16,7 +16,9 @@ from surefoot.agent.boot.state import factory
 from surefoot.agent.boot.twostate import TwoStateBootControl
 from surefoot.agent.boot.variables import to_variables
 from surefoot.agent.bootloader import open_bootloader
-from surefoot.agent.posix import PosixStorage, open_device
+from surefoot.agent.installer import open_installer
+from surefoot.agent.installers.settings import RaucInstall
+from surefoot.agent.posix import PosixStorage, SystemClock, open_device
 from surefoot.agent.storage import replace_file
 from surefoot.model.errors import BootError, DeviceError, FormatError, InvalidInput
 from surefoot.model.record import from_plain
@@ -100,10 +102,13 @@ def test_a_table_that_says_nonsense(table: dict[str, object], message: str) -> N
 
 
 def test_rauc_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "surefoot.agent.boot.rauc", raising=False)
+    for name in ("boot.rauc", "boot.raucbus", "installers.rauc"):
+        monkeypatch.delitem(sys.modules, f"surefoot.agent.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "jeepney", None)
     with pytest.raises(InvalidInput, match=r"Install surefoot\[rauc\]"):
         open_bootloader(RaucBoot(), PosixStorage(tmp_path), tmp_path, A, "said")
+    with pytest.raises(InvalidInput, match=r"The installer rauc needs jeepney. Install surefoot\[rauc\]"):
+        open_installer(RaucInstall(), PosixStorage(tmp_path), tmp_path, A, capacity_bytes=1, clock=SystemClock())
 
 
 def test_rauc_without_a_bus(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Story:
     def runner(self, slot: SlotName = A, **parts: Any) -> Runner:  # noqa: ANN401  # whatever part of the agent
         content = FACTORY if slot is A else self.world.plan.content
         behaviour = Behaviour(content.split(b"\n", 1)[0].split()[1].decode())
-        return Runner(replace(self.world.board.parts(SketchedProgram(behaviour)), **parts), slot)
+        return Runner(replace(self.world.board.parts(SketchedProgram(behaviour), slot), **parts), slot)
 
     def state(self) -> State:
         state = open_journal(self.world.board.flash).state

@@ -20,7 +20,7 @@ class Refusing:
     """An installer whose other slot cannot be opened."""
 
     def __init__(self, flash: SimulatedFlash, error: DeviceError, capacity_bytes: int) -> None:
-        self._installer = slot_files(flash, CAPACITY)
+        self._installer = slot_files(flash, SlotName.A, CAPACITY)
         self._error = error
         self.capacity_bytes = capacity_bytes
         self.verify = self._installer.verify
@@ -39,7 +39,7 @@ class Refusing:
 def test_a_slot_that_cannot_be_written_is_reported_once_with_its_code(kind: type[DeviceError], capacity: int) -> None:
     world = PLAN.world()
     error = kind("The slot cannot be written.", hint="Look.")
-    world.board.installer = lambda flash, _: Refusing(flash, error, capacity)
+    world.board.installer = lambda flash, _slot, _bytes: Refusing(flash, error, capacity)
     world.run_to_the_end()
     told = [event for event in world.server.events.values() if event.type == EventType.DOWNLOAD_FAILED]
     assert [event.data["code"] for event in told] == [SpaceError.code if capacity == 0 else kind.code]

@@ -15,6 +15,9 @@ from surefoot.agent.boot.state import BootState
 from surefoot.agent.boot.twostate import Said
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.enrol import Home
+from surefoot.agent.installers.archive import Unpacked
+from surefoot.agent.installers.rauc import Bundled
+from surefoot.agent.installers.script import Scripted
 from surefoot.agent.journal import Journal
 from surefoot.agent.keystore import OpensslKey
 from surefoot.agent.posix import PosixStorage
@@ -49,6 +52,9 @@ EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks
 
 KINDS: dict[str, type] = {
     "said": Said,
+    "unpacked": Unpacked,
+    "bundled": Bundled,
+    "scripted": Scripted,
     "release": ReleaseIndex,
     "manifest": Manifest,
     "provenance": Predicate,

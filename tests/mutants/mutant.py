@@ -34,6 +34,8 @@ TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "
 FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
 HEARTBEAT, NETWORK, SYSTEM = "agent/probes/heartbeat.py", "agent/probes/network.py", "agent/probes/system.py"
 VITALS, TRIGGERS, WATCHDOG = "agent/vitals.py", "agent/triggers.py", "agent/watchdog.py"
+SCRIPT = "agent/installers/script.py"
+ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/unpack.py", "agent/installers/rauc.py", "agent/boot/link.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
@@ -49,6 +51,11 @@ _TESTS = {
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     FILES: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     DEVICES: ("tests/agent/test_devices.py",),
+    ARCHIVE: ("tests/agent/test_archive.py",),
+    SCRIPT: ("tests/agent/test_script.py",),
+    UNPACK: ("tests/agent/test_archive.py",),
+    RAUC: ("tests/agent/test_rauc_update.py",),
+    LINK: ("tests/agent/test_boot_contract.py", "tests/powerfail/test_bootloaders.py"),
     BLOCK: ("tests/agent/test_devices.py",),
     MACHINE: (
         "tests/agent/test_machine.py",
@@ -59,7 +66,12 @@ _TESTS = {
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
     WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
-    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py", "tests/agent/test_watched.py"),
+    RUNNER: (
+        "tests/agent/test_runner.py",
+        "tests/agent/test_waiting.py",
+        "tests/agent/test_watched.py",
+        "tests/agent/test_rauc_update.py",
+    ),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py", "tests/agent/test_health_due.py"),
     HEARTBEAT: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),

@@ -122,7 +122,7 @@ def media() -> list[Medium]:
             load=lambda flash: start(link_store(flash)),
             look=_link_look,
         ),
-        _stored("uboot, loader", _uboot_flash, _uboot_store),
+        _stored("uboot, loader", _uboot_flash, uboot_store),
         _stored("grub, loader", _grub_flash, lambda flash: GrubEnvironment(lambda: flash.open(GRUBENV))),
         Medium(name="efi", flash=_efi_flash, control=EfiBootControl, load=boot, look=_efi_look),
         Medium(
@@ -270,7 +270,7 @@ def tools(folder: Path) -> list[Tool]:
             name="uboot, fw_setenv",
             path=folder / ENV,
             store=UBootStore(str(config), timeout_s=TIMEOUT_S),
-            theirs=_uboot_store,
+            theirs=uboot_store,
         ),
         Tool(
             name="grub, grub-editenv",
@@ -419,14 +419,19 @@ def _block_flash() -> SimulatedFlash:
     return flash
 
 
-def _uboot_store(flash: SimulatedFlash) -> UBootEnvironment:
+def uboot_store(flash: SimulatedFlash) -> UBootEnvironment:
     return UBootEnvironment(lambda: flash.open(ENV), (0, ENV_BYTES), ENV_BYTES)
+
+
+def uboot_bytes() -> bytes:
+    """Return both copies of the environment of a new board."""
+    lines = b"".join(f"{name}={value}\0".encode() for name, value in sorted(to_variables(factory()).items())) + b"\0"
+    return b"".join(UBootEnvironment.sealed(lines.ljust(ENV_BYTES - 5, b"\0"), flag) for flag in (2, 1))
 
 
 def _uboot_flash() -> SimulatedFlash:
     flash = SimulatedFlash()
-    lines = b"".join(f"{name}={value}\0".encode() for name, value in sorted(to_variables(factory()).items())) + b"\0"
-    replace_file(flash, ENV, b"".join(UBootEnvironment.sealed(lines.ljust(ENV_BYTES - 5, b"\0"), flag) for flag in (2, 1)))
+    replace_file(flash, ENV, uboot_bytes())
     return flash
 
 

@@ -2,7 +2,7 @@
 """A whole small world around one board: real repositories, a server in memory, and what must hold after any power cut."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,8 @@ from surefoot.simulator.flash import SimulatedFlash
 from tests.trust.repositories import DEVICE, NOW, Repositories, manifest, order_for
 
 IMAGE_BYTES = 128 * 1024
-FACTORY = image(Behaviour.GOOD, IMAGE_BYTES - 100)
+# Other bytes than those of the release from the first block on, so that half of one never looks like the other.
+FACTORY = image(Behaviour.GOOD, IMAGE_BYTES - 100).replace(b"\n", b"\nfrom the factory\n", 1)
 CAPACITY = 256 * 1024
 
 
@@ -69,15 +70,17 @@ class Plan:
     repositories: Repositories
     wanted: Manifest
     content: bytes
+    factory: bytes = FACTORY
 
     @classmethod
-    def to(cls, behaviour: Behaviour, windows: Sequence[Window] = ()) -> "Plan":
-        content = image(behaviour, IMAGE_BYTES)
+    def to(cls, behaviour: Behaviour, windows: Sequence[Window] = (), pack: Callable[[bytes], bytes] = bytes) -> "Plan":
+        """Make an update to a release that behaves so; ``pack`` makes an image of a program."""
+        content = pack(image(behaviour, IMAGE_BYTES))
         repositories = Repositories()
         wanted = manifest("1.1.0", content)
         repositories.release(wanted)
         repositories.order(wanted, order=structs.replace(order_for(DEVICE, wanted, 1, NOW), windows=list(windows)))
-        return cls(repositories=repositories, wanted=wanted, content=content)
+        return cls(repositories=repositories, wanted=wanted, content=content, factory=pack(FACTORY))
 
     def world(self, flash: SimulatedFlash | None = None) -> "PocketWorld":
         """Return a fresh board at a fresh server."""
@@ -93,7 +96,7 @@ class Plan:
             board=Board(hardware="thermostat-v1", bootloader_version="2.0.0", slot_capacity_bytes=CAPACITY),
             flash=flash or SimulatedFlash(),
             server=server,
-            released={digest_of(FACTORY), digest_of(self.content)},
+            released={digest_of(self.factory), digest_of(self.content)},
             clock=VirtualClock(NOW),
         )
         running = Installed(
@@ -101,10 +104,10 @@ class Plan:
             version="1.0.0",
             build_id="factory",
             release_counter=1,
-            hash=digest_of(FACTORY),
-            size=len(FACTORY),
+            hash=digest_of(self.factory),
+            size=len(self.factory),
         )
-        board.leave_factory(running, FACTORY, self.repositories.director_root, self.repositories.image["root.json"])
+        board.leave_factory(running, self.factory, self.repositories.director_root, self.repositories.image["root.json"])
         return PocketWorld(plan=self, board=board, server=server, factory_operations=board.flash.operations)
 
 

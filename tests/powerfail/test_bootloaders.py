@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent.storage import replace_file
-from surefoot.simulator.board import Behaviour
+from surefoot.simulator.board import Behaviour, stored
 from surefoot.simulator.flash import Damage, PowerCut
 from tests.agent.rigs import BLOCK, block_bytes, block_store
 from tests.powerfail.bootloaders import UNSAFE, Medium, media, sweep, sweep_tool, tools
@@ -60,5 +60,5 @@ def block_world(plan: Plan) -> PocketWorld:
     world = plan.world()
     world.board.flash.remove("boot.json")
     replace_file(world.board.flash, BLOCK, block_bytes())
-    world.board.store = block_store
+    world.board.loader = stored(block_store)
     return world

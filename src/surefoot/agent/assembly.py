@@ -88,7 +88,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     storage.hold(LOCK)
     clock = keeper or SystemClock()
     slot = _started_slot(config, storage, folder, environment)
-    slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
+    slots = open_installer(config.install, storage, folder, slot, capacity_bytes=config.storage.slot_capacity_bytes, clock=clock)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     journal = _journal(_Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
     keep(boot, slot)

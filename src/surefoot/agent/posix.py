@@ -104,6 +104,10 @@ class PosixStorage:
         """Keep everything below ``root``, which must exist and may itself be reached through a link."""
         self._root = root
 
+    def path(self, path: str) -> Path:
+        """Return where ``path`` lies in the file system, for another program that is to read it."""
+        return self._root.resolve().joinpath(*parts_of(path))
+
     def hold(self, path: str) -> None:
         """Keep other processes from holding the file ``path`` (made if there is none) for as long as this storage is used.
 

@@ -469,6 +469,7 @@ class Runner:
             self._discard(attempt.slot)
             return Corrupt(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
+            self._shut(attempt.slot)
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Activated(now=self._now(), brokers=brokers)
 
@@ -478,6 +479,13 @@ class Runner:
             self.downloader.discard(slot)
         except DeviceError as error:
             _LOG.warning("what was downloaded is not thrown away: %s", error.message)
+
+    def _shut(self, slot: SlotName) -> None:
+        """See that a slot that was given up is not started, whatever a program that installed it told the bootloader."""
+        try:
+            install.prepare(self.parts.boot, slot, self.slot)
+        except DeviceError as error:
+            _LOG.warning("slot %s may still be started: %s", slot, error.message)
 
     def _reboot(self) -> Event:
         self._flush()

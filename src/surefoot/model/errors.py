@@ -261,3 +261,9 @@ class ArchiveError(DeviceError):
     """An image that should be an archive is none, or holds what no archive may."""
 
     code = "bad_archive"
+
+
+class InstallerError(DeviceError):
+    """A program that installs for the agent, RAUC or a script, failed, took too long, or did something else than it was told."""
+
+    code = "installer"

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, open_journal
+from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import FileStore
 from surefoot.agent.boot.state import factory
 from surefoot.agent.boot.store import StateStore, StoredBootControl, start
@@ -22,6 +23,7 @@ from surefoot.agent.clock import Clock
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
+from surefoot.agent.install import keep
 from surefoot.agent.installer import SLOTS
 from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.installers.port import Installer
@@ -123,7 +125,23 @@ class Nobody:
         return TransportError(f"{self._url} does not answer.")
 
 
-def slot_files(flash: SimulatedFlash, capacity_bytes: int) -> Installer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """A bootloader on flash: the agent's side, in the slot that runs, and the loader's, which starts a slot."""
+
+    control: Callable[[SimulatedFlash, SlotName], BootControl]
+    start: Callable[[SimulatedFlash], SlotName]
+
+
+def stored(store: Callable[[SimulatedFlash], StateStore]) -> Loader:
+    """Return the bootloader whose whole state is one value."""
+    return Loader(control=lambda flash, _running: StoredBootControl(store(flash)), start=lambda flash: start(store(flash)))
+
+
+FILE_LOADER = stored(FileStore)
+
+
+def slot_files(flash: SimulatedFlash, _running: SlotName, capacity_bytes: int) -> Installer:
     """Return the installer of a board whose slots are files."""
     return SlotFiles(flash, SLOTS, capacity_bytes)
 
@@ -146,8 +164,8 @@ class SimulatedBoard:
         released: Digests of everything that was ever released, by which each boot is judged; ``None`` judges none.
         clock: Virtual time, or wall time.
         policy: The agent's numbers.
-        store: Finds the bootloader's state on the flash.
-        installer: Fills the slots on the flash, with images up to a number of bytes.
+        loader: Its bootloader, both sides of it.
+        installer: Fills the slots on the flash, while one of them runs, with images up to a number of bytes.
         content: Finds the program in a slot on the flash, and the digest of the image that it came in.
         load: Gets the program out of a slot's image.
         elsewhere: Connects to the address that a release sends its agent to.
@@ -168,8 +186,8 @@ class SimulatedBoard:
     released: Collection[Digest] | None = None
     clock: Clock = field(default_factory=VirtualClock)
     policy: Policy = field(default_factory=lambda: Policy(settle_s=2, trial_s=20))
-    store: Callable[[SimulatedFlash], StateStore] = FileStore
-    installer: Callable[[SimulatedFlash, int], Installer] = slot_files
+    loader: Loader = FILE_LOADER
+    installer: Callable[[SimulatedFlash, SlotName, int], Installer] = slot_files
     content: Callable[[SimulatedFlash, SlotName], tuple[bytes, Digest]] = file_content
     load: Load = load_sketch
     elsewhere: Callable[[str], Server] = Nobody
@@ -242,8 +260,8 @@ class SimulatedBoard:
         """Return the metadata the device trusts now."""
         return TrustedStore(self.flash, f"{DATA}/trusted").load("director" if repository == "director" else "image")
 
-    def parts(self, program: Program) -> Parts:
-        """Return what the agent of a started ``program`` is put together from."""
+    def parts(self, program: Program, slot: SlotName) -> Parts:
+        """Return what the agent of a ``program`` that was started in ``slot`` is put together from."""
         elsewhere = program.agent_environment().get(SERVER_OVERRIDE)
         server = self.server if elsewhere is None else self.elsewhere(elsewhere)
         return Parts(
@@ -252,8 +270,8 @@ class SimulatedBoard:
             board=self.board,
             journal=open_journal(self.flash),
             trusted=TrustedStore(self.flash, f"{DATA}/trusted"),
-            slots=self.installer(self.flash, self.board.slot_capacity_bytes),
-            boot=StoredBootControl(self.store(self.flash)),
+            slots=self.installer(self.flash, slot, self.board.slot_capacity_bytes),
+            boot=self.loader.control(self.flash, slot),
             server=_CountedServer(server=server, flash=self.flash),
             monitor=ProgramHealth(program, self.clock, self.brokers, needs_brokers=self.needs_brokers),
             clock=self.clock,
@@ -267,7 +285,7 @@ class SimulatedBoard:
         )
 
     def _boot(self) -> None:
-        slot = start(self.store(self.flash))
+        slot = self.loader.start(self.flash)
         content, found = self.content(self.flash, slot)
         self.boots.append((slot, found))
         if self.released is not None and found not in self.released:
@@ -277,7 +295,8 @@ class SimulatedBoard:
         self.clock.sleep(self.boot_s)
         program = self._start(content)
         if program is not None:
-            runner = Runner(self.parts(program), slot)
+            keep(self.loader.control(self.flash, slot), slot)
+            runner = Runner(self.parts(program, slot), slot)
             self._event, self.runner = runner.booted(), runner
 
     def _start(self, content: bytes) -> Program | None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a bootloader's own tool: it may be missing, fail, hang, or flood, and none of that may stop the agent."""
+"""Running a bootloader's own tool, or an install script: it may be missing, fail, hang, or flood, and none of that may stop the agent."""
 
+import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from os import killpg
 from pathlib import Path
@@ -16,7 +17,15 @@ MOST_BYTES = 64 * 1024
 """How much a tool may say."""
 
 
-def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folder: Path | None = None) -> str:
+def run_tool(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    stdin: str | Iterable[bytes] = "",
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[int, int] | None = None,
+) -> str:
     """Run a tool to its end and return what it printed.
 
     It runs in a process group of its own; when its time is over, all of the group is killed.
@@ -24,8 +33,10 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
     Args:
         command: The program and its arguments.
         timeout_s: How long it may take.
-        stdin: What it reads.
+        stdin: What it reads, whole or in pieces.
         folder: Where it runs; ``None`` is where the agent does.
+        environment: Its environment variables; ``None`` is the agent's.
+        limits: What it may use at most, by the numbers of ``resource.RLIMIT_…``; set before it is given anything to read.
 
     Raises:
         BootError: It cannot be started, takes too long, says more than ``MOST_BYTES``, says what is not UTF-8, or ends with
@@ -34,13 +45,23 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
     name = command[0]
     try:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise BootError(
             f"The tool {name} cannot be started: {error.strerror}.", hint="Install it, or name it right in agent.toml."
         ) from error
-    said, errors, is_late = _converse(process, stdin, timeout_s)
+    for limit, most in (limits or {}).items():
+        # It may be over already.
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, limit, (most, most))
+    said, errors, is_late = _converse(process, [stdin.encode()] if isinstance(stdin, str) else stdin, timeout_s)
     if is_late:
         raise BootError(f"The tool {name} took longer than {timeout_s:g} s and was ended.", hint=_BY_HAND)
     if len(said) > MOST_BYTES:
@@ -57,7 +78,7 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
 _BY_HAND = "Run it by hand to see what is wrong."
 
 
-def _converse(process: subprocess.Popen[bytes], stdin: str, timeout_s: float) -> tuple[bytes, bytes, bool]:
+def _converse(process: subprocess.Popen[bytes], stdin: Iterable[bytes], timeout_s: float) -> tuple[bytes, bytes, bool]:
     """Return what a process says and its complaints, each cut off behind ``MOST_BYTES``, and whether its time was over."""
     late = threading.Event()
 
@@ -83,11 +104,12 @@ def _converse(process: subprocess.Popen[bytes], stdin: str, timeout_s: float) ->
     return said, b"".join(complaints), late.is_set()
 
 
-def _tell(pipe: IO[bytes] | None, text: str) -> None:
+def _tell(pipe: IO[bytes] | None, pieces: Iterable[bytes]) -> None:
     if pipe is not None:
         # One that does not listen says by its status whether that is an error.
         with suppress(BrokenPipeError):
-            pipe.write(text.encode())
+            for piece in pieces:
+                pipe.write(piece)
             pipe.flush()
         with suppress(BrokenPipeError):
             pipe.close()

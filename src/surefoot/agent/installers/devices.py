@@ -27,19 +27,23 @@ from surefoot.model.slot import SlotName
 HEAD_BYTES = 4096
 """How much is overwritten of an image that is thrown away: no loader takes what is left for a system."""
 
-_READ = os.O_RDONLY | os.O_CLOEXEC
-_WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_EXCL
+READ = os.O_RDONLY | os.O_CLOEXEC
+WRITE = os.O_RDWR | os.O_CLOEXEC | os.O_EXCL
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class DeviceFile:
-    """A block device as an open file: its length is fixed, and to empty it is to overwrite its head."""
+    """A block device as an open file: its length is fixed, and to empty it is to overwrite its head.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        """Take over ``descriptor``, which is open on ``path``."""
+    Attributes:
+        is_still_at_its_path: Says whether the path leads to this device, and not to one that has taken its place.
+    """
+
+    def __init__(self, path: Path, file: File, is_there: Callable[[], bool]) -> None:
+        """Take over ``file``, which was opened at ``path``; ``is_there`` says whether the path still leads to it."""
         self._path = path
-        self._descriptor = descriptor
-        self._file = PosixFile(str(path), descriptor)
+        self._file = file
+        self.is_still_at_its_path = is_there
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset``; fewer only at the end of the device."""
@@ -64,13 +68,6 @@ class DeviceFile:
         """Return once the device's bytes survive a power cut, and the system has forgotten what it cached of them."""
         self._file.sync()
 
-    def is_still_at_its_path(self) -> bool:
-        """Say whether the path leads to this device, and not to one that has taken its place."""
-        try:
-            return self._path.stat().st_rdev == os.fstat(self._descriptor).st_rdev
-        except OSError:
-            return False
-
     def close(self) -> None:
         """Give the descriptor back; a second call does nothing."""
         self._file.close()
@@ -94,6 +91,7 @@ class SlotDevices:
         capacity_bytes: int | None = None,
         *,
         look: Callable[[Path], BlockFacts] = facts_of,
+        open_: Callable[[Path, int], DeviceFile] | None = None,
     ) -> None:
         """Use ``paths``; no device is opened yet.
 
@@ -102,11 +100,13 @@ class SlotDevices:
             running: The slot that runs.
             capacity_bytes: How large an image may be at most; nothing leaves that to the devices.
             look: What the system says of a path.
+            open_: Opens a path with the flags ``READ`` or ``WRITE``; ``open_block`` where nothing else is given.
         """
         self._paths = dict(paths)
         self._running = running
         self._most_bytes = capacity_bytes
         self._look = look
+        self._open = open_ or open_block
         self._written: dict[SlotName, DeviceFile] = {}
 
     @property
@@ -174,18 +174,36 @@ class SlotDevices:
         refused = refusal(path, self._look(path))
         if refused is not None:
             raise refused
-        return _opened(path, _WRITE)
+        return self._open(path, WRITE)
 
     def _reader(self, slot: SlotName) -> DeviceFile:
-        return _opened(self._paths[slot], _READ)
+        return self._open(self._paths[slot], READ)
+
+
+def open_to_read(path: Path) -> DeviceFile:
+    """Open a device to be read, whoever else uses it, and let the system forget what it has cached of it.
+
+    Raises:
+        SlotMissingError: There is none.
+        DeviceError: It cannot be opened.
+    """
+    return open_block(path, READ)
 
 
 _MOVED = "Let nothing rename devices while an update runs; name the slots by partition label or UUID."
 
 
-def _opened(path: Path, flags: int) -> DeviceFile:
+def open_block(path: Path, flags: int) -> DeviceFile:
+    """Open a device with the flags of ``open(2)``; what is read of it comes from the medium, and not from what is cached.
+
+    Raises:
+        SlotMissingError: There is none.
+        SlotBusyError: It is mounted or held, and ``flags`` ask for it alone.
+        SlotReadOnlyError: It cannot be opened for writing.
+        DeviceError: It cannot be opened.
+    """
     try:
-        return DeviceFile(path, os.open(path, flags))
+        descriptor = os.open(path, flags)
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOMEDIUM}:
             raise SlotMissingError(f"There is no device {path}.", hint="Name the slot's device in agent.toml.") from error
@@ -194,3 +212,12 @@ def _opened(path: Path, flags: int) -> DeviceFile:
         if error.errno in _READ_ONLY:
             raise SlotReadOnlyError(f"{path} cannot be written: {error.strerror}.", hint="Look at its write protection.") from error
         raise DeviceError(f"{path} cannot be opened: {error.strerror}.", hint="Check the device's disk.") from error
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return DeviceFile(path, PosixFile(str(path), descriptor), lambda: _leads_to(path, descriptor))
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_rdev == os.fstat(descriptor).st_rdev
+    except OSError:
+        return False

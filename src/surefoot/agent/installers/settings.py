@@ -2,7 +2,11 @@
 """The table ``[install]`` of ``agent.toml``: what fills the slots, and where they lie."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from surefoot.agent.boot.settings import LoaderNames, Seconds
 from surefoot.model.record import Record
 from surefoot.model.slot import SlotName
 
@@ -39,4 +43,36 @@ class ArchiveInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="a
     folder: str
 
 
-Install = RawInstall | ArchiveInstall
+class RaucInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="rauc"):
+    """Bundles that RAUC installs.
+
+    Attributes:
+        names: The ``bootname`` of each slot in RAUC's ``system.conf``.
+        timeout_s: How long RAUC may take to answer.
+        install_timeout_s: How long one installation may take.
+        check: What says that a slot is as it was installed; ``status`` for root file systems that are mounted writable.
+    """
+
+    names: LoaderNames = LoaderNames()
+    timeout_s: Seconds = 30.0
+    install_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 1800.0
+    check: Literal["bytes", "status"] = "bytes"
+
+
+class ScriptInstall(Record, frozen=True, kw_only=True, tag_field="kind", tag="script"):
+    """An executable of the integrator's; ``command`` runs in the folder of agent.toml.
+
+    Attributes:
+        command: The program and its first arguments.
+        timeout_s: How long it may take to say what lies in a slot.
+        install_timeout_s: How long one installation may take.
+        memory_bytes: How much memory each of its processes may ask for.
+    """
+
+    command: Annotated[list[str], Meta(min_length=1)]
+    timeout_s: Seconds = 60.0
+    install_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 1800.0
+    memory_bytes: Annotated[int, Meta(ge=16 * 2**20, lt=2**53)] = 256 * 2**20
+
+
+Install = RawInstall | ArchiveInstall | RaucInstall | ScriptInstall

@@ -71,7 +71,7 @@ def unpack(file: File, tree: Tree, capacity_bytes: int) -> Digest:
 def entry_of(member: tarfile.TarInfo) -> Entry:
     """Return the entry that a member of a tar makes; ``ArchiveError`` when that is not allowed."""
     path = member.name.removeprefix("./").removesuffix("/")
-    if member.name.startswith("/") or len(path) > MOST_PATH or any(part in {"", ".", ".."} or "\0" in part for part in path.split("/")):
+    if len(path) > MOST_PATH or any(part in {"", ".", ".."} or "\0" in part for part in path.split("/")):
         raise _refused(member.name, "has a path that leaves the tree or is no path")
     kind = _KINDS.get(member.type)
     if kind is None or member.issparse():
