@@ -15,8 +15,8 @@ import pytest
 
 from surefoot.agent.boot.file import load
 from surefoot.agent.boot.state import factory
-from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe, Probe
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe, Probe
 from surefoot.cli.main import main
 from surefoot.model.digest import digest_of, hex_of
 from surefoot.model.manifest import Component, Image, Manifest, ManifestEntry, ReleaseIndex, ReleaseNotes
