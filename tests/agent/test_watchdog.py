@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watchdogs: kicked while the agent goes on, and not for one that hangs; told of an orderly stop, and not of a crash."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.agent import watchdog
 from surefoot.agent.download import Response
 from surefoot.agent.pulse import BeatingSource, Stopping, Unheard
 from surefoot.agent.watchdog import Keeper, Life, Systemd, Watchdog
@@ -32,7 +32,7 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def heard(systemd: socket.socket) -> list[str]:
-    systemd.setblocking(False)
+    systemd.settimeout(0)
     said = []
     try:
         while True:
@@ -109,11 +109,10 @@ def test_a_watchdog_that_is_not_there_is_an_error_that_says_what_to_do(tmp_path:
     assert "RuntimeWatchdogSec" in caught.value.hint
 
 
-def test_a_watchdog_that_cannot_be_kicked_any_more_does_not_end_the_agent(device: Path, caplog: pytest.LogCaptureFixture) -> None:
-    it = keeper(Path("/dev/full"))
-    with pytest.raises(OSError, match="No space"), it:
+def test_a_watchdog_that_cannot_be_kicked_does_not_end_the_agent(caplog: pytest.LogCaptureFixture) -> None:
+    with keeper(Path("/dev/full")) as it:
         it.kick()
-    assert "cannot be kicked" in caplog.text
+    assert caplog.text.count("the watchdog cannot be told anything") == 3
 
 
 def test_systemd_hears_when_it_is_ready_what_it_does_that_it_lives_and_that_it_stops(systemd: socket.socket) -> None:
@@ -164,7 +163,7 @@ def test_a_stop_that_is_asked_for_waits_for_the_next_beat() -> None:
 
 def test_a_signal_ends_a_pause_at_once() -> None:
     class Pause(VirtualClock):
-        def sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float) -> None:  # noqa: ARG002  # the port's
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("the signal was not taken")
 
@@ -186,7 +185,7 @@ def test_its_clock_is_the_one_it_was_given() -> None:
 
 
 def test_a_board_says_how_long_its_watchdog_waits(monkeypatch: pytest.MonkeyPatch, device: Path) -> None:
-    monkeypatch.setattr(watchdog.fcntl, "ioctl", lambda _fd, _request, _data: (6).to_bytes(4, "little"))
+    monkeypatch.setattr(fcntl, "ioctl", lambda _fd, _request, _data: (6).to_bytes(4, "little"))
     waited: list[float] = []
     monkeypatch.setattr(Keeper, "_kick_on", lambda _self, every_s: waited.append(every_s))
     with keeper(device):
