@@ -34,6 +34,7 @@ from surefoot.agent.signals import (
     Report,
     Reported,
     Revert,
+    Sensed,
     Unchanged,
     Verify,
     Wait,
@@ -42,6 +43,8 @@ from surefoot.agent.signals import (
     Woke,
 )
 from surefoot.agent.state import Phase, Policy, State, kept
+from surefoot.agent.triggers import judge
+from surefoot.agent.vitals import Reset, lived, started
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.event import EventType
@@ -70,6 +73,7 @@ from tests.agent.moments import (
 POLICY = Policy(settle_s=2, trial_s=20, max_boots=3)
 TRIES = 3
 SIZE = 3
+WATCHED = {Phase.IDLE, Phase.WAITING, Phase.REPORTING}
 AT_REST = {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING, Phase.REPORTING}
 FINAL = {EventType.HEALTH_OK, EventType.ROLLBACK_COMPLETED, EventType.DOWNLOAD_FAILED, EventType.INSTALL_FAILED}
 GARBAGE = digest_of(b"garbage")
@@ -97,6 +101,7 @@ class BoardAndServer(RuleBasedStateMachine):
         self.emitted: list[Emit] = []
         self.effects: list[Effect] = []
         self.highest_counter = 1
+        self.boots = 0
 
     # --- what a test does -------------------------------------------------------------------------------------------
 
@@ -174,6 +179,27 @@ class BoardAndServer(RuleBasedStateMachine):
         self.primary = self.running.other
         self._boot()
 
+    @precondition(lambda self: self.state.phase in WATCHED and self.state.vitals is not None)
+    @rule(seconds=st.sampled_from([1, 61, 121, 400, 90_000]), is_failing=st.booleans(), looks=st.integers(1, 3))
+    def the_release_is_looked_at_in_a_wait(self, seconds: int, looks: int, *, is_failing: bool) -> None:
+        """Let the release that was kept be well or unwell for a while, as a wait hears of it."""
+        for _ in range(looks):
+            vitals = self.state.vitals
+            if self.state.phase not in WATCHED or vitals is None:
+                return
+            self.now += timedelta(seconds=seconds)
+            counted = lived(vitals, seconds, is_failing=is_failing, reached=())
+            other = self.states[self.running.other]
+            must_leave = other is SlotState.GOOD and judge(counted, POLICY.rollback) is not None
+            self._tell(Sensed(now=self.now, vitals=counted, failing="It hangs." if is_failing else "", other=other, left_s=1.0))
+            assert bool(self.state.leaving) == must_leave
+
+    @precondition(lambda self: self.state.vitals is not None)
+    @rule(times=st.integers(1, 5))
+    def the_board_resets_itself_again_and_again(self, times: int) -> None:
+        for _ in range(times):
+            self._boot()
+
     @precondition(lambda self: self.state.phase is Phase.DOWNLOADING)
     @rule(minutes=st.integers(1, 300))
     def time_passes(self, minutes: int) -> None:
@@ -201,6 +227,23 @@ class BoardAndServer(RuleBasedStateMachine):
         for effect in self.effects:
             if isinstance(effect, Download | Install):
                 assert effect.attempt.slot is not self.running
+
+    @invariant()
+    def nothing_is_counted_of_a_release_that_nothing_could_be_done_about(self) -> None:
+        attempt = self.state.attempt
+        assert self.state.vitals is None or self.state.fallback is not None or attempt is not None
+        assert self.state.phase is not Phase.DOWNLOADING or self.state.vitals is None
+
+    @invariant()
+    def a_release_is_left_for_one_that_lies_there(self) -> None:
+        if self.state.leaving:
+            assert self.state.phase is Phase.ROLLING_BACK
+            assert self.state.fallback is not None
+            assert self.slots[self.state.slot.other] == self.state.fallback.hash
+
+    @invariant()
+    def the_journal_lacks_nothing_that_the_server_was_told_of(self) -> None:
+        assert (self.journal.leaving, self.journal.finished) == (self.state.leaving, self.state.finished)
 
     @invariant()
     def tries_are_bounded(self) -> None:
@@ -264,7 +307,7 @@ class BoardAndServer(RuleBasedStateMachine):
                 continue
             if self.states[slot] is SlotState.TRYING:
                 self.tries_left -= 1
-            self.running = slot
+            self.running, self.boots = slot, self.boots + 1
             if self.states[slot] is SlotState.TRYING and self.slots[slot] in self.crashing:
                 continue
             self._start_agent()
@@ -272,9 +315,19 @@ class BoardAndServer(RuleBasedStateMachine):
 
     def _start_agent(self) -> None:
         self.state = structs.replace(self.journal)
-        attempt = self.state.attempt
+        attempt, vitals = self.state.attempt, self.state.vitals
         is_wanted = attempt is not None and self.running is attempt.slot and self.slots[self.running] == attempt.hash
-        self._tell(Booted(now=self.now, slot=self.running, primary=self.primary, states=dict(self.states), is_wanted=is_wanted))
+        counted = None if vitals is None else started(vitals, str(self.boots), Reset.UNKNOWN)
+        self._tell(
+            Booted(
+                now=self.now,
+                slot=self.running,
+                primary=self.primary,
+                states=dict(self.states),
+                is_wanted=is_wanted,
+                vitals=counted,
+            )
+        )
 
     def _perform(self, mishap: str, part: int) -> None:
         event = self._act(mishap, part)
@@ -391,8 +444,8 @@ class BoardAndServer(RuleBasedStateMachine):
 
 
 def is_final(emit: Emit) -> bool:
-    """Say whether an event ends its attempt; that the bootloader gave up a release later is a fact beside the outcome."""
-    if emit.data.get("reason") == "bootloader_fallback":
+    """Say whether an event ends its attempt; that a release was given up after it was kept is a fact beside the outcome."""
+    if "from" in emit.data:
         return False
     is_refusal = emit.type is EventType.CHECK_COMPLETED and "refused" in emit.data and emit.assignment_id is not None
     return emit.type in FINAL or is_refusal

@@ -136,7 +136,7 @@ class Keeper:
             self._systemd.tell("STOPPING=1")
         if self._device >= 0:
             if is_orderly:
-                os.write(self._device, b"V")
+                self._write(b"V")
             os.close(self._device)
             self._device = -1
 
@@ -195,12 +195,15 @@ class Keeper:
             return
         self._is_stalled = False
         if self._device >= 0:
-            try:
-                os.write(self._device, b"\0")
-            except OSError as error:
-                _LOG.warning("the watchdog cannot be kicked: %s", error)
+            self._write(b"\0")
         if self._systemd.watchdog_s:
             self._systemd.tell("WATCHDOG=1")
+
+    def _write(self, word: bytes) -> None:
+        try:
+            os.write(self._device, word)
+        except OSError as error:
+            _LOG.warning("the watchdog cannot be told anything: %s", error)
 
     def _kick_on(self, every_s: float) -> None:
         while not self._is_over.wait(every_s):

@@ -22,3 +22,8 @@ class Bounded:
         self._thread.start()
         self._thread.join(timeout_s)
         return said[0] if said else f"{self._name} did not come back within {timeout_s:g} s."
+
+    def join(self) -> None:
+        """Wait until the last call has come back."""
+        if self._thread is not None:
+            self._thread.join()
