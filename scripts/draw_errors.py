@@ -55,6 +55,7 @@ _WHAT_TO_DO = {
     "conflict": "Look at the present state; somebody or something changed it first, or it is as wanted already.",
     "device": "Look at the board: its disk, its files, its log.",
     "boot": "Look at the bootloader's state. When it is damaged, flash the board again.",
+    "clock": "Compare the times in the message: renew the server's certificate, or set the device's clock. Devices try again.",
     "journal_lost": "Nothing, when it begins anew; else do what it says. If it happens again, the data partition is failing.",
     "no_space": "Order a smaller image, or give the board more room.",
     "unhealthy": "Look at why the release is not healthy; the board goes back to the release before by itself.",

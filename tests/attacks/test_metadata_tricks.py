@@ -325,7 +325,15 @@ def test_d22_a_link_where_trusted_files_lie_is_not_followed(tmp_path: Path, link
             store.load("director")
 
 
-ON_FLASH = {"boot.json", "data/journal", "data/trusted/director.json", "data/trusted/image.json", "slots/a.img", "slots/b.img"}
+ON_FLASH = {
+    "boot.json",
+    "data/journal",
+    "data/kept.json",
+    "data/trusted/director.json",
+    "data/trusted/image.json",
+    "slots/a.img",
+    "slots/b.img",
+}
 
 
 # --- D24: JSON that two readers read in two ways --------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 from surefoot.agent.admission import Board
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.bootloader import open_bootloader
-from surefoot.agent.clock import Clock
+from surefoot.agent.clock import Clock, ClockLift, FlooredClock
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
@@ -28,6 +28,7 @@ from surefoot.agent.health import Monitor
 from surefoot.agent.install import SlotFiles, commit, keep, revert
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
+from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.recovery import keep as keep_copy
@@ -40,7 +41,7 @@ from surefoot.agent.trusted import TrustedStore
 from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
-from surefoot.model.record import from_json, utc_text
+from surefoot.model.record import from_json, parse_utc, utc_text
 from surefoot.model.slot import Installed, SlotName, SlotState
 
 DATA = "data"
@@ -81,7 +82,15 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     journal = _journal(_Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
     keep(boot, slot)
-    server = HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials)
+    floored = FlooredClock(clock, lambda: _EPOCH if journal.state is None else parse_utc(journal.state.time_floor))
+    lift = ClockLift(clock, may_set=config.clock.set)
+    lift(floored.now())
+    server = HttpsServer(
+        environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url),
+        identity.credentials,
+        surroundings=Surroundings(settings=config.network, environment=environment),
+        clock=floored,
+    )
     parts = Parts(
         device_id=config.device.id,
         agent_version=version("surefoot"),
@@ -98,11 +107,12 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: _reboot(config.reboot.command, folder),
-        renew=Renewal(storage, DATA, config.device.id, server, clock),
+        renew=Renewal(storage, DATA, config.device.id, server, floored),
         policy=policy_of(config.trial),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: inhibitors(storage, DATA),
+        lift_clock=lift,
         keep_copy=lambda state: keep_copy(storage, DATA, state),
     )
     return Runner(parts, slot)

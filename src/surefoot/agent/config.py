@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
+from surefoot.agent.network import NetworkSettings
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
@@ -49,6 +50,12 @@ class RebootCommand(Record, frozen=True, kw_only=True):
     command: Annotated[list[str], Meta(min_length=1)]
 
 
+class ClockRule(Record, frozen=True, kw_only=True):
+    """The table ``[clock]``: whether the agent sets a clock that is behind what it knows for certain; not on a machine that it shares."""
+
+    set: bool = False
+
+
 class Trial(Record, frozen=True, kw_only=True):
     """What a release on trial must hold, and for how long; see ``surefoot.agent.state.Policy``."""
 
@@ -67,6 +74,8 @@ class Config(Record, frozen=True, kw_only=True):
     reboot: RebootCommand
     boot: Boot = FileBoot()
     trial: Trial = msgspec.field(default_factory=Trial)
+    clock: ClockRule = ClockRule()
+    network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     attributes: Attributes = {}
 
 

@@ -66,10 +66,12 @@ from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
     BootError,
+    ClockError,
     CorruptDownloadError,
     DeviceError,
     DigestError,
     Error,
+    ExpiredError,
     RefusedDownloadError,
     SpaceError,
     TransientError,
@@ -118,6 +120,7 @@ class Parts:
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
+        lift_clock: Told of each later time that is known for certain.
         keep_copy: Keeps what must outlive the journal in a second place; ``DeviceError`` when it cannot.
     """
 
@@ -137,6 +140,7 @@ class Parts:
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
+    lift_clock: Callable[[datetime], None] = lambda _floor: None
     keep_copy: Callable[[State], None] = lambda _state: None
 
 
@@ -228,6 +232,8 @@ class Runner:
                 return self._without_journal(event, error)
             self._unnoted = None
         self.state = after
+        if after.time_floor != before.time_floor:
+            self.parts.lift_clock(parse_utc(after.time_floor))
         self._keep_copy()
         self._drop_spent()
         _log_step(before, after, emits)
@@ -323,6 +329,8 @@ class Runner:
         self._renew()
         try:
             polled = self.parts.server.poll(etag)
+        except ClockError as error:
+            return Refused(now=self._now(), code=error.code, message=str(error))
         except TransportError as error:
             return CheckFailed(now=self._now(), code=error.code, message=error.message)
         if polled.answer is None:
@@ -342,6 +350,9 @@ class Runner:
             self.parts.trusted.save("director", verdict.director)
             self.parts.trusted.save("image", verdict.image)
             self._spent = verdict.spent
+        except ExpiredError as error:
+            # Either the server signs nothing any more, or the clock here is ahead: who reads this must see both times.
+            return Refused(now=now, code=error.code, message=f"{error.message} It is {utc_text(now)} here.")
         except TrustError as error:
             return Refused(now=now, code=error.code, message=error.message)
         except DeviceError as error:

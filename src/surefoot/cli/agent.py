@@ -15,6 +15,7 @@ from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
+from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
@@ -75,7 +76,8 @@ def _enroll(arguments: argparse.Namespace) -> int:
         )
     if storage.exists(LOCK):  # made by the first agent that ran here
         storage.hold(LOCK)
-    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"))
+    surroundings = Surroundings(settings=config.network, environment=os.environ)
+    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"), surroundings=surroundings)
     print(f"{offer.device_id} is enrolled at {offer.device_url}.")
     print(f"Next: surefoot agent run --config {arguments.config}")
     return 0
