@@ -30,6 +30,7 @@ from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
 from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.rate import Bucket
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.renewal import Renewal
@@ -113,6 +114,8 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: inhibitors(storage, DATA),
         lift_clock=lift,
+        bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
+        chance=secrets.SystemRandom().random,
         keep_copy=lambda state: keep_copy(storage, DATA, state),
     )
     return Runner(parts, slot)

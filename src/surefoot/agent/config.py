@@ -11,6 +11,7 @@ from msgspec import Meta
 from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
 from surefoot.agent.network import NetworkSettings
+from surefoot.agent.rate import DownloadRule
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
@@ -56,6 +57,12 @@ class ClockRule(Record, frozen=True, kw_only=True):
     set: bool = False
 
 
+class Process(Record, frozen=True, kw_only=True):
+    """The table ``[process]``: by how much the agent, and all that it starts, stands back for the device's own work (nice)."""
+
+    nice: Annotated[int, Meta(ge=0, le=19)] = 0
+
+
 class Trial(Record, frozen=True, kw_only=True):
     """What a release on trial must hold, and for how long; see ``surefoot.agent.state.Policy``."""
 
@@ -75,6 +82,8 @@ class Config(Record, frozen=True, kw_only=True):
     boot: Boot = FileBoot()
     trial: Trial = msgspec.field(default_factory=Trial)
     clock: ClockRule = ClockRule()
+    download: DownloadRule = DownloadRule()
+    process: Process = Process()
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     attributes: Attributes = {}
 

@@ -24,6 +24,7 @@ from surefoot.agent.install import SlotFiles
 from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import backoff_s, step
+from surefoot.agent.rate import Bucket
 from surefoot.agent.signals import (
     Accepted,
     Activated,
@@ -121,6 +122,9 @@ class Parts:
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
         lift_clock: Told of each later time that is known for certain.
+        bucket: Limits how fast images are fetched; nothing sets no limit.
+        chance: Draws a number from 0 to 1, which shortens a pause before another try by up to half: not all devices of a site
+            that had no power, or no network, ask again in the same second.
         keep_copy: Keeps what must outlive the journal in a second place; ``DeviceError`` when it cannot.
     """
 
@@ -141,6 +145,8 @@ class Parts:
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
     lift_clock: Callable[[datetime], None] = lambda _floor: None
+    bucket: Bucket | None = None
+    chance: Callable[[], float] = lambda: 0.0
     keep_copy: Callable[[State], None] = lambda _state: None
 
 
@@ -197,7 +203,7 @@ class Runner:
         self.state = self.parts.journal.state
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
-        self.downloader = Downloader(self.parts.server, self.parts.slots, self.parts.clock)
+        self.downloader = Downloader(self.parts.server, self.parts.slots, self.parts.clock, self.parts.bucket)
 
     def run(self) -> None:
         """Run until the board stops.
@@ -320,8 +326,12 @@ class Runner:
             case Report():
                 return self._report()
             case Wait(seconds=seconds):
-                self.parts.clock.sleep(seconds)
+                self.parts.clock.sleep(seconds * (1 - self.parts.chance() / 2) if self._tries_again() else seconds)
                 return Woke(now=self._now())
+
+    def _tries_again(self) -> bool:
+        """Say whether a wait comes before another try; the server spreads the polls of those who reach it itself."""
+        return self.state.failures > 0 or self.state.phase in {Phase.DOWNLOADING, Phase.REPORTING}
 
     def _poll(self, etag: str) -> Event:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.

@@ -87,7 +87,9 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG if arguments.verbose else logging.INFO, format="agent: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     path = arguments.config.resolve()
-    assemble(read_config(path), path.parent, os.environ).run()
+    config = read_config(path)
+    os.nice(config.process.nice)
+    assemble(config, path.parent, os.environ).run()
     return 0
 
 
