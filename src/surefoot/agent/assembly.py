@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
+from surefoot.agent.asking import ask
+from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.clock import Clock, ClockLift, FlooredClock
@@ -112,7 +114,8 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         policy=policy_of(config.trial),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
-        inhibitors=lambda: inhibitors(storage, DATA),
+        inhibitors=lambda: [*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)],
+        ask=(lambda order: ask(config.consent, order, folder)) if config.consent.ask else None,
         lift_clock=lift,
         bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
         chance=secrets.SystemRandom().random,

@@ -8,6 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from surefoot.agent.asking import ConsentRule
+from surefoot.agent.battery import InterlockRule
 from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
 from surefoot.agent.network import NetworkSettings
@@ -84,6 +86,8 @@ class Config(Record, frozen=True, kw_only=True):
     clock: ClockRule = ClockRule()
     download: DownloadRule = DownloadRule()
     process: Process = Process()
+    interlock: InterlockRule = InterlockRule()
+    consent: ConsentRule = msgspec.field(default_factory=ConsentRule)
     network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     attributes: Attributes = {}
 

@@ -62,8 +62,8 @@ from surefoot.agent.signals import (
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
 from surefoot.agent.trusted import TrustedStore
-from surefoot.agent.window import interlock_of, require_readable, weigh
-from surefoot.model.assignment import DeviceId
+from surefoot.agent.window import consented, interlock_of, require_readable, weigh
+from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
     BootError,
@@ -122,6 +122,7 @@ class Parts:
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
         lift_clock: Told of each later time that is known for certain.
+        ask: Asks people whether an order may start, as ``surefoot.agent.window.consented`` says; nothing asks nobody.
         bucket: Limits how fast images are fetched; nothing sets no limit.
         chance: Draws a number from 0 to 1, which shortens a pause before another try by up to half: not all devices of a site
             that had no power, or no network, ask again in the same second.
@@ -145,6 +146,7 @@ class Parts:
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
     lift_clock: Callable[[datetime], None] = lambda _floor: None
+    ask: Callable[[Order], str] | None = None
     bucket: Bucket | None = None
     chance: Callable[[], float] = lambda: 0.0
     keep_copy: Callable[[State], None] = lambda _state: None
@@ -312,7 +314,8 @@ class Runner:
                 return self._download(effect)
             case Weigh(order=order):
                 now = self._now()
-                return Weighed(now=now, permission=weigh(order, now, self.parts.put_off_until(), self.parts.inhibitors()))
+                permission = weigh(order, now, self.parts.put_off_until(), self.parts.inhibitors())
+                return Weighed(now=self._now(), permission=consented(order, permission, now, self.parts.ask))
             case Install():
                 return self._install(effect)
             case Reboot():
@@ -412,7 +415,9 @@ class Runner:
             size=ordered.size,
             hash=ordered.hash,
             urls=_urls(effect.answer, ordered.hash),
-            is_put_off=interlock_of(ordered.order, now, self.parts.put_off_until(), self.parts.inhibitors()) is not None,
+            # Who is asked is asked when the order is weighed, and once.
+            is_put_off=self.parts.ask is not None
+            or interlock_of(ordered.order, now, self.parts.put_off_until(), self.parts.inhibitors()) is not None,
         )
 
     def _download(self, effect: Download) -> Event:

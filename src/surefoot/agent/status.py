@@ -136,7 +136,8 @@ def _of_people(facts: Facts) -> list[str]:
         told.append(_line("put off", f"until {utc_text(until)}; end that: surefoot agent defer --end"))
     for each in standing(facts.inhibitors, facts.now):
         end = "" if each.until is None else f", until {utc_text(each.until)}"
-        told.append(_line("inhibited", f"by {each.name}: {each.reason}{end}; end that: surefoot agent allow --name {each.name}"))
+        how = "" if each.is_measured else f"; end that: surefoot agent allow --name {each.name}"
+        told.append(_line("inhibited", f"by {each.name}: {each.reason}{end}{how}"))
     return told
 
 

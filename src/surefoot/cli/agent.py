@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, booted_slot, storage_root
+from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
@@ -106,7 +107,7 @@ def _status(arguments: argparse.Namespace) -> int:
         boot=boot,
         boot_problem=problem,
         put_off_until=put_off_until(storage, DATA),
-        inhibitors=tuple(inhibitors(storage, DATA)),
+        inhibitors=(*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)),
         now=datetime.now(UTC),
     )
     sys.stdout.write(to_pretty_json(plain(facts)).decode() if arguments.json else "".join(f"{line}\n" for line in lines(facts)))

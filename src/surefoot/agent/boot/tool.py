@@ -4,8 +4,9 @@
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from os import killpg
 from pathlib import Path
 from typing import IO
@@ -14,6 +15,15 @@ from surefoot.model.errors import BootError
 
 MOST_BYTES = 64 * 1024
 """How much a tool may say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A program that came to its end by itself: its status, what it printed, and what it complained of."""
+
+    status: int
+    said: bytes
+    complaint: bytes
 
 
 def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folder: Path | None = None) -> str:
@@ -32,9 +42,41 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
             another status than 0.
     """
     name = command[0]
+    ended = run_to_end(command, timeout_s=timeout_s, stdin=stdin, folder=folder)
+    if ended.status != 0:
+        reason = ended.complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
+        raise BootError(f"The tool {name} ended with status {ended.status}: {reason[0]:.200}", hint=_BY_HAND)
+    try:
+        return ended.said.decode()
+    except UnicodeDecodeError as error:
+        raise BootError(f"The tool {name} says what is not UTF-8.", hint=_BY_HAND) from error
+
+
+def run_to_end(
+    command: Sequence[str], *, timeout_s: float, stdin: str = "", folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run a program likewise, whatever it ends with.
+
+    Args:
+        command: The program and its arguments.
+        timeout_s: How long it may take.
+        stdin: What it reads.
+        folder: Where it runs; ``None`` is where the agent does.
+        environment: Its environment variables; ``None`` are the agent's.
+
+    Raises:
+        BootError: It cannot be started, takes too long, or says more than ``MOST_BYTES``.
+    """
+    name = command[0]
     try:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise BootError(
@@ -45,13 +87,7 @@ def run_tool(command: Sequence[str], *, timeout_s: float, stdin: str = "", folde
         raise BootError(f"The tool {name} took longer than {timeout_s:g} s and was ended.", hint=_BY_HAND)
     if len(said) > MOST_BYTES:
         raise BootError(f"The tool {name} says more than {MOST_BYTES} bytes and was ended.", hint=_BY_HAND)
-    if process.returncode != 0:
-        reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
-        raise BootError(f"The tool {name} ended with status {process.returncode}: {reason[0]:.200}", hint=_BY_HAND)
-    try:
-        return said.decode()
-    except UnicodeDecodeError as error:
-        raise BootError(f"The tool {name} says what is not UTF-8.", hint=_BY_HAND) from error
+    return Ended(status=process.returncode, said=said, complaint=errors)
 
 
 _BY_HAND = "Run it by hand to see what is wrong."
