@@ -41,6 +41,7 @@ from surefoot.agent.state import State
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.wake import note_wake
 from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
@@ -117,6 +118,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         inhibitors=lambda: [*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)],
         ask=(lambda order: ask(config.consent, order, folder)) if config.consent.ask else None,
         lift_clock=lift,
+        will_wake=lambda seconds: note_wake(Path(config.process.run_folder), config.device.id, clock, seconds),
         bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
         chance=secrets.SystemRandom().random,
         keep_copy=lambda state: keep_copy(storage, DATA, state),

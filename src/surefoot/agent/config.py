@@ -60,8 +60,14 @@ class ClockRule(Record, frozen=True, kw_only=True):
 
 
 class Process(Record, frozen=True, kw_only=True):
-    """The table ``[process]``: by how much the agent, and all that it starts, stands back for the device's own work (nice)."""
+    """The table ``[process]``.
 
+    Attributes:
+        nice: By how much the agent, and all that it starts, stands back for the device's own work.
+        run_folder: Where it notes what only counts until the next boot, if the folder is there.
+    """
+
+    run_folder: str = "/run/surefoot"
     nice: Annotated[int, Meta(ge=0, le=19)] = 0
 
 

@@ -122,6 +122,7 @@ class Parts:
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
         lift_clock: Told of each later time that is known for certain.
+        will_wake: Told, before each pause, how many seconds it takes.
         ask: Asks people whether an order may start, as ``surefoot.agent.window.consented`` says; nothing asks nobody.
         bucket: Limits how fast images are fetched; nothing sets no limit.
         chance: Draws a number from 0 to 1, which shortens a pause before another try by up to half: not all devices of a site
@@ -146,6 +147,7 @@ class Parts:
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
     lift_clock: Callable[[datetime], None] = lambda _floor: None
+    will_wake: Callable[[float], None] = lambda _seconds: None
     ask: Callable[[Order], str] | None = None
     bucket: Bucket | None = None
     chance: Callable[[], float] = lambda: 0.0
@@ -195,6 +197,7 @@ class Runner:
     _floor_s: float = field(default=0.0, init=False)
     _spent: frozenset[str] = field(default=frozenset(), init=False)
     _copied: tuple[object, ...] = field(default=(), init=False)
+    _has_said_that_events_wait: bool = field(default=False, init=False)
     _unnoted: _Unnoted | None = field(default=None, init=False)
     downloader: Downloader = field(init=False)
 
@@ -329,7 +332,9 @@ class Runner:
             case Report():
                 return self._report()
             case Wait(seconds=seconds):
-                self.parts.clock.sleep(seconds * (1 - self.parts.chance() / 2) if self._tries_again() else seconds)
+                pause_s = seconds * (1 - self.parts.chance() / 2) if self._tries_again() else seconds
+                self.parts.will_wake(pause_s)
+                self.parts.clock.sleep(pause_s)
                 return Woke(now=self._now())
 
     def _tries_again(self) -> bool:
@@ -494,8 +499,11 @@ class Runner:
         """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""
         try:
             self._send_pending(at_least_one=at_least_one)
+            self._has_said_that_events_wait = False
         except (TransientError, DeviceError) as error:
-            _LOG.info("events wait: %s", error.message)
+            if not self._has_said_that_events_wait:
+                _LOG.info("events wait: %s", error.message)
+            self._has_said_that_events_wait = True
 
     def _send_pending(self, *, at_least_one: bool = False) -> None:
         journal = self.parts.journal

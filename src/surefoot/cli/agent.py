@@ -17,10 +17,11 @@ from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.network import Surroundings
-from surefoot.agent.posix import PosixStorage
+from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.wake import next_wake
 from surefoot.model.duration import Duration, seconds
 from surefoot.model.errors import BootError, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
@@ -108,6 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
         boot_problem=problem,
         put_off_until=put_off_until(storage, DATA),
         inhibitors=(*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)),
+        next_check=next_wake(Path(config.process.run_folder), config.device.id, SystemClock()),
         now=datetime.now(UTC),
     )
     sys.stdout.write(to_pretty_json(plain(facts)).decode() if arguments.json else "".join(f"{line}\n" for line in lines(facts)))
