@@ -60,6 +60,7 @@ _WHAT_TO_DO = {
     "slot_read_only": "Look at the medium's write protection; a flash chip at the end of its life is read-only too.",
     "slot_wrong": "Name the right device in `[install]` of agent.toml, by partition label.",
     "bad_archive": "Pack the image as [installers](formats.md#installers) says, and release it again.",
+    "clock": "Compare the times in the message: renew the server's certificate, or set the device's clock. Devices try again.",
     "journal_lost": "Nothing, when it begins anew; else do what it says. If it happens again, the data partition is failing.",
     "installer": "Look at what the device says of RAUC or of the install script, and run that by hand.",
     "no_space": "Order a smaller image, or give the board more room.",

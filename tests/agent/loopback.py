@@ -31,12 +31,21 @@ class Authority:
     def pem(self) -> str:
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
-    def issue(self, name: str, key: ec.EllipticCurvePrivateKey | None = None, public: ec.EllipticCurvePublicKey | None = None) -> str:
-        """Return a certificate for 127.0.0.1, after its key if that is given, as PEM."""
+    def issue(
+        self,
+        name: str,
+        key: ec.EllipticCurvePrivateKey | None = None,
+        public: ec.EllipticCurvePublicKey | None = None,
+        *,
+        host: str = "127.0.0.1",
+        valid: tuple[datetime, datetime] | None = None,
+    ) -> str:
+        """Return a certificate for a host, after its key if that is given, as PEM; by default it is valid for an hour around now."""
         found = key.public_key() if key is not None else public
         assert found is not None
-        builder = _builder(name, "authority", found)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        builder = _builder(name, "authority", found, valid)
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host)) if host[0] in "0123456789:" else x509.DNSName(host)])
+        builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
         return ((_pem(key) if key is not None else b"") + certificate).decode()
 
@@ -56,16 +65,19 @@ def credentials_of(folder: Path, ca: Authority, device_id: str = "t-1") -> Crede
     return found
 
 
-def _builder(name: str, issuer: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    name: str, issuer: str, public: ec.EllipticCurvePublicKey, valid: tuple[datetime, datetime] | None = None
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
+    begin, end = valid or (now - timedelta(hours=1), now + timedelta(hours=1))
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(begin)
+        .not_valid_after(end)
     )
 
 
@@ -79,11 +91,13 @@ class Loopback:
 
     Attributes:
         url: Where it is.
+        is_hasty: Whether it answers the first bytes that come, whatever they are.
         answers: One for each request in turn, in pieces, of which ``None`` is a short wait; or made from the request.
         requests: What was asked, head and body, in order.
     """
 
     url: str
+    is_hasty: bool = False
     answers: list[Iterable[bytes | None] | Callable[[bytes], bytes]] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
 
@@ -99,18 +113,28 @@ def http(status: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 @contextmanager
-def loopback(folder: Path, ca: Authority, *, client_ca: Authority | None = None, tls: bool = True) -> Iterator[Loopback]:
-    """Serve from a thread until the block ends."""
+def loopback(
+    folder: Path,
+    ca: Authority,
+    *,
+    client_ca: Authority | None = None,
+    tls: bool = True,
+    host: str = "127.0.0.1",
+    named: str = "",
+    valid: tuple[datetime, datetime] | None = None,
+) -> Iterator[Loopback]:
+    """Serve from a thread until the block ends, with a certificate for ``host``, or for the name that is given instead."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     file = folder / "server.pem"
-    file.write_text(ca.issue("server", ec.generate_private_key(ec.SECP256R1())))
+    file.write_text(ca.issue("server", ec.generate_private_key(ec.SECP256R1()), host=named or host, valid=valid))
     context.load_cert_chain(file)
     if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=client_ca.pem)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
         listener.settimeout(0.05)
-        server = Loopback(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        server = Loopback(f"https://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
         stop = threading.Event()
         thread = threading.Thread(target=_serve, args=(listener, context if tls else None, server, stop))
         thread.start()
@@ -137,6 +161,8 @@ def _answer(stream: socket.socket, server: Loopback, stop: threading.Event) -> N
         if not piece:
             return
         request += piece
+        if server.is_hasty:
+            break
     head, _, body = request.partition(b"\r\n\r\n")
     length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:

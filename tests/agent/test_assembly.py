@@ -23,10 +23,9 @@ from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.keystore import pem_of
-
+from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.recovery import keep
 from surefoot.agent.state import State
-from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from surefoot.agent.enrol import Identity, enrol, read_identity
 from surefoot.agent.keystore import FileKeys
+from surefoot.agent.network import Patience
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.storage import read_file
 from surefoot.agent.trusted import TrustedStore
@@ -115,6 +116,21 @@ def test_the_key_stays_at_home_and_the_token_goes_once(server: Loopback, ca: Aut
     assert request.startswith(b"POST /v1/enroll HTTP/1.1\r\n")
     assert b"PRIVATE" not in request
     assert request.count(b"secret") == 1
+
+
+def test_a_server_that_drips_is_left_when_it_has_taken_too_long(server: Loopback, ca: Authority) -> None:
+    def drip() -> Iterator[bytes | None]:
+        yield http("200 OK", Content_Length="1000000")
+        while True:
+            yield b" "
+            yield None
+
+    flash = SimulatedFlash()
+    server.answers[:] = [drip()]
+    soon = Patience(connect_s=1, wait_s=0.5, answer_s=0.5)
+    with pytest.raises(TransportError, match="did not answer"):
+        enrol(offer_of(server, ca), flash, "data", TrustedStore(flash, "data/trusted"), FileKeys(), patience=soon)
+    assert flash.operations == 0
 
 
 def unsigned(root: str) -> str:

@@ -107,6 +107,7 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (anew(FELL_BACK, P.CHECKING), booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
     (state(P.CHECKING), UNCHANGED, P.IDLE),
     (state(P.CHECKING), CHECK_FAILED, P.IDLE),
+    (state(P.CHECKING), REFUSED, P.IDLE),
     (state(P.CHECKING), ANSWERED, P.VERIFYING),
     (state(P.VERIFYING), booted(), P.CHECKING),
     (anew(FELL_BACK, P.VERIFYING), booted(A), P.REPORTING),

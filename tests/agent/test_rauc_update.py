@@ -2,7 +2,7 @@
 """Whole updates through the agent and a real RAUC: installed, kept, taken back, and refused."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -134,8 +134,14 @@ class RaucBoard:
         )
         return Runner(parts, slot)
 
-    def check(self) -> Health:
+    def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:  # noqa: ARG002  # it has no brokers, and no pace
         return Health(healthy_s=0 if self.failing else 60, failing=self.failing)
+
+    def reached(self) -> frozenset[str]:
+        return frozenset()
+
+    def rest_s(self, *, pace_s: float) -> float:
+        return pace_s
 
     def run(self, between: Callable[[Event], None] = lambda _: None) -> Runner:
         """Boot until an order has ended and nothing waits."""

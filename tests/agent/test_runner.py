@@ -25,7 +25,7 @@ from surefoot.agent.state import Phase, Policy, State
 from surefoot.agent.storage import read_file, replace_file
 from surefoot.agent.transport import Polled
 from surefoot.model.digest import digest_of
-from surefoot.model.errors import BootError, DeviceError, SpaceError, TransportError
+from surefoot.model.errors import BootError, ClockError, DeviceError, SpaceError, TransportError
 from surefoot.model.event import MAX_BATCH, Acknowledgement, DeploymentEvent, EventBatch, EventType, Position
 from surefoot.model.record import utc_text
 from surefoot.model.slot import SlotName, SlotState
@@ -530,6 +530,31 @@ def test_a_certificate_that_cannot_be_renewed_keeps_nothing_from_polling(error: 
 def test_a_slot_in_which_nothing_verified_lies_is_not_run() -> None:
     with pytest.raises(BootError, match="booted slot b"):
         story().runner(B)
+
+
+def test_a_clock_in_doubt_is_told_once_whatever_comes_between_and_is_over_when_time_is_right() -> None:
+    it = story()
+    right = it.clock.now() + timedelta(hours=5)
+
+    def reach() -> None:
+        if it.clock.now() < right:
+            raise ClockError("The certificate had ended, and it is 2040 here.")
+
+    it.server._reach = reach  # type: ignore[method-assign]  # a server behind TLS
+    it.world.board.run(lambda runner: runner.state.failures > 20)
+    assert it.clock.waits[1:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert it.state().refused == "clock"
+    it.run()
+    it.world.check(commits=True)
+    refusals = [event.data["refused"] for event in it.world.server.events.values() if "refused" in event.data]
+    assert (refusals, it.state().refused) == (["clock"], "")
+
+
+def test_a_floor_that_rises_is_handed_to_the_clock() -> None:
+    it = story(start=EPOCH)
+    told: list[datetime] = []
+    drive(it.runner(lift_clock=told.append), lambda runner: bool(runner.state.attempt))
+    assert told == [NOW]
 
 
 def test_a_clock_behind_the_time_floor_is_not_believed() -> None:

@@ -52,6 +52,7 @@ ORDER = AssignmentId(7)
         ({"boot": None, "boot_problem": "No tool."}, "slot a     thermostat 1.0.0, build b-1.0.0; committed"),
         ({"boot": None, "boot_problem": "No tool."}, "boot       cannot be told: No tool."),
         ({"state": state(poll_s=60)}, "checks     60 s after each answer of the server"),
+        ({"next_check": NOW + HOUR}, "checks     next at 2026-11-23T09:00:00Z; 300 s after each answer of the server"),
         ({"unsent_events": 3}, "unsent     3 events"),
         ({"state": state(refused="expired")}, "refused    the last answer of the server: expired"),
         ({"put_off_until": NOW + HOUR}, "put off    until 2026-11-23T09:00:00Z; end that: surefoot agent defer --end"),
@@ -82,6 +83,11 @@ def test_what_is_over_is_not_told() -> None:
     over = replace(IDLE, put_off_until=NOW, inhibitors=(Inhibitor(name="pump", reason="it runs", until=NOW),))
     assert lines(over) == lines(IDLE)
     assert (plain(over)["put_off_until"], plain(over)["inhibitors"]) == (None, [])
+
+
+def test_the_next_check_is_told_to_programs_too() -> None:
+    assert plain(replace(IDLE, next_check=NOW + HOUR))["next_check"] == "2026-11-23T09:00:00Z"
+    assert plain(IDLE)["next_check"] is None
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -15,7 +15,8 @@ from securesystemslib.signer import Key, Signature, Signer
 from tuf.api.metadata import Metadata, Root
 
 from surefoot.agent.download import PATIENCE_S, Response
-from surefoot.agent.transport import Credentials, HttpsServer, Patience
+from surefoot.agent.network import Patience
+from surefoot.agent.transport import Credentials, HttpsServer
 from surefoot.model.errors import TransportError
 from surefoot.model.record import parse_utc, to_json
 from surefoot.model.wire import PollAnswer

@@ -8,7 +8,8 @@ import pytest
 
 from surefoot.agent.download import Downloader, DownloadTarget
 from surefoot.agent.installers.files import SlotFiles
-from surefoot.agent.transport import Credentials, HttpsServer, Patience
+from surefoot.agent.network import Patience
+from surefoot.agent.transport import Credentials, HttpsServer
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import CorruptDownloadError, TransportError
 from surefoot.model.event import EventBatch

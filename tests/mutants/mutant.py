@@ -32,11 +32,13 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
-HEARTBEAT, NETWORK, SYSTEM = "agent/probes/heartbeat.py", "agent/probes/network.py", "agent/probes/system.py"
+HEARTBEAT, NETWORK_PROBES, SYSTEM = "agent/probes/heartbeat.py", "agent/probes/network.py", "agent/probes/system.py"
 VITALS, TRIGGERS, WATCHDOG = "agent/vitals.py", "agent/triggers.py", "agent/watchdog.py"
 SCRIPT = "agent/installers/script.py"
 ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/unpack.py", "agent/installers/rauc.py", "agent/boot/link.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
+NETWORK, CLOCK, RECOVERY = "agent/network.py", "agent/clock.py", "agent/recovery.py"
+BATTERY, ASKING = "agent/battery.py", "agent/asking.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
 _TESTS = {
@@ -47,7 +49,7 @@ _TESTS = {
     DIGEST: ("tests/model/test_digest.py",),
     RECORD: ("tests/model/test_record.py",),
     VERSION: ("tests/model/test_version.py",),
-    DOWNLOAD: ("tests/agent/test_download.py",),
+    DOWNLOAD: ("tests/agent/test_download.py", "tests/agent/test_rate.py"),
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     FILES: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
     DEVICES: ("tests/agent/test_devices.py",),
@@ -65,23 +67,29 @@ _TESTS = {
     ),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
-    WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
+    WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py", "tests/agent/test_asking.py"),
     RUNNER: (
         "tests/agent/test_runner.py",
         "tests/agent/test_waiting.py",
         "tests/agent/test_watched.py",
         "tests/agent/test_rauc_update.py",
+        "tests/agent/test_full_disk.py",
     ),
-    TRANSPORT: ("tests/agent/test_transport.py",),
+    TRANSPORT: ("tests/agent/test_transport.py", "tests/agent/test_network.py"),
+    NETWORK: ("tests/agent/test_network.py", "tests/agent/test_transport.py"),
+    CLOCK: ("tests/agent/test_network.py",),
+    RECOVERY: ("tests/agent/test_recovery.py", "tests/agent/test_assembly.py"),
+    BATTERY: ("tests/agent/test_battery.py",),
+    ASKING: ("tests/agent/test_asking.py",),
     HEALTH: ("tests/agent/test_health.py", "tests/agent/test_health_due.py"),
     HEARTBEAT: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
-    NETWORK: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
+    NETWORK_PROBES: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
     SYSTEM: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
     "agent/probes/bounded.py": ("tests/agent/test_probes.py",),
     VITALS: ("tests/agent/test_triggers.py",),
     TRIGGERS: ("tests/agent/test_triggers.py",),
     WATCHDOG: ("tests/agent/test_watchdog.py",),
-    JOURNAL: ("tests/agent/test_journal.py",),
+    JOURNAL: ("tests/agent/test_journal.py", "tests/agent/test_journal_schema.py"),
     TRUSTED: ("tests/agent/test_trusted.py",),
     STORAGE: ("tests/agent/test_posix.py", "tests/agent/test_trusted.py"),
     POSIX: ("tests/agent/test_posix.py",),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks of a device, in its order, and each of them taken out: here what it believes (steps 1 to 8); ``MUTANTS`` are all."""
 
-from tests.mutants.mutant import DIGEST, MACHINE, METADATA, RECORD, RUNNER, VERIFY, Mutant
+from tests.mutants.mutant import CLOCK, DIGEST, MACHINE, METADATA, RECORD, RUNNER, VERIFY, Mutant
 from tests.mutants.table_device import DEVICE
 
 
@@ -51,6 +51,13 @@ TRUST = (
         "parse_utc(self.state.fresh_until or self._floor))",
         "floor + timedelta(days=36500))",
         by="d09",
+    ),
+    _m(
+        1,
+        "certificates are not judged by an earlier time",
+        CLOCK,
+        "return max(self._clock.now(), self._floor())",
+        "return self._clock.now()",
     ),
     _m(1, "what was learnt of the time is kept", MACHINE, "        time_floor=event.time_floor,\n", "", by="d09"),
     _m(

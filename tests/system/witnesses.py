@@ -17,9 +17,10 @@ from surefoot.agent.admission import Board
 from surefoot.agent.assembly import DATA, installed_from
 from surefoot.agent.enrol import enrol, read_identity
 from surefoot.agent.keystore import FileKeys
+from surefoot.agent.network import Patience
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Policy
-from surefoot.agent.transport import Credentials, HttpsServer, Patience
+from surefoot.agent.transport import Credentials, HttpsServer
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.errors import Error
 from surefoot.model.event import Acknowledgement, EventBatch

@@ -19,11 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
+from surefoot.agent.asking import ask
+from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.settings import LinkBoot
 from surefoot.agent.boot.store import start
 from surefoot.agent.bootloader import open_bootloader, open_link
-from surefoot.agent.clock import Clock
+from surefoot.agent.clock import Clock, ClockLift, FlooredClock
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
@@ -34,9 +36,11 @@ from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
 from surefoot.agent.keystore import open_keys
+from surefoot.agent.network import Surroundings
 from surefoot.agent.origin import read_origin
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Unheard
+from surefoot.agent.rate import Bucket
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.renewal import Renewal
@@ -45,11 +49,12 @@ from surefoot.agent.state import State
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.wake import note_wake
 from surefoot.agent.watchdog import Keeper
 from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
-from surefoot.model.record import from_json, utc_text
+from surefoot.model.record import from_json, parse_utc, utc_text
 from surefoot.model.slot import Installed, SlotName, SlotState
 
 DATA = "data"
@@ -92,7 +97,15 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     journal = _journal(_Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
     keep(boot, slot)
-    server = HttpsServer(environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url), identity.credentials)
+    floored = FlooredClock(clock, lambda: _EPOCH if journal.state is None else parse_utc(journal.state.time_floor))
+    lift = ClockLift(SystemClock(), may_set=config.clock.set)
+    lift(floored.now())
+    server = HttpsServer(
+        environment.get("SUREFOOT_SERVER_OVERRIDE", identity.device_url),
+        identity.credentials,
+        surroundings=Surroundings(settings=config.network, environment=environment),
+        clock=floored,
+    )
     parts = Parts(
         device_id=config.device.id,
         agent_version=version("surefoot"),
@@ -109,11 +122,16 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: _reboot(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
-        renew=Renewal(storage, DATA, config.device.id, server, clock, keys=open_keys(config.identity, folder)),
+        renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder)),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
-        inhibitors=lambda: inhibitors(storage, DATA),
+        inhibitors=lambda: [*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)],
+        ask=(lambda order: ask(config.consent, order, folder)) if config.consent.ask else None,
+        lift_clock=lift,
+        will_wake=lambda seconds: note_wake(Path(config.process.run_folder), config.device.id, clock, seconds),
+        bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
+        chance=secrets.SystemRandom().random,
         keep_copy=lambda state: keep_copy(storage, DATA, state),
         origin=read_origin(),
         pulse=keeper or Unheard(),

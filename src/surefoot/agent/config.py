@@ -8,10 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from surefoot.agent.asking import ConsentRule
+from surefoot.agent.battery import InterlockRule
 from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot
 from surefoot.agent.installers.settings import ArchiveInstall, Install, RawInstall
 from surefoot.agent.keystore import FileKey, KeySettings
+from surefoot.agent.network import NetworkSettings
 from surefoot.agent.probes.settings import Probe
+from surefoot.agent.rate import DownloadRule
 from surefoot.agent.state import Policy
 from surefoot.agent.triggers import Thresholds
 from surefoot.agent.watchdog import Watchdog
@@ -64,6 +68,24 @@ class RebootCommand(Record, frozen=True, kw_only=True):
     restarts: Literal["board", "application"] = "board"
 
 
+class ClockRule(Record, frozen=True, kw_only=True):
+    """The table ``[clock]``: whether the agent sets a clock that is behind what it knows for certain; not on a machine that it shares."""
+
+    set: bool = False
+
+
+class Process(Record, frozen=True, kw_only=True):
+    """The table ``[process]``.
+
+    Attributes:
+        nice: By how much the agent, and all that it starts, stands back for the device's own work.
+        run_folder: Where it notes what only counts until the next boot, if the folder is there.
+    """
+
+    run_folder: str = "/run/surefoot"
+    nice: Annotated[int, Meta(ge=0, le=19)] = 0
+
+
 class Trial(Record, frozen=True, kw_only=True):
     """What a release on trial must hold, and for how long; see ``surefoot.agent.state.Policy``."""
 
@@ -86,6 +108,12 @@ class Config(Record, frozen=True, kw_only=True):
     trial: Trial = msgspec.field(default_factory=Trial)
     rollback: Thresholds = msgspec.field(default_factory=Thresholds)
     watchdog: Watchdog = msgspec.field(default_factory=Watchdog)
+    clock: ClockRule = ClockRule()
+    download: DownloadRule = DownloadRule()
+    process: Process = Process()
+    interlock: InterlockRule = InterlockRule()
+    consent: ConsentRule = msgspec.field(default_factory=ConsentRule)
+    network: NetworkSettings = msgspec.field(default_factory=NetworkSettings)
     attributes: Attributes = {}
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@
 - What a step returns, or an interruption names as received, is durable; nothing else counts.
 - Bytes are hashed as they are written. Those written by another process are hashed again from the slot.
 - No byte past the signed size is written, and a peer that sends one is refused.
+- No more bytes a second are taken than the integrator lets the device have.
 - Who sends less than ``MIN_PROGRESS_BYTES`` in ``PATIENCE_S`` is left, and so is anybody once the attempt's time is over.
 - Bytes that turn out wrong are discarded before the error is raised.
 """
@@ -17,6 +18,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from surefoot.agent.clock import Clock
+from surefoot.agent.rate import Bucket
 from surefoot.agent.storage import File
 from surefoot.model.digest import Digest, from_hex
 from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError
@@ -107,11 +109,12 @@ class DownloadTarget:
 class Downloader:
     """Streams one image at a time; the connection stays open between steps."""
 
-    def __init__(self, source: ByteSource, slots: Slots, clock: Clock) -> None:
-        """Fetch from ``source`` into ``slots``; ``clock`` says who is too slow."""
+    def __init__(self, source: ByteSource, slots: Slots, clock: Clock, bucket: Bucket | None = None) -> None:
+        """Fetch from ``source`` into ``slots``; ``clock`` says who is too slow, ``bucket`` what is too fast."""
         self._source = source
         self._slots = slots
         self._clock = clock
+        self._bucket = bucket
         self._attempts = 0
         self._session: _Session | None = None
 
@@ -162,7 +165,7 @@ class Downloader:
             return session
         if session is not None:
             session.close()
-        session = _Session(target, self._slots.writer(target.slot), _Pace(self._clock))
+        session = _Session(target, self._slots.writer(target.slot), _Pace(self._clock, self._bucket))
         if not session.reread(received):
             self.discard(target.slot)
             raise CorruptDownloadError(f"Slot {target.slot} lost bytes that were downloaded.", hint=_AGAIN)
@@ -200,9 +203,10 @@ _AGAIN = "It is downloaded again from the start."
 class _Pace:
     """How fast a peer sends, and until when it may; ``until_s`` is an instant of the monotonic clock."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, bucket: Bucket | None) -> None:
         self.until_s = math.inf
         self._clock = clock
+        self._bucket = bucket
         self._arrived = 0
         self._waited_s = 0.0
 
@@ -218,7 +222,10 @@ class _Pace:
         if begun_s > self.until_s:
             raise TransportError(f"The time for the image is over, and {url} has not sent it.")
         chunk = next(chunks, None)
-        self._waited_s += self._clock.monotonic() - begun_s
+        now_s = self._clock.monotonic()
+        self._waited_s += now_s - begun_s
+        if self._bucket is not None:
+            self._clock.sleep(min(self._bucket.take(len(chunk or b""), now_s), max(0.0, self.until_s - now_s) + 1))
         self._arrived += len(chunk or b"")
         if self._arrived >= MIN_PROGRESS_BYTES:
             self.restart()

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-import urllib3
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from urllib3.exceptions import HTTPError
 
+from surefoot.agent.clock import Clock
 from surefoot.agent.keystore import KeyStore
+from surefoot.agent.network import Network, Patience, Surroundings
+from surefoot.agent.posix import SystemClock
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.agent.transport import Credentials
 from surefoot.agent.trusted import TrustedStore
-from surefoot.model.errors import DeniedError, Error, FormatError, InvalidInput, TransportError
+from surefoot.model.errors import ClockError, DeniedError, Error, FormatError, InvalidInput, TransportError
 from surefoot.model.record import Hint, Record, from_json, to_json
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest
 from surefoot.trust.verify import load
@@ -44,7 +45,17 @@ class Identity:
     credentials: Credentials
 
 
-def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: TrustedStore, keys: KeyStore) -> None:
+def enrol(
+    offer: EnrolmentOffer,
+    storage: Storage,
+    folder: str,
+    trusted: TrustedStore,
+    keys: KeyStore,
+    *,
+    patience: Patience | None = None,
+    surroundings: Surroundings | None = None,
+    clock: Clock | None = None,
+) -> None:
     """Join a fleet, leaving the one before: all of the identity is on disk when this returns.
 
     Args:
@@ -53,6 +64,10 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
         folder: Folder of the agent's own data in ``storage``.
         trusted: Where the roots are kept.
         keys: Where the device's key comes from.
+        keys: Where the device's key comes from.
+        patience: How long the server may take; the defaults of ``Patience``.
+        surroundings: What lies between it and the device; by default nothing.
+        clock: What that is measured by; the system's.
 
     Raises:
         DeniedError: The server does not take the token.
@@ -64,7 +79,10 @@ def enrol(offer: EnrolmentOffer, storage: Storage, folder: str, trusted: Trusted
     for root in roots.values():
         load({"root.json": root})
     key = keys.key_for(offer.device_id)
-    certificate = _request(offer, key.csr)
+    network = Network(
+        _context(offer.server_ca), clock or SystemClock(), patience=patience or Patience(), surroundings=surroundings or Surroundings()
+    )
+    certificate = _request(offer, key.csr, network)
     require_match(certificate, key.csr)
     _leave(storage, folder)
     trusted.save("director", {"root.json": roots["director"]})
@@ -137,30 +155,32 @@ def _leave(storage: Storage, folder: str) -> None:
         storage.sync_folder(path)
 
 
-def _request(offer: EnrolmentOffer, csr: str) -> str:
+def _request(offer: EnrolmentOffer, csr: str, network: Network) -> str:
     url = offer.enroll_url.rstrip("/") + "/v1/enroll"
     request = EnrolmentRequest(device_id=offer.device_id, hardware=offer.hardware, token=offer.token, csr=csr)
     try:
-        with urllib3.PoolManager(ssl_context=_context(offer.server_ca), timeout=30, retries=False) as pool:
-            answer = pool.request("POST", url, body=to_json(request), headers={"Content-Type": "application/json"}, redirect=False)
-    except HTTPError as error:
-        raise TransportError(f"{url} did not answer: {error}.", hint="Is the server running and reachable?") from error
+        answer = network.request("POST", url, body=to_json(request), headers={"Content-Type": "application/json"})
+        content = network.read(answer, url, _MAX_ANSWER_BYTES)
+    except ClockError:
+        raise
+    except TransportError as error:
+        raise TransportError(error.message, hint="Is the server running and reachable?") from error
+    finally:
+        network.close()
     if answer.status != HTTPStatus.OK:
-        raise _refusal(url, answer)
+        raise _refusal(url, answer.status, content)
     try:
-        return from_json(answer.data[:_MAX_ANSWER_BYTES], EnrolmentAnswer, what=url).certificate
+        return from_json(content, EnrolmentAnswer, what=url).certificate
     except FormatError as error:
         raise TransportError(error.message) from error
 
 
-def _refusal(url: str, answer: urllib3.BaseHTTPResponse) -> Error:
+def _refusal(url: str, status: int, content: bytes) -> Error:
     try:
-        problem = from_json(answer.data[:_MAX_ANSWER_BYTES], _Problem, what=url)
+        problem = from_json(content, _Problem, what=url)
     except FormatError:
-        problem = _Problem(
-            detail=f"{url} answered with status {answer.status}.", hint="Is this the enrolment address of a Surefoot server?"
-        )
-    kind = DeniedError if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR else TransportError
+        problem = _Problem(detail=f"{url} answered with status {status}.", hint="Is this the enrolment address of a Surefoot server?")
+    kind = DeniedError if status < HTTPStatus.INTERNAL_SERVER_ERROR else TransportError
     return kind(problem.detail, hint=problem.hint)
 
 

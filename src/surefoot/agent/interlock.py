@@ -35,11 +35,13 @@ class Inhibitor:
         name: Who.
         reason: Why, one line.
         until: When that ends, aware; nothing when it does not end by itself.
+        is_measured: Whether the agent found it by itself, so that nobody's word ends it.
     """
 
     name: Name
     reason: Reason
     until: datetime | None = None
+    is_measured: bool = False
 
 
 class Note(Record, frozen=True, kw_only=True):

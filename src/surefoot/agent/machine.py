@@ -556,6 +556,7 @@ RULES = (
     Rule(Phase.CHECKING, Booted, (Phase.CHECKING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _check_in),
     Rule(Phase.CHECKING, Unchanged, (Phase.IDLE,), "nothing new", _stay),
     Rule(Phase.CHECKING, CheckFailed, (Phase.IDLE,), "server not reached", _check_failed),
+    Rule(Phase.CHECKING, Refused, (Phase.IDLE,), "clock in doubt", _refuse),
     Rule(Phase.CHECKING, Answered, (Phase.VERIFYING,), "something new", _verify),
     Rule(Phase.VERIFYING, Booted, (Phase.CHECKING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _check_in),
     Rule(Phase.VERIFYING, Nothing, (Phase.IDLE,), "nothing ordered", _nothing),

@@ -242,6 +242,13 @@ class SystemClock:
         """Return the wall clock in UTC."""
         return datetime.now(UTC)
 
+    def set(self, now: datetime) -> None:
+        """Set the wall clock of the whole machine; ``DeviceError`` without the capability CAP_SYS_TIME."""
+        try:
+            time.clock_settime(time.CLOCK_REALTIME, now.timestamp())
+        except OSError as error:
+            raise DeviceError(f"The clock cannot be set: {error.strerror}.", hint="Give the agent CAP_SYS_TIME.") from error
+
     def sleep(self, seconds: float) -> None:
         """Return after ``seconds``; at once when they are not positive."""
         if seconds > 0:

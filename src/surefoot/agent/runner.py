@@ -25,6 +25,7 @@ from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import backoff_s, step
 from surefoot.agent.origin import Origin
 from surefoot.agent.pulse import BeatingSource, Pulse, Unheard
+from surefoot.agent.rate import Bucket
 from surefoot.agent.signals import (
     Accepted,
     Activated,
@@ -66,15 +67,17 @@ from surefoot.agent.triggers import judge
 from surefoot.agent.trusted import TrustedStore
 from surefoot.agent.vitals import Vitals, is_worth_noting, started
 from surefoot.agent.watch import PACE_S, HealthMonitor, Watch
-from surefoot.agent.window import interlock_of, require_readable, weigh
-from surefoot.model.assignment import DeviceId
+from surefoot.agent.window import consented, interlock_of, require_readable, weigh
+from surefoot.model.assignment import DeviceId, Order
 from surefoot.model.digest import Digest
 from surefoot.model.errors import (
     BootError,
+    ClockError,
     CorruptDownloadError,
     DeviceError,
     DigestError,
     Error,
+    ExpiredError,
     RefusedDownloadError,
     SpaceError,
     TransientError,
@@ -125,6 +128,12 @@ class Parts:
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
+        lift_clock: Told of each later time that is known for certain.
+        will_wake: Told, before each pause, how many seconds it takes.
+        ask: Asks people whether an order may start, as ``surefoot.agent.window.consented`` says; nothing asks nobody.
+        bucket: Limits how fast images are fetched; nothing sets no limit.
+        chance: Draws a number from 0 to 1, which shortens a pause before another try by up to half: not all devices of a site
+            that had no power, or no network, ask again in the same second.
         keep_copy: Keeps what must outlive the journal in a second place; ``DeviceError`` when it cannot.
         origin: Where this boot came from.
         pulse: Where the agent says that it goes on.
@@ -146,6 +155,11 @@ class Parts:
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
+    lift_clock: Callable[[datetime], None] = lambda _floor: None
+    will_wake: Callable[[float], None] = lambda _seconds: None
+    ask: Callable[[Order], str] | None = None
+    bucket: Bucket | None = None
+    chance: Callable[[], float] = lambda: 0.0
     keep_copy: Callable[[State], None] = lambda _state: None
     origin: Origin = field(default_factory=Origin)
     pulse: Pulse = field(default_factory=Unheard)
@@ -194,6 +208,7 @@ class Runner:
     _floor_s: float = field(default=0.0, init=False)
     _spent: frozenset[str] = field(default=frozenset(), init=False)
     _copied: tuple[object, ...] = field(default=(), init=False)
+    _has_said_that_events_wait: bool = field(default=False, init=False)
     _unnoted: _Unnoted | None = field(default=None, init=False)
     downloader: Downloader = field(init=False)
     watch: Watch = field(init=False)
@@ -207,7 +222,7 @@ class Runner:
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
         source = BeatingSource(self.parts.server, self.parts.pulse.beat)
-        self.downloader = Downloader(source, self.parts.slots, self.parts.clock)
+        self.downloader = Downloader(source, self.parts.slots, self.parts.clock, self.parts.bucket)
         self.watch = Watch(self.parts.monitor, self.parts.clock)
 
     def run(self) -> None:
@@ -263,6 +278,8 @@ class Runner:
                 return self._without_journal(event, error)
             self._unnoted = None
         self.state = after
+        if after.time_floor != before.time_floor:
+            self.parts.lift_clock(parse_utc(after.time_floor))
         self._keep_copy()
         self._drop_spent()
         _log_step(before, after, emits)
@@ -341,7 +358,8 @@ class Runner:
                 return self._download(effect)
             case Weigh(order=order):
                 now = self._now()
-                return Weighed(now=now, permission=weigh(order, now, self.parts.put_off_until(), self.parts.inhibitors()))
+                permission = weigh(order, now, self.parts.put_off_until(), self.parts.inhibitors())
+                return Weighed(now=self._now(), permission=consented(order, permission, now, self.parts.ask))
             case Install():
                 return self._install(effect)
             case Reboot():
@@ -355,7 +373,11 @@ class Runner:
             case Report():
                 return self._report()
             case Wait(seconds=seconds):
-                return self._wait(seconds)
+                return self._wait(seconds * (1 - self.parts.chance() / 2) if self._tries_again() else seconds)
+
+    def _tries_again(self) -> bool:
+        """Say whether a wait comes before another try; the server spreads the polls of those who reach it itself."""
+        return self.state.failures > 0 or self.state.phase in {Phase.DOWNLOADING, Phase.REPORTING}
 
     def _poll(self, etag: str) -> Event:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.
@@ -363,6 +385,8 @@ class Runner:
         self._renew()
         try:
             polled = self.parts.server.poll(etag)
+        except ClockError as error:
+            return Refused(now=self._now(), code=error.code, message=str(error))
         except TransportError as error:
             return CheckFailed(now=self._now(), code=error.code, message=error.message)
         if polled.answer is None:
@@ -382,6 +406,9 @@ class Runner:
             self.parts.trusted.save("director", verdict.director)
             self.parts.trusted.save("image", verdict.image)
             self._spent = verdict.spent
+        except ExpiredError as error:
+            # Either the server signs nothing any more, or the clock here is ahead: who reads this must see both times.
+            return Refused(now=now, code=error.code, message=f"{error.message} It is {utc_text(now)} here.")
         except TrustError as error:
             return Refused(now=now, code=error.code, message=error.message)
         except DeviceError as error:
@@ -431,7 +458,9 @@ class Runner:
             size=ordered.size,
             hash=ordered.hash,
             urls=_urls(effect.answer, ordered.hash),
-            is_put_off=interlock_of(ordered.order, now, self.parts.put_off_until(), self.parts.inhibitors()) is not None,
+            # Who is asked is asked when the order is weighed, and once.
+            is_put_off=self.parts.ask is not None
+            or interlock_of(ordered.order, now, self.parts.put_off_until(), self.parts.inhibitors()) is not None,
         )
 
     def _download(self, effect: Download) -> Event:
@@ -524,6 +553,7 @@ class Runner:
     def _wait(self, seconds: float) -> Event:
         clock, pulse = self.parts.clock, self.parts.pulse
         end_s = clock.monotonic() + seconds
+        self.parts.will_wake(seconds)
         while True:
             pulse.beat()
             is_watched = self.state.vitals is not None and self.state.phase in _WATCHED
@@ -581,8 +611,11 @@ class Runner:
         """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""
         try:
             self._send_pending(at_least_one=at_least_one)
+            self._has_said_that_events_wait = False
         except (TransientError, DeviceError) as error:
-            _LOG.info("events wait: %s", error.message)
+            if not self._has_said_that_events_wait:
+                _LOG.info("events wait: %s", error.message)
+            self._has_said_that_events_wait = True
 
     def _send_pending(self, *, at_least_one: bool = False) -> None:
         journal = self.parts.journal

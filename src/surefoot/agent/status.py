@@ -51,6 +51,7 @@ class Facts:
         boot_problem: Why it cannot; empty when it can.
         put_off_until: Until when people have put updates off, aware; nothing when they have not.
         inhibitors: Who lets no update start.
+        next_check: When the agent wakes next, aware; nothing when nobody says so.
         now: Aware.
     """
 
@@ -64,6 +65,7 @@ class Facts:
     put_off_until: datetime | None
     inhibitors: tuple[Inhibitor, ...]
     now: datetime
+    next_check: datetime | None = None
 
 
 def lines(facts: Facts) -> list[str]:
@@ -89,6 +91,7 @@ def plain(facts: Facts) -> dict[str, Any]:
             {"name": each.name, "reason": each.reason, "until": None if each.until is None else utc_text(each.until)}
             for each in standing(facts.inhibitors, facts.now)
         ],
+        "next_check": None if facts.next_check is None else utc_text(facts.next_check),
         "poll_s": None if state is None else state.poll_s,
         "state": None if state is None else to_plain(state),
         "unsent_events": facts.unsent_events,
@@ -136,7 +139,8 @@ def _of_people(facts: Facts) -> list[str]:
         told.append(_line("put off", f"until {utc_text(until)}; end that: surefoot agent defer --end"))
     for each in standing(facts.inhibitors, facts.now):
         end = "" if each.until is None else f", until {utc_text(each.until)}"
-        told.append(_line("inhibited", f"by {each.name}: {each.reason}{end}; end that: surefoot agent allow --name {each.name}"))
+        how = "" if each.is_measured else f"; end that: surefoot agent allow --name {each.name}"
+        told.append(_line("inhibited", f"by {each.name}: {each.reason}{end}{how}"))
     return told
 
 
@@ -146,7 +150,9 @@ def _of_server(facts: Facts) -> list[str]:
         return []
     told = [] if facts.is_enrolled else [_line("enrolled", f"not any more; {_JOIN}")]
     told += [_line("refused", f"the last answer of the server: {state.refused}")] if state.refused else []
-    return [*told, _line("checks", f"{state.poll_s} s after each answer of the server"), _line("unsent", f"{facts.unsent_events} events")]
+    every = f"{state.poll_s} s after each answer of the server"
+    checks = every if facts.next_check is None else f"next at {utc_text(facts.next_check)}; {every}"
+    return [*told, _line("checks", checks), _line("unsent", f"{facts.unsent_events} events")]
 
 
 def _slot(state: State, boot: BootFacts | None, slot: SlotName) -> str:

@@ -5,37 +5,31 @@ Signatures decide, never the origin: what arrives here is believed by nobody. Re
 size and in time, and every failure to get one is a ``TransportError``.
 """
 
-import http.client
-import io
 import re
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import urllib3
-from urllib3.exceptions import HTTPError
 
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Response
+from surefoot.agent.network import CHUNK_BYTES, PORTAL, Network, Patience, Surroundings
 from surefoot.agent.posix import SystemClock
 from surefoot.model.errors import FormatError, InvalidInput, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch
 from surefoot.model.record import from_json, to_json
 from surefoot.model.wire import NEXT_POLL_HEADER, RENEW_HEADER, EnrolmentAnswer, PollAnswer, RenewalRequest
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 DEFAULT_POLL_S = 300
 
 _CHUNK_BYTES = 64 * 1024
 _NO_IDENTITY = "Run 'surefoot agent enroll'; if a token holds the key, OPENSSL_CONF must load its provider."
+_REDIRECTS = range(300, 400)
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,512}"')
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)")
@@ -74,31 +68,25 @@ class Credentials:
     server_ca: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a server may take, in seconds.
-
-    Attributes:
-        connect_s: For a connection.
-        wait_s: Without a single byte.
-        answer_s: For a whole answer, and for the head and each piece of an image: who drips holds nobody up.
-    """
-
-    connect_s: float = 10
-    wait_s: float = 30
-    answer_s: float = 120
-
-
 class HttpsServer:
     """A server behind a URL."""
 
-    def __init__(self, base_url: str, credentials: Credentials, *, patience: Patience | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        patience: Patience | None = None,
+        surroundings: Surroundings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         """Talk to ``base_url`` (``https://host:port``) with the device's certificate; nothing is sent yet.
 
         Args:
             base_url: The device listener.
             credentials: Who the device is.
             patience: How long a server may take; the defaults of ``Patience``.
+            surroundings: What lies between it and the device, and what the time is at the least; by default nothing of it is known.
             clock: What that is measured by; the system's.
 
         Raises:
@@ -107,16 +95,19 @@ class HttpsServer:
         self._base_url = base_url.rstrip("/")
         self._credentials = credentials
         self._patience = patience or Patience()
+        self._surroundings = surroundings or Surroundings()
         self._clock = clock or SystemClock()
-        self._deadline = _Deadline(self._clock)
-        self._pool = _connect(credentials, self._patience, self._deadline)
+        self._network = self._connect()
         self._renew_at_s: float | None = None
 
     def reload(self) -> None:
         """Use the credentials as they now lie on disk; connections made with the old ones are closed."""
-        fresh = _connect(self._credentials, self._patience, self._deadline)
-        self._pool.clear()
-        self._pool = fresh
+        fresh = self._connect()
+        self._network.close()
+        self._network = fresh
+
+    def _connect(self) -> Network:
+        return Network(_context(self._credentials), self._clock, patience=self._patience, surroundings=self._surroundings)
 
     def poll(self, etag: str) -> Polled:
         """Implement ``Server``."""
@@ -149,39 +140,26 @@ class HttpsServer:
         if not url.startswith(("https://", "http://")):
             raise TransportError(f"{url[:100]!r} is not an address that images can be fetched from.")
         headers = {"Range": f"bytes={offset}-", "Accept-Encoding": "identity"}
-        self._deadline.set(self._patience.answer_s)
+        answer = self._network.request("GET", url, headers=headers)
         try:
-            answer = self._pool.request("GET", url, headers=headers, preload_content=False, redirect=False)
-        except HTTPError as error:
-            raise TransportError(f"{url} did not answer: {error}.") from error
-        start, total = _range(answer)
-        chunks = self._chunks(answer, url)
-        return Response(status=answer.status, start=start, total=total, chunks=chunks, close=answer.close)
+            _require_no_portal(url, answer.status, answer.headers)
+            start, total = _range(answer)
+        except TransportError:
+            answer.close()
+            raise
+        return Response(status=answer.status, start=start, total=total, chunks=self._chunks(answer, url), close=answer.close)
 
     def _request(self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str]) -> "_Answer":
         url = self._base_url + path
-        self._deadline.set(self._patience.answer_s)
-        try:
-            answer = self._pool.request(method, url, body=body, headers=headers, preload_content=False, redirect=False)
-            with closing(answer):
-                content = _read(answer)
-                # Only a body read to its end leaves a connection that can be used again.
-                if len(content) <= MAX_ANSWER_BYTES:
-                    answer.drain_conn()
-                    answer.release_conn()
-        except HTTPError as error:
-            raise TransportError(f"{url} did not answer: {error}.") from error
-        if len(content) > MAX_ANSWER_BYTES:
-            raise TransportError(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes.")
+        answer = self._network.request(method, url, body=body, headers=headers)
+        content = self._network.read(answer, url, MAX_ANSWER_BYTES)
         return _Answer(url=url, status=answer.status, headers=answer.headers, body=content)
 
     def _chunks(self, answer: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
         while True:
-            self._deadline.set(self._patience.answer_s)
-            try:
-                piece = answer.read1(_CHUNK_BYTES, decode_content=False)
-            except HTTPError as error:
-                raise TransportError(f"{url} broke off: {error}.") from error
+            self._network.wait_anew()
+            with self._network.reading(url, "broke off"):
+                piece = answer.read1(CHUNK_BYTES, decode_content=False)
             if not piece:
                 return
             yield piece
@@ -198,72 +176,6 @@ class _Answer:
 _R = TypeVar("_R")
 
 
-class _Deadline:
-    """By when what the agent is waiting for must be here; it waits for one thing at a time, whatever connections are open."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._at_s = 0.0
-
-    def set(self, seconds: float) -> None:
-        self._at_s = self._clock.monotonic() + seconds
-
-    def check(self) -> None:
-        if self._clock.monotonic() > self._at_s:
-            raise TimeoutError("too slow")
-
-
-class _Prompt(io.RawIOBase):
-    """What a peer sends, until the deadline: a socket's own time-out starts anew with every byte that drips in."""
-
-    def __init__(self, raw: io.RawIOBase, deadline: _Deadline) -> None:
-        self._raw = raw
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
-        self._deadline.check()
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _connect(credentials: Credentials, patience: Patience, deadline: _Deadline) -> urllib3.PoolManager:
-    class PromptResponse(http.client.HTTPResponse):
-        def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
-            super().__init__(sock, debuglevel, method, url)
-            self.fp = io.BufferedReader(_Prompt(self.fp.detach(), deadline))
-
-    class PlainConnection(urllib3.connection.HTTPConnection):
-        response_class = PromptResponse
-
-    class TlsConnection(urllib3.connection.HTTPSConnection):
-        response_class = PromptResponse
-
-    class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = PlainConnection
-
-    class TlsPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = TlsConnection
-
-    timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.wait_s)
-    manager = urllib3.PoolManager(ssl_context=_context(credentials), timeout=timeout, retries=False, maxsize=2)
-    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
-    return manager
-
-
-def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Return the body as it was sent, or more than ``MAX_ANSWER_BYTES`` of it."""
-    content = bytearray()
-    while len(content) <= MAX_ANSWER_BYTES and (piece := answer.read1(_CHUNK_BYTES, decode_content=False)):
-        content += piece
-    return bytes(content)
-
-
 def _context(credentials: Credentials) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -275,7 +187,17 @@ def _context(credentials: Credentials) -> ssl.SSLContext:
     return context
 
 
+def _require_no_portal(url: str, status: int, headers: Mapping[str, str]) -> None:
+    """Tell a login page for what it is: a network that wants its users to log in first answers in everybody's place."""
+    if status in _REDIRECTS:
+        where = headers.get("Location", "")
+        raise TransportError(f"{url} answered with status {status} and sends to {where[:100]!r}; {PORTAL}")
+    if status == HTTPStatus.OK and headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise TransportError(f"{url} answered with a page for people; {PORTAL}")
+
+
 def _decoded(answer: _Answer, kind: type[_R]) -> _R:
+    _require_no_portal(answer.url, answer.status, answer.headers)
     if answer.status != HTTPStatus.OK:
         raise TransportError(f"{answer.url} answered with status {answer.status}: {_detail(answer.body)}.")
     try:

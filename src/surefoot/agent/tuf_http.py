@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from surefoot.agent.clock import Clock
-from surefoot.agent.transport import Patience
+from surefoot.agent.network import Patience
 from surefoot.model.errors import InvalidInput, TransportError
 
 # Stores behind a content network say 403 for what is not there.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order's windows, and what is said at the device, held against the time: reads the zones, lets ``schedule.permission`` judge."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,6 +63,22 @@ def interlock_of(order: Order, now: datetime, put_off_until: datetime | None, in
         return None
     ends = [until for _, until in held if until is not None]
     return Interlock(words="; ".join(words for words, _ in held), until=max(ends) if len(ends) == len(held) else None)
+
+
+def consented(order: Order, permission: Permission, now: datetime, ask: Callable[[Order], str] | None) -> Permission:
+    """Ask people for an order that nothing else holds back, as long as they may put it off.
+
+    Args:
+        order: It says from when on nobody is asked.
+        permission: What ``weigh`` says.
+        now: Aware.
+        ask: Returns why the order may not start, empty when it may; nothing asks nobody.
+    """
+    may_be_put_off = not order.consent_until or now < parse_utc(order.consent_until)
+    if ask is None or not permission.may_start or not may_be_put_off:
+        return permission
+    why = ask(order)
+    return Permission(may_start=False, reason=Reason.INTERLOCK, detail=why) if why else permission
 
 
 def weigh(order: Order, now: datetime, put_off_until: datetime | None = None, inhibitors: Sequence[Inhibitor] = ()) -> Permission:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, running_slot, storage_root
+from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
@@ -16,11 +17,13 @@ from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.keystore import open_keys
+from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Stopping
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.wake import next_wake
 from surefoot.agent.watchdog import Keeper
 from surefoot.model.duration import Duration, seconds
 from surefoot.model.errors import BootError, FormatError, InvalidInput
@@ -79,7 +82,8 @@ def _enroll(arguments: argparse.Namespace) -> int:
     if storage.exists(LOCK):  # made by the first agent that ran here
         storage.hold(LOCK)
     keys = open_keys(config.identity, arguments.config.resolve().parent)
-    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"), keys)
+    surroundings = Surroundings(settings=config.network, environment=os.environ)
+    enrol(offer, storage, DATA, TrustedStore(storage, f"{DATA}/trusted"), keys, surroundings=surroundings)
     print(f"{offer.device_id} is enrolled at {offer.device_url}.")
     print(f"Next: surefoot agent run --config {arguments.config}")
     return 0
@@ -90,6 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     path = arguments.config.resolve()
     config = read_config(path)
+    os.nice(config.process.nice)
     with Keeper(config.watchdog, os.environ, SystemClock()) as keeper:
         keeper.listen()
         runner = assemble(config, path.parent, os.environ, keeper)
@@ -114,7 +119,8 @@ def _status(arguments: argparse.Namespace) -> int:
         boot=boot,
         boot_problem=problem,
         put_off_until=put_off_until(storage, DATA),
-        inhibitors=tuple(inhibitors(storage, DATA)),
+        inhibitors=(*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)),
+        next_check=next_wake(Path(config.process.run_folder), config.device.id, SystemClock()),
         now=datetime.now(UTC),
     )
     sys.stdout.write(to_pretty_json(plain(facts)).decode() if arguments.json else "".join(f"{line}\n" for line in lines(facts)))

@@ -173,6 +173,12 @@ class TransportError(TransientError):
     code = "transport"
 
 
+class ClockError(TransportError):
+    """A certificate of the peer has ended by this device's clock: one of the two is wrong."""
+
+    code = "clock"
+
+
 class StoreError(TransientError):
     """Storage on the server refused or failed."""
 

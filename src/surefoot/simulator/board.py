@@ -29,7 +29,7 @@ from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.origin import Origin
-from surefoot.agent.recovery import keep
+from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
 from surefoot.agent.state import Policy
@@ -280,7 +280,7 @@ class SimulatedBoard:
             policy=self.policy,
             put_off_until=lambda: put_off_until(self.flash, DATA),
             inhibitors=lambda: inhibitors(self.flash, DATA),
-            keep_copy=lambda state: keep(self.flash, DATA, state),
+            keep_copy=lambda state: keep_copy(self.flash, DATA, state),
             origin=Origin(boot=f"boot {len(self.boots)}", reset=self.reset),
         )
 

@@ -20,10 +20,11 @@ from surefoot.agent.assembly import DATA
 from surefoot.agent.clock import Clock
 from surefoot.agent.enrol import enrol, read_identity
 from surefoot.agent.keystore import FileKeys
+from surefoot.agent.network import Patience
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.state import Policy
-from surefoot.agent.transport import Credentials, HttpsServer, Patience
+from surefoot.agent.transport import Credentials, HttpsServer
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.assignment import DeviceId
 from surefoot.model.errors import Error, TransientError

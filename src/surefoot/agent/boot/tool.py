@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from os import killpg
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,15 @@ from surefoot.model.errors import BootError
 
 MOST_BYTES = 64 * 1024
 """How much a tool may say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A program that came to its end by itself: its status, what it printed, and what it complained of."""
+
+    status: int
+    said: bytes
+    complaint: bytes
 
 
 def run_tool(
@@ -43,6 +53,31 @@ def run_tool(
             another status than 0.
     """
     name = command[0]
+    ended = run_to_end(command, timeout_s=timeout_s, stdin=stdin, folder=folder, environment=environment, limits=limits)
+    if ended.status != 0:
+        reason = ended.complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
+        raise BootError(f"The tool {name} ended with status {ended.status}: {reason[0]:.200}", hint=_BY_HAND)
+    try:
+        return ended.said.decode()
+    except UnicodeDecodeError as error:
+        raise BootError(f"The tool {name} says what is not UTF-8.", hint=_BY_HAND) from error
+
+
+def run_to_end(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    stdin: str | Iterable[bytes] = "",
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[int, int] | None = None,
+) -> Ended:
+    """Run a program likewise, with the same arguments, whatever it ends with.
+
+    Raises:
+        BootError: It cannot be started, takes too long, or says more than ``MOST_BYTES``.
+    """
+    name = command[0]
     try:
         process = subprocess.Popen(
             command,
@@ -66,13 +101,7 @@ def run_tool(
         raise BootError(f"The tool {name} took longer than {timeout_s:g} s and was ended.", hint=_BY_HAND)
     if len(said) > MOST_BYTES:
         raise BootError(f"The tool {name} says more than {MOST_BYTES} bytes and was ended.", hint=_BY_HAND)
-    if process.returncode != 0:
-        reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
-        raise BootError(f"The tool {name} ended with status {process.returncode}: {reason[0]:.200}", hint=_BY_HAND)
-    try:
-        return said.decode()
-    except UnicodeDecodeError as error:
-        raise BootError(f"The tool {name} says what is not UTF-8.", hint=_BY_HAND) from error
+    return Ended(status=process.returncode, said=said, complaint=errors)
 
 
 _BY_HAND = "Run it by hand to see what is wrong."
