@@ -84,6 +84,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
             hardware=config.device.hardware,
             bootloader_version=config.device.bootloader_version,
             slot_capacity_bytes=slots.capacity_bytes,
+            bootloader_copies=config.device.bootloader_copies,
         ),
         journal=journal,
         trusted=TrustedStore(storage, f"{DATA}/trusted"),
