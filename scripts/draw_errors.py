@@ -42,6 +42,8 @@ _WHAT_TO_DO = {
     "wrong_hardware": "Order a release that has an image for this hardware, or update the bootloader first.",
     "version_regression": "The running release does not allow this step. Release a higher version, or one whose recipe has a fitting "
     "`revert_to`, `requires`, `release_counter` or `data_format`.",
+    "bootloader_single_copy": "Leave the bootloader out of the image (`updatable: false`), or say in agent.toml "
+    "that the board has two copies of it (`device.bootloader_copies`).",
     "failed_here": "Look at the events of its trials, and release something that mends it: this device does not take these bytes again.",
     "order_void": "The device was away for too long. Order again, if it is still wanted.",
     "bad_digest": "Bytes were changed on the way or on the disk. Build or fetch them again.",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a device refuses to run although both repositories list it, and under which code it says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from surefoot.model.errors import (
     Error,
     MetadataError,
     OrderVoidError,
+    SingleBootloaderError,
     SpaceError,
     TrustError,
     VersionRegressionError,
@@ -58,6 +59,7 @@ REFUSED = {
     "other hardware": Case(block(target_hardware=["x-1", "x-2"]), WrongHardwareError, "for x-1, x-2; this board is thermostat-v1"),
     "a newer bootloader": Case(block(min_bootloader_version="2.0.1"), WrongHardwareError, "needs bootloader 2.0.1; this board has 2.0.0"),
     "a pre-release of a newer bootloader": Case(block(min_bootloader_version="2.1.0-rc.1"), WrongHardwareError, "bootloader"),
+    "a bootloader for its only copy": Case(block(updates_bootloader=True), SingleBootloaderError, "one copy of it"),
     "another product": Case(block(product="fridge"), VersionRegressionError, "product fridge; this device runs thermostat"),
     "a lower release counter": Case(block(release_counter=4), VersionRegressionError, "counter 4 is below 5", state(release_counter=5)),
     "a downgrade over a minor": Case(block(version="0.9.0"), VersionRegressionError, "1.0.0 does not allow going back to 0.9.0"),
@@ -95,6 +97,7 @@ def test_each_rule_refuses_with_its_code_and_says_what_is_wrong(case: Case) -> N
 
 def test_the_codes_are_the_ones_that_servers_know() -> None:
     assert {case.refusal.code for case in REFUSED.values()} == {
+        "bootloader_single_copy",
         "wrong_hardware",
         "version_regression",
         "order_void",
@@ -181,3 +184,7 @@ def test_an_order_passes_when_a_naive_reading_of_the_rules_lets_it_pass(
 
 def dotted(version: tuple[int, int, int]) -> str:
     return ".".join(map(str, version))
+
+
+def test_a_board_with_two_bootloaders_takes_a_new_one() -> None:
+    admit(ordered(block(updates_bootloader=True)), replace(BOARD, bootloader_copies=2), AS_MADE, NOW)

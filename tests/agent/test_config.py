@@ -107,6 +107,16 @@ def test_archives_go_with_a_link_in_their_folder(tmp_path: Path) -> None:
             read(tmp_path, text)
 
 
+def test_two_bootloaders_go_with_an_installer_that_can_tell_them_apart(tmp_path: Path) -> None:
+    two = LEAST.replace('id = "t-1"', 'id = "t-1"\nbootloader_copies = 2')
+    assert read(tmp_path, two + '[install]\nkind = "rauc"\n').device.bootloader_copies == 2
+    assert read(tmp_path, two + '[install]\nkind = "script"\ncommand = ["x"]\n').device.bootloader_copies == 2
+    with pytest.raises(FormatError, match="one of two bootloaders"):
+        read(tmp_path, two)
+    with pytest.raises(FormatError, match="bootloader_copies"):
+        read(tmp_path, two.replace("copies = 2", "copies = 3"))
+
+
 def test_a_board_may_say_what_else_it_is(tmp_path: Path) -> None:
     assert read(tmp_path, LEAST + '\n[attributes]\nsite = "new york"\n').attributes == {"site": "new york"}
 

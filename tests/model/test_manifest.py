@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from surefoot.model.manifest import Manifest, as_built, manifest_digest, must_match, target_path
+from surefoot.model.digest import digest_of
+from surefoot.model.manifest import Component, Manifest, as_built, manifest_digest, must_match, target_path
 from surefoot.model.record import from_json, to_json, to_pretty_json
 from tests.strategies import digests, manifests
 
@@ -38,9 +39,17 @@ def test_another_image_is_another_digest(manifest: Manifest, digest: str) -> Non
 @given(manifests())
 def test_the_must_match_block_says_what_the_manifest_says(manifest: Manifest) -> None:
     block = must_match(manifest)
-    same = [field for field in block.__struct_fields__ if field != "manifest"]
+    same = [field for field in block.__struct_fields__ if field not in {"manifest", "updates_bootloader"}]
     assert [getattr(block, field) for field in same] == [getattr(manifest, field) for field in same]
     assert block.manifest == manifest_digest(manifest)
+
+
+@given(manifests(), st.sampled_from([("bootloader", True, True), ("bootloader", False, False), ("application", True, False)]))
+def test_an_image_with_an_updatable_bootloader_says_so_where_both_sign(whole: Manifest, case: tuple[str, bool, bool]) -> None:
+    name, updatable, says = case
+    part = Component(name=name, version="1", hash=digest_of(b""), updatable=updatable)
+    other = Component(name="config", version="1", hash=digest_of(b""))
+    assert must_match(structs.replace(whole, components=[other, part])).updates_bootloader is says
 
 
 def test_a_target_path_is_product_version_hardware_and_variant() -> None:

@@ -74,6 +74,13 @@ DEVICE = (
     _m(9, "revert_to a list", VERSION, "return wanted in listed", "return True", by="d04"),
     _m(9, "each part of a range holds", VERSION, "return all(held)", "return any(held)"),
     _m(10, "start_before", ADMISSION, "if now > parse_utc(ordered.order.start_before):", "if False:"),
+    _m(
+        10,
+        "two bootloaders",
+        ADMISSION,
+        "if ordered.must_match.updates_bootloader and board.bootloader_copies < _SAFE_COPIES:",
+        "if False:",
+    ),
     _m(10, "fits a slot", ADMISSION, "if ordered.size > board.slot_capacity_bytes:", "if False:"),
     _m(10, "not empty", ADMISSION, "if ordered.size == 0:", "if False:"),
     _m(10, "a window is waited for", MACHINE, "if order.windows else is_put_off", "if False else is_put_off"),

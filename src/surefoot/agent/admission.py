@@ -14,6 +14,7 @@ from surefoot.model.errors import (
     InvalidInput,
     MetadataError,
     OrderVoidError,
+    SingleBootloaderError,
     SpaceError,
     VersionRegressionError,
     WrongHardwareError,
@@ -24,16 +25,18 @@ from surefoot.model.rules import Rule, Running, may_install
 from surefoot.trust.verify import Ordered
 
 _MAX_TRIALS = 3
+_SAFE_COPIES = 2
 _ABOUT_THE_BOARD = {Rule.HARDWARE, Rule.BOOTLOADER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """What of a board decides whether an image fits it."""
+    """What of a board decides whether an image fits it; with two copies of the bootloader, the one that started is never written."""
 
     hardware: str
     bootloader_version: str
     slot_capacity_bytes: int
+    bootloader_copies: int = 1
 
 
 def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
@@ -48,6 +51,7 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
     Raises:
         WrongHardwareError: Made for other hardware, or needs a newer bootloader.
         VersionRegressionError: Version, release counter or data format forbid going there from here.
+        SingleBootloaderError: It carries a bootloader, and the board has one copy of it.
         FailedHereError: The image failed its trial here too often to be tried again.
         OrderVoidError: It should have been started earlier.
         SpaceError: The image is larger than a slot.
@@ -55,6 +59,10 @@ def admit(ordered: Ordered, board: Board, state: State, now: datetime) -> None:
     """
     try:
         _require_permitted(ordered.must_match, board, state)
+        if ordered.must_match.updates_bootloader and board.bootloader_copies < _SAFE_COPIES:
+            raise SingleBootloaderError(
+                "The image carries a bootloader; this board has one copy of it, and a power cut could destroy that."
+            )
         if state.failed == ordered.hash and state.failed_trials >= _MAX_TRIALS:
             raise FailedHereError(f"This device fell back from the image {state.failed_trials} times.")
         if now > parse_utc(ordered.order.start_before):

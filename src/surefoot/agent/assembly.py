@@ -113,6 +113,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
             hardware=config.device.hardware,
             bootloader_version=config.device.bootloader_version,
             slot_capacity_bytes=slots.capacity_bytes,
+            bootloader_copies=config.device.bootloader_copies,
         ),
         journal=journal,
         trusted=TrustedStore(storage, f"{DATA}/trusted"),

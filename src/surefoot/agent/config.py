@@ -11,7 +11,7 @@ from msgspec import Meta
 from surefoot.agent.asking import ConsentRule
 from surefoot.agent.battery import InterlockRule
 from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot
-from surefoot.agent.installers.settings import ArchiveInstall, Install, RawInstall
+from surefoot.agent.installers.settings import ArchiveInstall, Install, RaucInstall, RawInstall, ScriptInstall
 from surefoot.agent.keystore import FileKey, KeySettings
 from surefoot.agent.network import NetworkSettings
 from surefoot.agent.probes.settings import Probe
@@ -35,12 +35,14 @@ class Device(Record, frozen=True, kw_only=True):
         id: The device's name in the fleet.
         hardware: What it is, as releases name it.
         bootloader_version: What boots it.
+        bootloader_copies: How many copies of that there are, of which the installer writes the one that did not start the board.
         factory_manifest: File with the manifest of the image it left the factory with.
     """
 
     id: DeviceId
     hardware: Name
     bootloader_version: SemVer
+    bootloader_copies: Literal[1, 2] = 1
     factory_manifest: str
 
 
@@ -124,6 +126,8 @@ class Config(Record, frozen=True, kw_only=True):
         trees = self.install.folder if isinstance(self.install, ArchiveInstall) else None
         if trees != (self.boot.folder if isinstance(self.boot, LinkBoot) else None):
             raise ValueError("archives go with the boot backend 'link', and both have one folder")
+        if self.device.bootloader_copies > 1 and not (has_devices or isinstance(self.install, RaucInstall | ScriptInstall)):
+            raise ValueError("only RAUC, a script or an image on block devices updates one of two bootloaders")
         if self.reboot.restarts == "application" and trees is None:
             raise ValueError("only an application in archives is restarted without a reboot")
 

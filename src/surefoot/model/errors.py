@@ -137,6 +137,12 @@ class WrongHardwareError(TrustError):
     code = "wrong_hardware"
 
 
+class SingleBootloaderError(TrustError):
+    """The image carries a bootloader, and the device has one copy of it: no power cut may hit that."""
+
+    code = "bootloader_single_copy"
+
+
 class VersionRegressionError(TrustError):
     """Version rules forbid going from the running release to this one."""
 

@@ -27,6 +27,10 @@ BuildId = Annotated[
 _STAMP = re.compile(r"[0-9]{8}-[0-9]{6}(-|\Z)")
 
 
+BOOTLOADER = "bootloader"
+"""The name of the component that starts the board."""
+
+
 class Component(Record, frozen=True, kw_only=True):
     """One part of an image, by name, version and content."""
 
@@ -86,6 +90,10 @@ class MustMatch(Record, frozen=True, kw_only=True):
     """The block that both repositories sign for an image; every version rule on the device reads from it alone.
 
     The variant is not in it: the path of the image, which both repositories sign as well, says it.
+
+    Attributes:
+        updates_bootloader: Whether the image carries a bootloader: an updatable component named ``BOOTLOADER``. A board with
+            one copy of it must not take the image, since a cut while it is written would leave nothing that starts.
     """
 
     product: Name
@@ -98,6 +106,7 @@ class MustMatch(Record, frozen=True, kw_only=True):
     data_format: Counter | None = None
     requires: Requires | None = None
     revert_to: RevertTo = "patch"
+    updates_bootloader: bool = False
 
 
 class ManifestEntry(Record, frozen=True, kw_only=True):
@@ -143,6 +152,7 @@ def must_match(manifest: Manifest) -> MustMatch:
         data_format=manifest.data_format,
         requires=manifest.requires,
         revert_to=manifest.revert_to,
+        updates_bootloader=any(part.updatable and part.name == BOOTLOADER for part in manifest.components),
     )
 
 

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates of an application that is restarted while the agent goes on: the machine sees no difference to a reboot."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from surefoot.agent.boot.store import start
+from surefoot.agent.runner import Restarted, Runner
+from surefoot.model.errors import BootError
+from surefoot.model.event import EventType
+from surefoot.model.slot import SlotName, SlotState
+from surefoot.simulator.board import Behaviour, ProgramHealth, load_sketch
+from tests.agent.rigs import link_store
+from tests.powerfail.worlds import ARCHIVE, LINK, Story
+
+A, B = SlotName.A, SlotName.B
+STORIES = {behaviour: Story.of(LINK, ARCHIVE, behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
+
+
+@dataclass
+class Application:
+    """A board whose agent restarts an application; ``starts`` has the slot of each restart, ``failures`` how many fail first."""
+
+    story: Story
+    failures: int = 0
+    starts: list[SlotName] = field(default_factory=list)
+    before: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.world = self.story.world()
+        board = self.world.board
+        program = load_sketch(board.content(board.flash, A)[0])
+        self.runner = Runner(replace(board.parts(program, A), reboot=self._restart), A)
+
+    def run(self) -> None:
+        event = self.runner.booted()
+        for _ in range(2_000):
+            event = self.runner.advance(event)
+            if self.world.is_over(self.runner):
+                return
+        raise AssertionError(self.runner.state.phase)
+
+    def _restart(self) -> Restarted:
+        self.before()
+        board = self.world.board
+        slot = start(link_store(board.flash))
+        self.failures -= 1
+        if self.failures >= 0:
+            raise BootError("The reboot command failed.")
+        self.starts.append(slot)
+        content, found = board.content(board.flash, slot)
+        board.boots.append((slot, found))
+        return Restarted(slot=slot, monitor=ProgramHealth(load_sketch(content), board.clock))
+
+
+def test_a_good_application_is_kept_by_the_agent_that_installed_it() -> None:
+    it = Application(STORIES[Behaviour.GOOD])
+    it.run()
+    it.world.check(commits=True)
+    assert (it.starts, it.runner.slot, it.runner.parts.boot.get_state(B)) == ([B], B, SlotState.GOOD)
+
+
+def test_an_unhealthy_application_is_taken_back_by_another_restart() -> None:
+    it = Application(STORIES[Behaviour.UNHEALTHY])
+    it.run()
+    it.world.check(commits=False)
+    assert (it.starts, it.runner.slot, it.runner.parts.boot.get_state(B)) == ([B, A], A, SlotState.BAD)
+    assert it.world.server.reports[-1].version == "1.0.0"
+
+
+def test_a_tree_that_was_changed_before_the_restart_is_not_kept() -> None:
+    it = Application(STORIES[Behaviour.GOOD])
+
+    def spoil() -> None:
+        it.world.board.flash.open("trees/b/share+notes").write_at(4000, b"evil")
+
+    it.before = spoil
+    it.run()
+    (back,) = [event for event in it.world.server.events.values() if event.type == EventType.ROLLBACK_COMPLETED]
+    assert back.data["reason"] == "wrong_image"
+    assert it.starts == [B, A]
+
+
+@pytest.mark.parametrize(("failures", "starts"), [(2, [B]), (3, [A])])
+def test_a_restart_that_fails_is_tried_again_as_often_as_a_slot_is_started(failures: int, starts: list[SlotName]) -> None:
+    it = Application(STORIES[Behaviour.GOOD], failures=failures)
+    it.run()
+    assert it.starts == starts
+    it.world.check(commits=starts == [B])
