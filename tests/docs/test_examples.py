@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from surefoot.agent import machine
+from surefoot.agent import machine, triggers
 from surefoot.agent.boot.file import load
 from surefoot.agent.boot.state import BootState
 from surefoot.agent.boot.twostate import Said
@@ -21,7 +22,9 @@ from surefoot.agent.installers.script import Scripted
 from surefoot.agent.journal import Journal
 from surefoot.agent.keystore import OpensslKey
 from surefoot.agent.posix import PosixStorage
+from surefoot.agent.probes.settings import Probe
 from surefoot.agent.state import State
+from surefoot.agent.triggers import Thresholds
 from surefoot.cli.plan_file import read_plan
 from surefoot.cli.rollout_decide import Moment, decisions
 from surefoot.document import parse
@@ -34,6 +37,7 @@ from surefoot.model.digest import digest_of
 from surefoot.model.event import Acknowledgement, EventBatch, EventType
 from surefoot.model.manifest import Manifest, MustMatch, ReleaseIndex, must_match
 from surefoot.model.record import from_json, to_plain, to_pretty_json
+from surefoot.model.rollback import MEANINGS, RollbackReason
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.model.wire import EnrolmentAnswer, EnrolmentOffer, EnrolmentRequest, PollAnswer, RenewalRequest
 from surefoot.release.provenance import Predicate, read_predicate, require_predicate
@@ -148,7 +152,7 @@ def test_the_tables_of_filters_name_each_operator_and_each_field() -> None:
 
 def test_the_settings_can_be_read_and_use_every_kind_of_probe(tmp_path: Path) -> None:
     config = _config(tmp_path)
-    assert {type(probe).__struct_config__.tag for probe in config.trial.probes} == {"heartbeat", "http", "command"}
+    assert {type(probe) for probe in config.trial.probes} == set(get_args(Probe))
 
 
 def test_the_journal_can_be_read(tmp_path: Path) -> None:
@@ -169,9 +173,17 @@ def test_the_page_names_every_type_of_event() -> None:
 
 def test_every_reason_of_a_rollback_on_the_page_is_one_that_the_machine_gives() -> None:
     table = PAGE[PAGE.index("| reason of a rollback |") :].split("\n\n")[0]
-    reasons = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert len(reasons) == 6
-    assert [reason for reason in reasons if f'"{reason}"' not in inspect.getsource(machine)] == []
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)) == {str(reason): says for reason, says in MEANINGS.items()}
+    given = inspect.getsource(machine) + inspect.getsource(triggers)
+    assert [reason for reason in RollbackReason if f"RollbackReason.{reason.name}" not in given] == []
+
+
+def test_the_page_has_every_key_of_every_probe_and_of_the_triggers() -> None:
+    chapter = PAGE[PAGE.index("### Probes") : PAGE.index("### Watchdogs")]
+    fields = {field for kind in (*get_args(Probe), Thresholds) for field in kind.__struct_fields__}
+    assert [field for field in fields if f"`{field}`" not in chapter] == []
+    numbers = re.findall(r"`(\w+)` \((\d+)\)", chapter[chapter.index("| trigger |") :])
+    assert [(name, number) for name, number in numbers if getattr(Thresholds(), name) != int(number)] == []
 
 
 def test_the_page_names_every_call_of_the_operator_api() -> None:

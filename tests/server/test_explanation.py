@@ -118,7 +118,9 @@ def device(**changes: object) -> dict[str, Any]:
 
 
 def order(**changes: object) -> dict[str, Any]:
-    around: dict[str, Any] = {name: changes.pop(name) for name in ("permission", "refusal", "waits", "interlock") if name in changes}
+    around: dict[str, Any] = {
+        name: changes.pop(name) for name in ("permission", "refusal", "waits", "interlock", "rollback") if name in changes
+    }
     attempt = structs.replace(ATTEMPT, **changes)
     return {"orders": [Order(attempt=attempt, **around)], "open_order": attempt if attempt.outcome is None else None}
 
@@ -270,6 +272,17 @@ CASES: dict[str, tuple[Code, dict[str, Any], str]] = {
     ),
     "succeeded": (Code.SUCCEEDED, ended(Outcome.SUCCEEDED), "It updated to thermostat 1.1.0 at 2026-11-25T11:30:00Z."),
     "relapsed": (Code.RELAPSED, ended(Outcome.SUCCEEDED, is_relapsed=True), "since then that was found unhealthy"),
+    "relapsed, and why": (
+        Code.RELAPSED,
+        ended(Outcome.SUCCEEDED, is_relapsed=True, rollback="reboot_loop"),
+        "since then that was given up: the board rebooted too often in a short time.",
+    ),
+    "rolled back, and why": (
+        Code.ROLLED_BACK,
+        ended(Outcome.ROLLED_BACK, rollback="broker_lost"),
+        "at 2026-11-25T11:30:00Z: a message broker that was reached before the update was not reached after it.",
+    ),
+    "rolled back for a reason of a newer agent": (Code.ROLLED_BACK, ended(Outcome.ROLLED_BACK, rollback="too_hot"), "Z: too_hot."),
     "failed": (Code.FAILED, ended(Outcome.FAILED), "failed at 2026-11-25T11:30:00Z, before it ran"),
     "rolled back": (Code.ROLLED_BACK, ended(Outcome.ROLLED_BACK), "was back on the release before at 2026-11-25T11:30:00Z."),
     "silent": (Code.SILENT, ended(Outcome.SILENT, started_at="2026-11-25T07:00:00Z"), "never said how that went within 240 minutes"),

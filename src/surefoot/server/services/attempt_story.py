@@ -8,6 +8,7 @@ from surefoot.fleet.attempt import Attempt, due_at
 from surefoot.fleet.device import Device
 from surefoot.model.assignment import Outcome
 from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.rollback import meaning
 from surefoot.schedule.permission import Permission, Reason
 from surefoot.server.services.answer import Answer, Code
 
@@ -23,6 +24,7 @@ class Order:
         waits: Why the device says that it waits, in its words; empty when it does not.
         interlock: What the device, or whoever is at it, has against an install, in its words; empty when nothing was said since.
         installs: How many installs say how long one takes on its hardware.
+        rollback: Why the device went back, or is about to, as a word; empty when it said nothing of that.
     """
 
     attempt: Attempt
@@ -31,6 +33,7 @@ class Order:
     waits: str = ""
     interlock: str = ""
     installs: int = 0
+    rollback: str = ""
 
 
 def explain_order(order: Order, device: Device, offline_after: timedelta, now: datetime) -> Answer:
@@ -82,13 +85,19 @@ def _room(order: Order, permission: Permission) -> str:
 def _ended(order: Order, evidence: dict[str, str | int]) -> Answer:
     attempt = order.attempt
     what, at = f"{attempt.product} {attempt.version}", attempt.ended_at
+    if order.rollback:
+        evidence = {**evidence, "rollback": order.rollback}
     match attempt.outcome:
+        case Outcome.SUCCEEDED if attempt.is_relapsed and order.rollback:
+            code, said = Code.RELAPSED, f"It updated to {what} at {at}; since then that was given up: {meaning(order.rollback)}."
         case Outcome.SUCCEEDED if attempt.is_relapsed:
             code, said = Code.RELAPSED, f"It updated to {what} at {at}; since then that was found unhealthy, or was rolled back."
         case Outcome.SUCCEEDED:
             code, said = Code.SUCCEEDED, f"It updated to {what} at {at}."
         case Outcome.FAILED:
             code, said = Code.FAILED, f"It tried {what} and failed at {at}, before it ran; its events say where."
+        case Outcome.ROLLED_BACK if order.rollback:
+            code, said = Code.ROLLED_BACK, f"It tried {what}, and was back on the release before at {at}: {meaning(order.rollback)}."
         case Outcome.ROLLED_BACK:
             code, said = Code.ROLLED_BACK, f"It tried {what}, found it unhealthy, and was back on the release before at {at}."
         case Outcome.SILENT if attempt.is_late_good:

@@ -111,6 +111,8 @@ class Sources:
     offline_after: timedelta
 
 
+_GOING_BACK = {EventType.HEALTH_FAILED, EventType.ROLLBACK_TRIGGERED, EventType.ROLLBACK_COMPLETED}
+
 Tell = Callable[[DeviceId, int | None], Why]
 """Says why a device did or did not update, for one rollout or all; may take its time."""
 
@@ -233,6 +235,7 @@ class _Device:
             waits=_waits(own),
             interlock=_waits(own) if _reason(own) == Reason.INTERLOCK else "",
             installs=self._installs(attempt),
+            rollback=_rollback(own),
         )
 
     def _installs(self, attempt: Attempt) -> int:
@@ -277,6 +280,10 @@ def _refusal(attempt: Attempt, events: Sequence[DeploymentEvent]) -> tuple[str, 
         if event.type == EventType.CHECK_COMPLETED and event.data.get("refused"):
             return str(event.data["refused"]), str(event.data.get("detail", ""))
     return "", ""
+
+
+def _rollback(events: Sequence[DeploymentEvent]) -> str:
+    return next((str(event.data["reason"]) for event in events if event.type in _GOING_BACK and event.data.get("reason")), "")
 
 
 def _waits(events: Sequence[DeploymentEvent]) -> str:
