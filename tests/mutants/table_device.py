@@ -3,10 +3,13 @@
 
 from tests.mutants.mutant import (
     ADMISSION,
+    ASSEMBLY,
     DOWNLOAD,
+    ENROL,
     HEALTH,
     INSTALL,
     JOURNAL,
+    KEYSTORE,
     MACHINE,
     OPENING,
     PERMISSION,
@@ -351,4 +354,9 @@ DEVICE = (
         'return payload if crc == b"%08x" % zlib.crc32(payload) else None',
         "return payload",
     ),
+    _m(16, "a key that a token should have does not lie in the open", KEYSTORE, "if _OPEN_KEY.search(pem):", "if False:"),
+    _m(16, "a key is made in its provider or nowhere", KEYSTORE, '["-propquery", f"provider={self._settings.provider}", ', "["),
+    _m(16, "the key has signed its request", KEYSTORE, " if csr.is_signature_valid else None", ""),
+    _m(16, "the certificate is for the key", ENROL, "    if not is_ours:", "    if False:"),
+    _m(16, "nobody else reads the key", ASSEMBLY, "if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", "if False:"),
 )
