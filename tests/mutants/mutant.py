@@ -24,8 +24,9 @@ STEPS = {
     13: "trial, commit, fall back",
     14: "report",
     15: "what was verified is kept, whole; what was refused is not",
+    16: "its identity is its own",
 }
-"""The device's order of checks; the last is what it does after each."""
+"""The device's order of checks; the last two are what it does after each, and what it is to the server."""
 
 VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/admission.py"
 DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/version.py", "model/rules.py"
@@ -39,6 +40,7 @@ ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/u
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 NETWORK, CLOCK, RECOVERY = "agent/network.py", "agent/clock.py", "agent/recovery.py"
 BATTERY, ASKING = "agent/battery.py", "agent/asking.py"
+KEYSTORE, ENROL, ASSEMBLY = "agent/keystore.py", "agent/enrol.py", "agent/assembly.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
 _TESTS = {
@@ -93,6 +95,9 @@ _TESTS = {
     TRUSTED: ("tests/agent/test_trusted.py",),
     STORAGE: ("tests/agent/test_posix.py", "tests/agent/test_trusted.py"),
     POSIX: ("tests/agent/test_posix.py",),
+    KEYSTORE: ("tests/agent/test_keystore.py",),
+    ENROL: ("tests/agent/test_enrol.py",),
+    ASSEMBLY: ("tests/agent/test_assembly.py",),
 }
 
 
