@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab put together: a server, releases as slot images, and one board that left the factory, joined, and is updated again and again.
+
+The board goes on from scenario to scenario, as boards do: it is never set back, so that nothing that it or the server remembers is
+lost between two of them.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.image import Behaviour, System, make_system, write_flash
+from lab.layout import SLOTS, make_disk
+from lab.machine import Machine
+from lab.office import HARDWARE, Office
+from lab.packages import fetch_agent, fetch_system
+from lab.tools import LabError
+from surefoot.agent.boot.state import factory
+from surefoot.cli.flashing import read_release
+from surefoot.model.slot import SlotName
+
+FACTORY = "1.0.0"
+GOOD = ("1.1.0", "1.2.0")
+"""Two releases that are well; the board goes from one to the other and back."""
+
+_BAD_MINOR = 10
+_ENDS = {"update.health.ok", "update.download.failed", "update.install.failed", "update.rollback.completed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an order ended.
+
+    Attributes:
+        outcome: As the server says it.
+        reason: Why it was taken back, as the board says it; empty when it was not.
+        starts: Which slots the loader started since the order, in order.
+        seconds: From the order to the outcome, by the clock on the wall.
+        requests: What was asked of the disk meanwhile.
+    """
+
+    outcome: str
+    reason: str
+    starts: tuple[str, ...]
+    seconds: float
+    requests: int
+
+
+class World:
+    """Everything of one run of the lab.
+
+    Attributes:
+        machine: The board.
+        office: The server.
+        version: The release that the board runs and has kept.
+    """
+
+    def __init__(self, cache: Path, folder: Path, wheel: Path) -> None:
+        """Build what the board is made of, start the server, switch the board on and wait until it has joined.
+
+        Args:
+            cache: What was fetched, kept from run to run.
+            folder: An empty folder for this run.
+            wheel: Our own wheel.
+
+        Raises:
+            LabError: Something cannot be had or made, or the board does not join.
+        """
+        packages, kernel = fetch_system(cache)
+        self._folder = folder
+        self._system: System = make_system(folder / "system", packages, kernel, fetch_agent(cache, wheel))
+        self._published: set[str] = set()
+        self.version = FACTORY
+        self.office = Office(folder)
+        write_flash(folder / "flash.img", folder)
+        bundle = self._publish(FACTORY, Behaviour.GOOD)
+        data = folder / "data"
+        (data / "surefoot").mkdir(parents=True)
+        (data / "surefoot/factory-manifest.json").write_bytes(read_release(bundle, HARDWARE, "release")[0])
+        self.office.offer(data / "surefoot/enrol.json")
+        make_disk(folder / "disk.img", self.image(FACTORY), data, factory())
+        self.machine = Machine(folder / "disk.img", folder / "flash.img", folder)
+        self.machine.power_on()
+        self.machine.wait("the board to join", lambda: self.report().get("version") == FACTORY)
+
+    def image(self, version: str) -> Path:
+        """Return where the slot image of a release lies."""
+        return self._folder / f"system-{version}.ext4"
+
+    def next_good(self) -> str:
+        """Return the release that is well and not the one that runs, published."""
+        version = next(each for each in GOOD if each != self.version)
+        self._publish(version, Behaviour.GOOD)
+        return version
+
+    def bad(self, behaviour: Behaviour) -> str:
+        """Return the release that behaves so, published."""
+        version = f"1.{_BAD_MINOR + list(Behaviour).index(behaviour)}.0"
+        self._publish(version, behaviour)
+        return version
+
+    def update(self, version: str, meanwhile: Callable[[], None] = lambda: None) -> Ending:
+        """Order a release and wait for the end of it.
+
+        Args:
+            version: The release, published.
+            meanwhile: Done after the order; the machine must be on again when it returns.
+
+        Raises:
+            LabError: It does not end; or ends more than once, or with a gap in what the board told; or the board runs something else
+                than the outcome says.
+        """
+        began, line, requests = time.monotonic(), len(self.machine.console.lines), self.machine.requests
+        self.office.order(version)
+        meanwhile()
+        self.machine.wait(f"{version} to end", self._outcome)
+        outcome = self._outcome()
+        story = self._settled()
+        if outcome == "succeeded":
+            self.version = version
+        _check(story, self.version)
+        return Ending(
+            outcome=outcome,
+            reason=_reason(story),
+            starts=tuple(self.machine.console.starts(line)),
+            seconds=time.monotonic() - began,
+            requests=self.machine.requests - requests,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return what the board last said that it runs; empty before it has."""
+        device: dict[str, Any] = self.office.story()["device"]
+        return device.get("report") or {}
+
+    def running_slot(self) -> SlotName:
+        """Return the slot that the board said it runs from."""
+        return SlotName(self.report()["slot"])
+
+    def overwrite_slot(self, slot: SlotName, version: str) -> None:
+        """Put the image of a release into a slot behind the board's back, while it is off."""
+        self.machine.change_disk(SLOTS[slot], self.image(version).read_bytes())
+
+    def close(self) -> None:
+        """Switch everything off."""
+        self.machine.close()
+        self.office.close()
+
+    def _publish(self, version: str, behaviour: Behaviour) -> Path:
+        if version not in self._published:
+            self._system.write_image(self.image(version), version, behaviour)
+            self._published.add(version)
+            self.office.release(version, self.image(version))
+        return self._folder / f"release-{version}"
+
+    def _outcome(self) -> str:
+        found: str = self.office.story()["assignments"][0].get("outcome") or ""
+        return found
+
+    def _settled(self) -> dict[str, Any]:
+        """Return the story once the board's report agrees with its outcome; a report comes with the last event or after it."""
+        story = self.office.story()
+        return story
+
+
+def _check(story: dict[str, Any], version: str) -> None:
+    newest = story["assignments"][0]["assignment_id"]
+    events = [stored["event"] for stored in story["events"]]
+    ends = [event["type"] for event in events if event.get("assignment_id") == newest and event["type"] in _ENDS]
+    if len(ends) != 1:
+        raise LabError(f"The board reported {len(ends)} ends of one order: {ends}.")
+    seqs = sorted(event["seq"] for event in events)
+    if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
+        raise LabError("What the board told has gaps, or is told twice.")
+    running = story["device"]["report"]["version"]
+    if running != version:
+        raise LabError(f"The board says that it runs {running}, and not {version}.")
+
+
+def _reason(story: dict[str, Any]) -> str:
+    newest = story["assignments"][0]["assignment_id"]
+    reasons = [
+        stored["event"].get("data", {}).get("reason", "") for stored in story["events"] if stored["event"].get("assignment_id") == newest
+    ]
+    return next((reason for reason in reasons if reason), "")
