@@ -55,6 +55,10 @@ _WHAT_TO_DO = {
     "conflict": "Look at the present state; somebody or something changed it first, or it is as wanted already.",
     "device": "Look at the board: its disk, its files, its log.",
     "boot": "Look at the bootloader's state. When it is damaged, flash the board again.",
+    "slot_missing": "Name the slot's device in `[install]` of agent.toml, or look at why the board does not have it.",
+    "slot_busy": "Let nothing mount or otherwise use the slot that does not run; see [installers](formats.md#installers).",
+    "slot_read_only": "Look at the medium's write protection; a flash chip at the end of its life is read-only too.",
+    "slot_wrong": "Name the right device in `[install]` of agent.toml, by partition label.",
     "no_space": "Order a smaller image, or give the board more room.",
     "unhealthy": "Look at why the release is not healthy; the board goes back to the release before by itself.",
 }

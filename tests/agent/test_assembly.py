@@ -17,6 +17,7 @@ from surefoot.agent.boot.settings import CustomBoot
 from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.installers.settings import Devices, RawInstall
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
@@ -24,6 +25,7 @@ from surefoot.model.errors import BootError, ConflictError, DeviceError, DigestE
 from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.slot import SlotName
 from tests.agent.loopback import Authority, http, loopback
+from tests.agent.loopdev import loop_device
 from tests.trust.repositories import manifest
 
 IMAGE = b"factory image" * 100
@@ -193,3 +195,13 @@ def test_a_reboot_command_that_fails_is_the_boards_failure(folder: Path, command
     runner = assemble(structs.replace(CONFIG, reboot=RebootCommand(command=command)), folder, SLOT_A)
     with pytest.raises(BootError, match="The reboot command failed"):
         runner.parts.reboot()
+
+
+def test_an_agent_on_block_devices_reads_the_one_that_runs_and_measures_the_other(folder: Path) -> None:
+    (folder / "a.disk").write_bytes(IMAGE)
+    with loop_device(folder / "a.disk", 8192) as a, loop_device(folder / "b.disk", 65536) as b:
+        install = RawInstall(devices=Devices(a=str(a), b=str(b)))
+        config = structs.replace(CONFIG, install=install, storage=StorageRoot(root="state"))
+        runner = assemble(config, folder, SLOT_A)
+        assert runner.running.found == FACTORY.image.hash
+        assert runner.parts.board.slot_capacity_bytes == 65536

@@ -9,6 +9,7 @@ from surefoot.agent.config import Config, policy_of, read_config
 from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe
 from surefoot.agent.state import Policy
 from surefoot.model.errors import FormatError, InvalidInput
+from surefoot.model.slot import SlotName
 
 LEAST = """\
 [device]
@@ -66,6 +67,17 @@ def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
         HttpProbe(port_file="run/port"),
         CommandProbe(command=["true"], timeout_s=1),
     ]
+
+
+def test_block_devices_say_themselves_how_large_they_are(tmp_path: Path) -> None:
+    devices = '\n[install]\nkind = "raw"\ndevices = { a = "/dev/x", b = "slots/y" }\n'
+    config = read(tmp_path, LEAST.replace("slot_capacity_bytes = 1000", "") + devices)
+    assert config.install.devices is not None
+    assert config.install.devices.by_slot(tmp_path) == {SlotName.A: Path("/dev/x"), SlotName.B: tmp_path / "slots/y"}
+    with pytest.raises(FormatError, match="slot_capacity_bytes is missing"):
+        read(tmp_path, LEAST.replace("slot_capacity_bytes = 1000", ""))
+    with pytest.raises(FormatError, match="both slots have one device"):
+        read(tmp_path, LEAST + devices.replace("slots/y", "/dev/x"))
 
 
 def test_a_board_may_say_what_else_it_is(tmp_path: Path) -> None:

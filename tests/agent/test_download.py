@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.agent.download import MIN_PROGRESS_BYTES, PATIENCE_S, Downloader, DownloadTarget, InterruptedDownloadError, Response
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.storage import read_file
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import CorruptDownloadError, RefusedDownloadError, SpaceError, TransportError

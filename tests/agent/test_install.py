@@ -8,7 +8,8 @@ import pytest
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import boot, file_control, save
 from surefoot.agent.boot.state import factory
-from surefoot.agent.install import SlotFiles, activate, commit, prepare, revert
+from surefoot.agent.install import activate, commit, prepare, revert
+from surefoot.agent.installers.files import SlotFiles
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import BootError, DigestError
 from surefoot.model.slot import SlotName, SlotState

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.installer import SLOTS
+from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.runner import Runner
 from surefoot.agent.signals import Activated, Received

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent.download import Downloader, DownloadTarget
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.transport import Credentials, HttpsServer, Patience
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import CorruptDownloadError, TransportError

@@ -31,6 +31,7 @@ VERIFY, METADATA, ADMISSION = "trust/verify.py", "trust/metadata.py", "agent/adm
 DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/version.py", "model/rules.py"
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
+FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
@@ -44,6 +45,9 @@ _TESTS = {
     VERSION: ("tests/model/test_version.py",),
     DOWNLOAD: ("tests/agent/test_download.py",),
     INSTALL: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
+    FILES: ("tests/agent/test_install.py", "tests/agent/test_runner.py"),
+    DEVICES: ("tests/agent/test_devices.py",),
+    BLOCK: ("tests/agent/test_devices.py",),
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an agent is put together on a real board: files, bootloader, server and clocks from ``agent.toml``.
 
-Layout below the storage root: ``boot.json`` (of the backend ``file``), ``slots/a.img`` and ``slots/b.img``, and the agent's own
-``data/``: ``journal``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and ``custom``).
+Layout below the storage root: ``boot.json`` (of the backend ``file``), ``slots/a.img`` and ``slots/b.img`` (slots that are files), and
+the agent's own ``data/``: ``journal``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and ``custom``).
 """
 
 import logging
@@ -20,7 +20,9 @@ from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
 from surefoot.agent.health import Monitor
-from surefoot.agent.install import SlotFiles, keep
+from surefoot.agent.install import keep
+from surefoot.agent.installer import open_installer
+from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Journal
 from surefoot.agent.posix import PosixStorage, SystemClock
@@ -39,7 +41,6 @@ DATA = "data"
 JOURNAL = f"{DATA}/journal"
 LOCK = f"{DATA}/lock"
 SAID = f"{DATA}/boot-said.json"
-SLOTS = {SlotName.A: "slots/a.img", SlotName.B: "slots/b.img"}
 
 _LOG = logging.getLogger("surefoot.agent")
 _REBOOT_TIMEOUT_S = 30
@@ -65,10 +66,10 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
     storage.hold(LOCK)
-    slots = SlotFiles(storage, SLOTS, config.storage.slot_capacity_bytes)
     clock = SystemClock()
     journal = open_journal(storage)
     slot = booted_slot(environment)
+    slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     if journal.state is None:
         journal.append(factory_state(_factory_release(folder / config.device.factory_manifest, slots, slot), slot, clock.now()))
@@ -80,7 +81,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         board=Board(
             hardware=config.device.hardware,
             bootloader_version=config.device.bootloader_version,
-            slot_capacity_bytes=config.storage.slot_capacity_bytes,
+            slot_capacity_bytes=slots.capacity_bytes,
         ),
         journal=journal,
         trusted=TrustedStore(storage, f"{DATA}/trusted"),
@@ -156,7 +157,7 @@ def _kernel_words() -> list[str]:
         return []
 
 
-def _factory_release(path: Path, slots: SlotFiles, slot: SlotName) -> Installed:
+def _factory_release(path: Path, slots: Installer, slot: SlotName) -> Installed:
     try:
         manifest = from_json(path.read_bytes(), Manifest, what=str(path))
     except OSError as error:

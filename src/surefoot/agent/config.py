@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from surefoot.agent.boot.settings import Boot, FileBoot
 from surefoot.agent.health import Probe
+from surefoot.agent.installers.settings import Install, RawInstall
 from surefoot.agent.state import Policy
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
@@ -37,10 +38,15 @@ class Device(Record, frozen=True, kw_only=True):
 
 
 class StorageRoot(Record, frozen=True, kw_only=True):
-    """Where the slots and the agent's own files lie."""
+    """Where the agent's own files lie, and slots that are files.
+
+    Attributes:
+        root: Their folder.
+        slot_capacity_bytes: How large an image may be; may be left out where the slots are block devices, which say it themselves.
+    """
 
     root: str = "."
-    slot_capacity_bytes: Size
+    slot_capacity_bytes: Size | None = None
 
 
 class RebootCommand(Record, frozen=True, kw_only=True):
@@ -66,8 +72,14 @@ class Config(Record, frozen=True, kw_only=True):
     storage: StorageRoot
     reboot: RebootCommand
     boot: Boot = FileBoot()
+    install: Install = RawInstall()
     trial: Trial = msgspec.field(default_factory=Trial)
     attributes: Attributes = {}
+
+    def __post_init__(self) -> None:
+        """Refuse slots whose size nobody says; the decoder turns this into ``FormatError``."""
+        if self.storage.slot_capacity_bytes is None and self.install.devices is None:
+            raise ValueError("storage.slot_capacity_bytes is missing: only block devices say themselves how large they are")
 
 
 def read_config(path: Path) -> Config:

@@ -62,7 +62,7 @@ class ByteSource(Protocol):
 
 
 class Slots(Protocol):
-    """Where bytes go to."""
+    """Where bytes go to: of an ``Installer``, what a download needs."""
 
     @property
     def capacity_bytes(self) -> int:
@@ -70,7 +70,7 @@ class Slots(Protocol):
         ...
 
     def writer(self, slot: SlotName) -> File:
-        """Return the open file of a slot; it is not the caller's to close."""
+        """Return the open file that bytes for a slot go to; it is not the caller's to close."""
         ...
 
 

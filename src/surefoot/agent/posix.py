@@ -64,7 +64,8 @@ class PosixFile:
     def size(self) -> int:
         """Return the file's length in bytes."""
         with _explained(self._path, "measured"):
-            return os.fstat(self._descriptor).st_size
+            # A block device has a length too, and fstat does not say it.
+            return os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def mode(self) -> int:
         """Return what kind of file it is, as ``stat`` says it."""
@@ -74,6 +75,8 @@ class PosixFile:
         """Return once the file's bytes and length survive a power cut."""
         with _explained(self._path, "synced"):
             os.fsync(self._descriptor)
+            # What is read back comes from the medium then, and a download does not push the device's own work out of memory.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         """Give the descriptor back; a second call does nothing."""

@@ -18,7 +18,7 @@ from surefoot.agent.boot.control import BootControl
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
 from surefoot.agent.health import Health
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import step
@@ -105,7 +105,7 @@ class Parts:
         board: What decides whether an image fits.
         journal: Its memory.
         trusted: Verified metadata.
-        slots: The two slots.
+        slots: What fills the two slots, and says what lies in them.
         boot: The bootloader.
         server: The server.
         monitor: The health checks.
@@ -123,7 +123,7 @@ class Parts:
     board: Board
     journal: Journal[State]
     trusted: TrustedStore
-    slots: SlotFiles
+    slots: Installer
     boot: BootControl
     server: Server
     monitor: HealthMonitor
@@ -232,7 +232,7 @@ class Runner:
         if self.state.phase is not Phase.DOWNLOADING or attempt is None or isinstance(event, Failed):
             raise error
         install.prepare(self.parts.boot, attempt.slot, self.slot)
-        self.downloader.discard(attempt.slot)
+        self._discard(attempt.slot)
         return Failed(now=self._now(), code=error.code, message=error.message)
 
     def _perform(self, effect: Effect) -> Event | None:
@@ -357,7 +357,7 @@ class Runner:
             return Corrupt(now=self._now(), code=error.code, message=error.message)
         except SpaceError as error:
             # The journal needs room to say so.
-            self.downloader.discard(attempt.slot)
+            self._discard(attempt.slot)
             return Failed(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
@@ -366,14 +366,23 @@ class Runner:
     def _install(self, effect: Install) -> Event:
         attempt = effect.attempt
         try:
+            install.prepare(self.parts.boot, attempt.slot, self.slot)
+            self.parts.slots.install(attempt.slot, attempt.size, attempt.hash)
             self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)
             install.activate(self.parts.boot, attempt.slot)
         except DigestError as error:
-            self.downloader.discard(attempt.slot)
+            self._discard(attempt.slot)
             return Corrupt(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Activated(now=self._now())
+
+    def _discard(self, slot: SlotName) -> None:
+        """Throw away what was downloaded; a slot that cannot be written stays as it is, bad at the bootloader."""
+        try:
+            self.downloader.discard(slot)
+        except DeviceError as error:
+            _LOG.warning("what was downloaded is not thrown away: %s", error.message)
 
     def _reboot(self) -> Event:
         self._flush()

@@ -15,9 +15,9 @@ from threading import Event
 
 import msgspec
 
-from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
+from surefoot.agent.installer import SLOTS
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.cli import simulate_fleet

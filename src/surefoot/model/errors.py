@@ -225,3 +225,27 @@ class HealthError(DeviceError):
     """The release on trial is not healthy."""
 
     code = "unhealthy"
+
+
+class SlotMissingError(DeviceError):
+    """There is no device or file where a slot should be."""
+
+    code = "slot_missing"
+
+
+class SlotBusyError(DeviceError):
+    """A slot is mounted, swapped to, or part of another device: writing there would destroy what uses it."""
+
+    code = "slot_busy"
+
+
+class SlotReadOnlyError(DeviceError):
+    """A slot cannot be written: its medium is read-only."""
+
+    code = "slot_read_only"
+
+
+class WrongSlotError(DeviceError):
+    """What should be a slot is the running system, or nothing that an image can be written to."""
+
+    code = "slot_wrong"

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, SLOTS, open_journal
+from surefoot.agent.assembly import DATA, open_journal
 from surefoot.agent.boot.file import FileStore
 from surefoot.agent.boot.state import factory
 from surefoot.agent.boot.store import StateStore, StoredBootControl, start
@@ -22,7 +22,9 @@ from surefoot.agent.clock import Clock
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
-from surefoot.agent.install import SlotFiles
+from surefoot.agent.installer import SLOTS
+from surefoot.agent.installers.files import SlotFiles
+from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
@@ -118,6 +120,11 @@ class Nobody:
         return TransportError(f"{self._url} does not answer.")
 
 
+def slot_files(flash: SimulatedFlash, capacity_bytes: int) -> Installer:
+    """Return the installer of a board whose slots are files."""
+    return SlotFiles(flash, SLOTS, capacity_bytes)
+
+
 @dataclass(slots=True, kw_only=True)
 class SimulatedBoard:
     """One board, powered through as many lives as it takes.
@@ -131,6 +138,7 @@ class SimulatedBoard:
         clock: Virtual time, or wall time.
         policy: The agent's numbers.
         store: Finds the bootloader's state on the flash.
+        installer: Fills the slots on the flash, with images up to a number of bytes.
         load: Gets the program out of a slot's image.
         elsewhere: Connects to the address that a release sends its agent to.
         renew: Gets the device a new certificate when that is due.
@@ -148,6 +156,7 @@ class SimulatedBoard:
     clock: Clock = field(default_factory=VirtualClock)
     policy: Policy = field(default_factory=lambda: Policy(settle_s=2, trial_s=20))
     store: Callable[[SimulatedFlash], StateStore] = FileStore
+    installer: Callable[[SimulatedFlash, int], Installer] = slot_files
     load: Load = load_sketch
     elsewhere: Callable[[str], Server] = Nobody
     renew: Callable[[], None] = lambda: None
@@ -226,7 +235,7 @@ class SimulatedBoard:
             board=self.board,
             journal=open_journal(self.flash),
             trusted=TrustedStore(self.flash, f"{DATA}/trusted"),
-            slots=SlotFiles(self.flash, SLOTS, self.board.slot_capacity_bytes),
+            slots=self.installer(self.flash, self.board.slot_capacity_bytes),
             boot=StoredBootControl(self.store(self.flash)),
             server=_CountedServer(server=server, flash=self.flash),
             monitor=ProgramHealth(program, self.clock),

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from surefoot.agent.assembly import SLOTS
 from surefoot.agent.boot.file import boot
+from surefoot.agent.installer import SLOTS
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import read_file
 from surefoot.model.digest import digest_of

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slot that cannot be written ends the attempt with its code, told once, and the board goes on with what it runs."""
+
+import pytest
+
+from surefoot.agent.runner import Runner
+from surefoot.agent.storage import File
+from surefoot.model.errors import DeviceError, SlotBusyError, SlotMissingError, SlotReadOnlyError, SpaceError, WrongSlotError
+from surefoot.model.event import EventType
+from surefoot.model.slot import SlotName
+from surefoot.simulator.board import Behaviour, slot_files
+from surefoot.simulator.flash import SimulatedFlash
+from tests.powerfail.pocket import CAPACITY, Plan
+
+PLAN = Plan.to(Behaviour.GOOD)
+REFUSALS = [SlotMissingError, SlotBusyError, SlotReadOnlyError, WrongSlotError, SpaceError]
+
+
+class Refusing:
+    """An installer whose other slot cannot be opened."""
+
+    def __init__(self, flash: SimulatedFlash, error: DeviceError, capacity_bytes: int) -> None:
+        self._installer = slot_files(flash, CAPACITY)
+        self._error = error
+        self.capacity_bytes = capacity_bytes
+        self.verify = self._installer.verify
+        self.install = self._installer.install
+        self.running_digest = self._installer.running_digest
+        self.close = self._installer.close
+
+    def writer(self, slot: SlotName) -> File:
+        if slot is SlotName.B:
+            raise self._error
+        return self._installer.writer(slot)
+
+
+@pytest.mark.parametrize("capacity", [CAPACITY, 0], ids=["", "and too small"])
+@pytest.mark.parametrize("kind", REFUSALS, ids=lambda kind: kind.code)
+def test_a_slot_that_cannot_be_written_is_reported_once_with_its_code(kind: type[DeviceError], capacity: int) -> None:
+    world = PLAN.world()
+    error = kind("The slot cannot be written.", hint="Look.")
+    world.board.installer = lambda flash, _: Refusing(flash, error, capacity)
+    world.run_to_the_end()
+    told = [event for event in world.server.events.values() if event.type == EventType.DOWNLOAD_FAILED]
+    assert [event.data["code"] for event in told] == [SpaceError.code if capacity == 0 else kind.code]
+    assert world.server.reports[-1].version == "1.0.0"
+    runner = world.board.runner
+    assert isinstance(runner, Runner)
+    assert runner.state.result is not None
+    assert runner.state.result.outcome == "failed"
