@@ -154,7 +154,8 @@ class Machine:
 
     def _command(self, clock: str) -> list[str]:
         return [
-            "nice", "-n", "5",
+            # Should the lab be struck down, its machine goes with it.
+            "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5",
             "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-m", "320", "-smp", "1",
             "-display", "none", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-rtc", f"base={clock}",
             "-bios", LOADER, "-drive", f"if=pflash,unit=1,format=raw,file={self._flash},snapshot=on",

@@ -19,6 +19,7 @@ from lab.packages import fetch_agent, fetch_system
 from lab.tools import LabError
 from surefoot.agent.boot.state import factory
 from surefoot.cli.flashing import read_release
+from surefoot.model.errors import UnknownError
 from surefoot.model.slot import SlotName
 
 FACTORY = "1.0.0"
@@ -117,7 +118,7 @@ class World:
         meanwhile()
         self.machine.wait(f"{version} to end", self._outcome)
         outcome = self._outcome()
-        story = self._settled()
+        story = self.office.story()
         if outcome == "succeeded":
             self.version = version
         _check(story, self.version)
@@ -131,7 +132,10 @@ class World:
 
     def report(self) -> dict[str, Any]:
         """Return what the board last said that it runs; empty before it has."""
-        device: dict[str, Any] = self.office.story()["device"]
+        try:
+            device: dict[str, Any] = self.office.story()["device"]
+        except UnknownError:
+            return {}
         return device.get("report") or {}
 
     def running_slot(self) -> SlotName:
@@ -157,11 +161,6 @@ class World:
     def _outcome(self) -> str:
         found: str = self.office.story()["assignments"][0].get("outcome") or ""
         return found
-
-    def _settled(self) -> dict[str, Any]:
-        """Return the story once the board's report agrees with its outcome; a report comes with the last event or after it."""
-        story = self.office.story()
-        return story
 
 
 def _check(story: dict[str, Any], version: str) -> None:
