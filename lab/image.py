@@ -27,8 +27,6 @@ _FOLDERS = ("bin", "boot", "data", "dev", "etc/lab", "etc/surefoot", "lib", "opt
 _BLOCK_BYTES = 4096
 _SCRIPT_OFFSET = 0x40000
 _FLASH_BYTES = 64 * 1024 * 1024
-WATCHDOG_S = 12
-"""How long the system may go without a sign of life; softdog, in the guest's kernel, resets the machine then."""
 
 
 class Behaviour(StrEnum):
@@ -111,7 +109,7 @@ def make_system(folder: Path, packages: Path, kernel: str, site: Path) -> System
     shutil.copy(packages / "bin/busybox", folder / "bin/busybox")
     for name in _APPLETS:
         (folder / "bin" / name).symlink_to("busybox")
-    for name, target in (("init", "sbin/init"), ("self-test", "opt/lab/self-test"), ("agent.toml", "etc/surefoot/agent.toml")):
+    for name, target in (("init", "sbin/init"), ("sitecustomize.py", "opt/surefoot/sitecustomize.py"), ("self-test", "opt/lab/self-test"), ("agent.toml", "etc/surefoot/agent.toml")):
         shutil.copy(GUEST / name, folder / target)
         (folder / target).chmod(0o755)
     # U-Boot's booti unpacks it; a third of the image would be the kernel otherwise.

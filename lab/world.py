@@ -23,8 +23,8 @@ from surefoot.model.errors import UnknownError
 from surefoot.model.slot import SlotName
 
 FACTORY = "1.0.0"
-GOOD = ("1.1.0", "1.2.0")
-"""Two releases that are well; the board goes from one to the other and back."""
+GOOD = ("1.1.0", "1.2.0", "1.3.0")
+"""Releases that are well; the board goes from one to the next, and round again."""
 
 _BAD_MINOR = 10
 _ENDS = {"update.health.ok", "update.download.failed", "update.install.failed", "update.rollback.completed"}
@@ -91,8 +91,8 @@ class World:
         return self._folder / f"system-{version}.ext4"
 
     def next_good(self) -> str:
-        """Return the release that is well and not the one that runs, published."""
-        version = next(each for each in GOOD if each != self.version)
+        """Return the release that is well and comes after the one that runs, published: it lies in neither slot."""
+        version = GOOD[(GOOD.index(self.version) + 1) % len(GOOD)] if self.version in GOOD else GOOD[0]
         self._publish(version, Behaviour.GOOD)
         return version
 
@@ -116,8 +116,8 @@ class World:
         began, line, requests = time.monotonic(), len(self.machine.console.lines), self.machine.requests
         self.office.order(version)
         meanwhile()
-        self.machine.wait(f"{version} to end", self._outcome)
-        outcome = self._outcome()
+        self.machine.wait(f"{version} to end", self.outcome)
+        outcome = self.outcome()
         story = self.office.story()
         if outcome == "succeeded":
             self.version = version
@@ -129,6 +129,11 @@ class World:
             seconds=time.monotonic() - began,
             requests=self.machine.requests - requests,
         )
+
+    def outcome(self) -> str:
+        """Return how the newest order ended; empty while it has not."""
+        found: str = self.office.story()["assignments"][0].get("outcome") or ""
+        return found
 
     def report(self) -> dict[str, Any]:
         """Return what the board last said that it runs; empty before it has."""
@@ -157,10 +162,6 @@ class World:
             self._published.add(version)
             self.office.release(version, self.image(version))
         return self._folder / f"release-{version}"
-
-    def _outcome(self) -> str:
-        found: str = self.office.story()["assignments"][0].get("outcome") or ""
-        return found
 
 
 def _check(story: dict[str, Any], version: str) -> None:
