@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 
 from lab.packages import ROOT
 from lab.scenarios import SCENARIOS

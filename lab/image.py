@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slot images: a small Debian system with the real agent, byte-compiled, in an ext4 file system that is never written; and the flash
-of the board's loader.
+"""Slot images: a small Debian system with the real agent, in an ext4 file system that is never written; and the loader's flash.
 
 A system is made once as a folder; each release differs from it in a few files.
 """
@@ -23,7 +22,23 @@ _LIBRARIES = "aarch64-linux-gnu"
 _LEFT_OUT = ("ensurepip", "lib2to3", "idlelib", "turtledemo", "test", "tkinter", "pydoc_data", "distutils", "unittest", "sqlite3")
 _DISK_MODULES = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
 _SYSTEM_MODULES = ("virtio_net", "virtio_rng", "softdog")
-_FOLDERS = ("bin", "boot", "data", "dev", "etc/lab", "etc/surefoot", "lib", "opt/lab", "proc", "run", "sbin", "sys", "tmp", "usr/bin", "usr/lib")
+_FOLDERS = (
+    "bin",
+    "boot",
+    "data",
+    "dev",
+    "etc/lab",
+    "etc/surefoot",
+    "lib",
+    "opt/lab",
+    "proc",
+    "run",
+    "sbin",
+    "sys",
+    "tmp",
+    "usr/bin",
+    "usr/lib",
+)
 _BLOCK_BYTES = 4096
 _SCRIPT_OFFSET = 0x40000
 _FLASH_BYTES = 64 * 1024 * 1024
@@ -56,7 +71,27 @@ class System:
                 file.truncate(self._needed_bytes())
             # U-Boot reads neither journals nor checksums of metadata.
             features = "^has_journal,^metadata_csum"
-            run(["mke2fs", "-q", "-t", "ext4", "-b", str(_BLOCK_BYTES), "-i", "16384", "-O", features, "-m", "0", "-E", "root_owner=0:0", "-d", self.folder, path])
+            run(
+                [
+                    "mke2fs",
+                    "-q",
+                    "-t",
+                    "ext4",
+                    "-b",
+                    str(_BLOCK_BYTES),
+                    "-i",
+                    "16384",
+                    "-O",
+                    features,
+                    "-m",
+                    "0",
+                    "-E",
+                    "root_owner=0:0",
+                    "-d",
+                    self.folder,
+                    path,
+                ]
+            )
 
     def _needed_bytes(self) -> int:
         """Return how large a file system must be: whole blocks, inodes, and a little; an image need not fill its slot."""
@@ -109,13 +144,20 @@ def make_system(folder: Path, packages: Path, kernel: str, site: Path) -> System
     shutil.copy(packages / "bin/busybox", folder / "bin/busybox")
     for name in _APPLETS:
         (folder / "bin" / name).symlink_to("busybox")
-    for name, target in (("init", "sbin/init"), ("sitecustomize.py", "opt/surefoot/sitecustomize.py"), ("self-test", "opt/lab/self-test"), ("agent.toml", "etc/surefoot/agent.toml")):
+    for name, target in (
+        ("init", "sbin/init"),
+        ("sitecustomize.py", "opt/surefoot/sitecustomize.py"),
+        ("self-test", "opt/lab/self-test"),
+        ("agent.toml", "etc/surefoot/agent.toml"),
+    ):
         shutil.copy(GUEST / name, folder / target)
         (folder / target).chmod(0o755)
     # U-Boot's booti unpacks it; a third of the image would be the kernel otherwise.
     (folder / "boot/vmlinuz").write_bytes(gzip.compress((packages / f"boot/vmlinuz-{kernel}").read_bytes(), mtime=0))
     in_initramfs = _modules(packages, kernel, _DISK_MODULES)
-    _copy_modules([each for each in _modules(packages, kernel, _SYSTEM_MODULES) if each not in in_initramfs], folder / "lib/modules-to-load")
+    _copy_modules(
+        [each for each in _modules(packages, kernel, _SYSTEM_MODULES) if each not in in_initramfs], folder / "lib/modules-to-load"
+    )
     _make_initramfs(folder.parent / "initramfs", packages, in_initramfs, folder / "boot/initrd")
     return System(folder=folder)
 
@@ -128,7 +170,29 @@ def write_flash(path: Path, folder: Path) -> None:
     path.write_bytes((environment.read_bytes() + script.read_bytes()).ljust(_FLASH_BYTES, b"\0"))
 
 
-_APPLETS = ("cat", "cp", "dd", "echo", "ifconfig", "insmod", "kill", "ls", "mkdir", "mount", "printf", "ps", "reboot", "rm", "route", "sh", "sleep", "sync", "test", "touch", "tr")
+_APPLETS = (
+    "cat",
+    "cp",
+    "dd",
+    "echo",
+    "ifconfig",
+    "insmod",
+    "kill",
+    "ls",
+    "mkdir",
+    "mount",
+    "printf",
+    "ps",
+    "reboot",
+    "rm",
+    "route",
+    "sh",
+    "sleep",
+    "sync",
+    "test",
+    "touch",
+    "tr",
+)
 
 
 def _copy_python(folder: Path, packages: Path) -> None:

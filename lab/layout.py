@@ -38,9 +38,7 @@ def partition_table() -> bytes:
         (SLOTS[SlotName.B], SLOT_BYTES),
         (DATA_OFFSET, DATA_BYTES),
     )
-    entries = b"".join(
-        struct.pack("<B3xB3xII", 0, _LINUX, offset // SECTOR_BYTES, size // SECTOR_BYTES) for offset, size in parts
-    )
+    entries = b"".join(struct.pack("<B3xB3xII", 0, _LINUX, offset // SECTOR_BYTES, size // SECTOR_BYTES) for offset, size in parts)
     return bytes(446) + entries + b"\x55\xaa"
 
 

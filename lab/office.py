@@ -39,7 +39,21 @@ class Office:
         self.folder = folder
         self._data = folder / "server"
         surefoot("trust", "init", "--keys", folder / "keys", "--data", self._data, "--product", PRODUCT)
-        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "surefoot", "serve", "--data", self._data, "--hostname", ADDRESS, "--poll-interval", "1"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            "-m",
+            "surefoot",
+            "serve",
+            "--data",
+            self._data,
+            "--hostname",
+            ADDRESS,
+            "--poll-interval",
+            "1",
+        ]
         ports = [word for name in ("device", "enrol", "operator") for word in (f"--{name}-port", "0")]
         with (folder / "serve.log").open("wb") as log:
             self._server = subprocess.Popen([*map(str, command), *ports], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)

@@ -8,13 +8,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-
 from lab.cuts import Cut, anywhere, count_slot_writes, in_slot_writes, in_state_writes, update_with
 from lab.image import Behaviour
 from lab.tools import LabError
 from lab.volatile import kept
 from lab.world import Ending, World
-
 
 _SEED = 6
 
@@ -155,7 +153,12 @@ def _all_back(world: World, cuts: Iterable[Cut]) -> Seen:
     boots, seconds, gone, count = 0, 0.0, 0, 0
     for cut in cuts:
         ending = _update_with(world, cut)
-        boots, seconds, gone, count = boots + len(ending.starts), seconds + ending.seconds, gone + world.machine.blocks.lost_sectors, count + 1
+        boots, seconds, gone, count = (
+            boots + len(ending.starts),
+            seconds + ending.seconds,
+            gone + world.machine.blocks.lost_sectors,
+            count + 1,
+        )
     return Seen(boots=boots, seconds=seconds, result=f"{count} of {count} came back and ended well; {gone} unflushed sectors were lost")
 
 
