@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench lab assets system lock wheel clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,6 +55,10 @@ mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
+lab: $(INSTALLED) $(ASSETS) wheel ## update a virtual A/B board, break it and cut its power in every way; ONLY=name runs one scenario
+	@sh scripts/system.sh requirements/lab.txt
+	@$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
+
 assets: $(ASSETS) ## bundle what the console's pages load
 
 system: ## install the Debian packages that the tests and the demo need
@@ -86,4 +90,4 @@ $(ASSETS): package.json package-lock.json .npmrc $(wildcard $(UI)/assets/*) requ
 	@touch $@
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .venv-goosebit node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf lab/.cache $(VENV) .venv-goosebit node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

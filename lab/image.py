@@ -18,6 +18,9 @@ from lab.packages import PYTHON, ROOT
 from lab.tools import LabError, run
 
 GUEST = Path(__file__).parent / "guest"
+BROKER = "10.0.2.100"
+"""Where the board finds a message broker, or what passes for one: somebody who takes a connection."""
+
 _LIBRARIES = "aarch64-linux-gnu"
 _LEFT_OUT = ("ensurepip", "lib2to3", "idlelib", "turtledemo", "test", "tkinter", "pydoc_data", "distutils", "unittest", "sqlite3")
 _DISK_MODULES = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
@@ -40,6 +43,7 @@ _FOLDERS = (
     "usr/lib",
 )
 _BLOCK_BYTES = 4096
+_NOBODY = "10.0.2.101"
 _SCRIPT_OFFSET = 0x40000
 _FLASH_BYTES = 64 * 1024 * 1024
 
@@ -53,6 +57,10 @@ class Behaviour(StrEnum):
     CRASHES = "crashes"
     HANGS = "hangs"
     UNHEALTHY = "unhealthy"
+    REBOOTS_LATER = "reboots-later"
+    HANGS_LATER = "hangs-later"
+    UNHEALTHY_LATER = "unhealthy-later"
+    LOSES_BROKER = "loses-broker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,12 @@ class System:
         """Write the slot image of one release; ``LabError`` when it does not fit a slot."""
         (self.folder / "etc/lab/version").write_text(f"{version}\n")
         (self.folder / "etc/lab/behaviour").write_text(f"{behaviour}\n")
+        (self.folder / "etc/hosts").write_text(f"{_NOBODY if behaviour is Behaviour.LOSES_BROKER else BROKER} broker\n")
+        settings = (GUEST / "agent.toml").read_text()
+        if behaviour is Behaviour.HANGS_LATER:
+            # A reset by the watchdog is a reboot too, and three of those would come first.
+            settings = settings.replace("reboots = 3", "reboots = 20")
+        (self.folder / "etc/surefoot/agent.toml").write_text(settings)
         path.unlink(missing_ok=True)
         with self._spoiled(behaviour):
             with path.open("wb") as file:
@@ -148,7 +162,6 @@ def make_system(folder: Path, packages: Path, kernel: str, site: Path) -> System
         ("init", "sbin/init"),
         ("sitecustomize.py", "opt/surefoot/sitecustomize.py"),
         ("self-test", "opt/lab/self-test"),
-        ("agent.toml", "etc/surefoot/agent.toml"),
     ):
         shutil.copy(GUEST / name, folder / target)
         (folder / target).chmod(0o755)
@@ -175,13 +188,14 @@ _APPLETS = (
     "cp",
     "dd",
     "echo",
+    "grep",
     "ifconfig",
     "insmod",
     "kill",
     "ls",
     "mkdir",
     "mount",
-    "printf",
+    "pkill",
     "ps",
     "reboot",
     "rm",
@@ -189,6 +203,7 @@ _APPLETS = (
     "sh",
     "sleep",
     "sync",
+    "tee",
     "test",
     "touch",
     "tr",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lab.image import BROKER
 from lab.layout import SWITCHES_OFFSET, switches
 from lab.nbd import Aim, BlockServer, Request
 from lab.tools import LabError
@@ -160,5 +161,5 @@ class Machine:
             "-display", "none", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-rtc", f"base={clock}",
             "-bios", LOADER, "-drive", f"if=pflash,unit=1,format=raw,file={self._flash},snapshot=on",
             "-drive", f"file=nbd:unix:{self._socket},if=none,id=disk,format=raw,cache=writeback", "-device", "virtio-blk-device,drive=disk",
-            "-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device",
+            "-netdev", f"user,id=net,guestfwd=tcp:{BROKER}:1883-cmd:cat", "-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device",
         ]  # fmt: skip

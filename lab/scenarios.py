@@ -6,7 +6,7 @@ A bad release must be fallen back from by the board alone: nobody touches it bet
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.cuts import Cut, anywhere, count_slot_writes, in_slot_writes, in_state_writes, update_with
 from lab.image import Behaviour
@@ -58,6 +58,21 @@ def falls_back(behaviour: Behaviour, reason: str, starts: int) -> Scenario:
         if ending.starts != (tried,) * starts + (came_from,):
             raise Unmet(f"The loader started the slots {' '.join(ending.starts)}.")
         return _seen(world, ending)
+
+    return scenario
+
+
+def given_up(behaviour: Behaviour, reason: str) -> Scenario:
+    """Return a scenario: a release that goes wrong once it is kept is given up for ``reason``, and the one before runs again."""
+
+    def scenario(world: World) -> Seen:
+        before = world.version
+        kept_ending = world.update(world.bad(behaviour))
+        _require(kept_ending, "succeeded", "", boots=1)
+        ending = world.await_relapse(before)
+        _require(ending, "given up", reason, boots=None)
+        seen = _seen(world, ending)
+        return replace(seen, boots=seen.boots + 1, seconds=seen.seconds + kept_ending.seconds, result=f"succeeded, then {seen.result}")
 
     return scenario
 
@@ -132,6 +147,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "crash-loop": falls_back(Behaviour.CRASHES, "did_not_boot", 3),
     "hang": falls_back(Behaviour.HANGS, "did_not_boot", 3),
     "unhealthy": falls_back(Behaviour.UNHEALTHY, "unhealthy", 1),
+    "trigger-reboots": given_up(Behaviour.REBOOTS_LATER, "reboot_loop"),
+    "trigger-watchdog": given_up(Behaviour.HANGS_LATER, "watchdog"),
+    "trigger-health": given_up(Behaviour.UNHEALTHY_LATER, "unhealthy"),
+    "trigger-broker": given_up(Behaviour.LOSES_BROKER, "broker_lost"),
     "wrong-version": wrong_version,
     "no-sync": no_sync,
     "no-clock": no_clock,

@@ -3,7 +3,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _MOST_LINES = 15
@@ -13,13 +13,12 @@ class LabError(Exception):
     """The lab cannot go on: a tool failed, or the machine does not do what every machine must."""
 
 
-def run(command: Sequence[str | Path], *, folder: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
+def run(command: Sequence[str | Path], *, folder: Path | None = None) -> str:
     """Run a command to its end and return what it printed.
 
     Args:
         command: The program and its arguments.
         folder: Where it runs; where the lab does, by default.
-        variables: What its environment has besides the lab's own.
 
     Raises:
         LabError: It cannot be started, or ends with another status than 0; the last lines of what it said are in the message.
@@ -29,7 +28,8 @@ def run(command: Sequence[str | Path], *, folder: Path | None = None, variables:
         done = subprocess.run(
             words,
             cwd=folder,
-            env={**os.environ, **(variables or {})},
+            # Tools of file systems and modules lie where a user's path does not lead.
+            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

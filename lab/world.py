@@ -135,6 +135,26 @@ class World:
         found: str = self.office.story()["assignments"][0].get("outcome") or ""
         return found
 
+    def await_relapse(self, version: str) -> Ending:
+        """Wait until the board has given up the release that it runs and has kept, and runs ``version``, the one before, again.
+
+        Raises:
+            LabError: It does not; or says so more than once.
+        """
+        began, line, requests = time.monotonic(), len(self.machine.console.lines), self.machine.requests
+        self.machine.wait("the release to be given up", lambda: self._rollbacks() and self.report().get("version") == version)
+        self.version = version
+        reasons = [event.get("data", {}).get("reason", "") for event in self._rollbacks()]
+        if len(reasons) != 1:
+            raise LabError(f"The board reported {len(reasons)} rollbacks of one release: {reasons}.")
+        return Ending(
+            outcome="given up",
+            reason=reasons[0],
+            starts=tuple(self.machine.console.starts(line)),
+            seconds=time.monotonic() - began,
+            requests=self.machine.requests - requests,
+        )
+
     def report(self) -> dict[str, Any]:
         """Return what the board last said that it runs; empty before it has."""
         try:
@@ -163,14 +183,15 @@ class World:
             self.office.release(version, self.image(version))
         return self._folder / f"release-{version}"
 
+    def _rollbacks(self) -> list[dict[str, Any]]:
+        return [event for event in _events_of_newest(self.office.story()) if event["type"] == "update.rollback.completed"]
+
 
 def _check(story: dict[str, Any], version: str) -> None:
-    newest = story["assignments"][0]["assignment_id"]
-    events = [stored["event"] for stored in story["events"]]
-    ends = [event["type"] for event in events if event.get("assignment_id") == newest and event["type"] in _ENDS]
+    ends = [event["type"] for event in _events_of_newest(story) if event["type"] in _ENDS]
     if len(ends) != 1:
         raise LabError(f"The board reported {len(ends)} ends of one order: {ends}.")
-    seqs = sorted(event["seq"] for event in events)
+    seqs = sorted(stored["event"]["seq"] for stored in story["events"])
     if seqs != list(range(seqs[0], seqs[0] + len(seqs))):
         raise LabError("What the board told has gaps, or is told twice.")
     running = story["device"]["report"]["version"]
@@ -179,8 +200,9 @@ def _check(story: dict[str, Any], version: str) -> None:
 
 
 def _reason(story: dict[str, Any]) -> str:
+    return next((reason for event in _events_of_newest(story) if (reason := str(event.get("data", {}).get("reason", "")))), "")
+
+
+def _events_of_newest(story: dict[str, Any]) -> list[dict[str, Any]]:
     newest = story["assignments"][0]["assignment_id"]
-    reasons = [
-        stored["event"].get("data", {}).get("reason", "") for stored in story["events"] if stored["event"].get("assignment_id") == newest
-    ]
-    return next((reason for reason in reasons if reason), "")
+    return [stored["event"] for stored in story["events"] if stored["event"].get("assignment_id") == newest]
