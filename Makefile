@@ -66,7 +66,7 @@ system: ## install the Debian packages that the tests and the demo need
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  --extra hsm --extra rauc --extra release --extra server --extra simulate --group dev --upgrade pyproject.toml -o requirements/dev.lock
+	  --extra hsm --extra mqtt --extra rauc --extra release --extra server --extra simulate --group dev --upgrade pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --constraint requirements/dev.lock pyproject.toml -o requirements/agent.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -160,6 +160,7 @@ class Machine:
             "qemu-system-aarch64", "-M", "virt", "-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-m", "320", "-smp", "1",
             "-display", "none", "-nodefaults", "-serial", "stdio", "-monitor", "none", "-rtc", f"base={clock}",
             "-bios", LOADER, "-drive", f"if=pflash,unit=1,format=raw,file={self._flash},snapshot=on",
-            "-drive", f"file=nbd:unix:{self._socket},if=none,id=disk,format=raw,cache=writeback", "-device", "virtio-blk-device,drive=disk",
-            "-netdev", f"user,id=net,guestfwd=tcp:{BROKER}:1883-cmd:cat", "-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device",
+            "-drive", f"file=nbd:unix:{self._socket},if=none,id=disk,format=raw,cache=writeback",
+            "-device", "virtio-blk-device,drive=disk", "-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device",
+            "-netdev", f"user,id=net,guestfwd=tcp:{BROKER}:1883-cmd:cat",
         ]  # fmt: skip

@@ -22,11 +22,13 @@ from surefoot.agent.signals import (
     Refused,
     Rejected,
     Reported,
+    Sensed,
     Unchanged,
     Weighed,
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, State
+from surefoot.agent.vitals import Start, Vitals
 from surefoot.model.assignment import AssignmentId, DeviceId, Order
 from surefoot.model.digest import digest_of
 from surefoot.model.manifest import MustMatch
@@ -143,6 +145,18 @@ def rejected(assignment: int = 1, code: str = "no_space") -> Rejected:
 def probed(**changes: object) -> Probed:
     facts: dict[str, Any] = {"now": NOW, "healthy_s": 0.0, "trial_s": 1.0, "failing": "", "is_reported": True}
     return Probed(**(facts | changes))
+
+
+def vitals(*, reboots: int = 0, **changes: object) -> Vitals:
+    """Return the vitals of a release that was kept, with so many starts at this moment."""
+    facts: dict[str, Any] = {"lived_s": 100.0, "kept_s": 40.0, "starts": [Start(at_s=100.0, may_be_watchdog=False)] * reboots}
+    return Vitals(**(facts | changes))
+
+
+def sensed(**changes: object) -> Sensed:
+    """Return a look at a watched release that is well, in the middle of a wait of which 20 s are left."""
+    facts: dict[str, Any] = {"now": NOW, "vitals": vitals(), "failing": "", "other": SlotState.GOOD, "left_s": 20.0}
+    return Sensed(**(facts | changes))
 
 
 WOKE = Woke(now=NOW)

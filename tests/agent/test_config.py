@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent.config import Config, policy_of, read_config
-from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe
+from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe
 from surefoot.agent.state import Policy
 from surefoot.model.errors import FormatError, InvalidInput
 from surefoot.model.slot import SlotName
@@ -56,12 +56,13 @@ def read(folder: Path, text: str | bytes) -> Config:
 def test_the_least_that_must_be_said_is_enough(tmp_path: Path) -> None:
     config = read(tmp_path, LEAST)
     assert (config.device.id, config.device.hardware, config.storage.root) == ("t-1", "thermostat-v1", ".")
-    assert policy_of(config.trial) == Policy()
+    assert policy_of(config.trial, config.rollback) == Policy()
 
 
 def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:
-    trial = read(tmp_path, LEAST + TRIAL).trial
-    assert policy_of(trial) == Policy(settle_s=5, trial_s=60.5, probe_s=0.5, needs_server=False)
+    config = read(tmp_path, LEAST + TRIAL)
+    trial = config.trial
+    assert policy_of(trial, config.rollback) == Policy(settle_s=5, trial_s=60.5, probe_s=0.5, needs_server=False)
     assert trial.probes == [
         HeartbeatProbe(path="run/beat"),
         HttpProbe(port_file="run/port"),

@@ -12,7 +12,8 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from surefoot.agent.health import CommandProbe, Health, HeartbeatProbe, HttpProbe, Monitor, Probe
+from surefoot.agent.health import Health, Monitor
+from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe, Probe
 from surefoot.simulator.clock import VirtualClock
 
 BEAT = HeartbeatProbe(path="run/heartbeat", max_age_s=2)

@@ -30,6 +30,7 @@ from surefoot.agent.signals import (
     Rejected,
     Report,
     Revert,
+    Sensed,
     Unchanged,
     Verify,
     Wait,
@@ -72,12 +73,17 @@ from tests.agent.moments import (
     received,
     rejected,
     release,
+    sensed,
     state,
+    vitals,
     windowed,
 )
 
 P = Phase
 FELL_BACK = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"))
+RUNAWAY = vitals(reboots=4)
+LEAVING = structs.replace(FELL_BACK, phase=P.ROLLING_BACK, leaving="reboot_loop")
+WAITING_WATCHED = structs.replace(FELL_BACK, phase=P.WAITING, attempt=attempt(order=windowed(), slot=A))
 LATE = NOW + timedelta(hours=5)
 SETTLED = probed(healthy_s=POLICY.settle_s, trial_s=POLICY.settle_s)
 METERED = windowed(download=DownloadTime.WINDOW)
@@ -92,14 +98,19 @@ def anew(before: State, phase: Phase) -> State:
 EXAMPLES: list[tuple[State, Event, Phase]] = [
     (state(P.IDLE), booted(), P.CHECKING),
     (FELL_BACK, booted(A), P.REPORTING),
+    (FELL_BACK, booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
     (state(P.IDLE), WOKE, P.CHECKING),
+    (FELL_BACK, sensed(), P.IDLE),
+    (FELL_BACK, sensed(vitals=RUNAWAY), P.ROLLING_BACK),
     (state(P.CHECKING), booted(), P.CHECKING),
     (anew(FELL_BACK, P.CHECKING), booted(A), P.REPORTING),
+    (anew(FELL_BACK, P.CHECKING), booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
     (state(P.CHECKING), UNCHANGED, P.IDLE),
     (state(P.CHECKING), CHECK_FAILED, P.IDLE),
     (state(P.CHECKING), ANSWERED, P.VERIFYING),
     (state(P.VERIFYING), booted(), P.CHECKING),
     (anew(FELL_BACK, P.VERIFYING), booted(A), P.REPORTING),
+    (anew(FELL_BACK, P.VERIFYING), booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
     (state(P.VERIFYING), NOTHING, P.IDLE),
     (state(P.VERIFYING), REFUSED, P.IDLE),
     (state(P.VERIFYING), FAILED, P.IDLE),
@@ -139,6 +150,9 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (state(P.VERIFYING), accepted(order=METERED), P.WAITING),
     (at_work(P.WAITING, order=METERED), MAY_START, P.DOWNLOADING),
     (structs.replace(FELL_BACK, phase=P.WAITING, attempt=attempt(order=METERED, slot=A)), booted(A), P.REPORTING),
+    (WAITING_WATCHED, booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
+    (WAITING_WATCHED, sensed(), P.WAITING),
+    (WAITING_WATCHED, sensed(vitals=RUNAWAY), P.ROLLING_BACK),
     (WAITING, held(LATE), P.WAITING),
     (WAITING, MAY_START, P.INSTALLING),
     (at_work(P.INSTALLING), booted(), P.INSTALLING),
@@ -171,10 +185,18 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (at_work(P.ROLLING_BACK, boots=1), booted(A), P.REPORTING),
     (at_work(P.ROLLING_BACK, boots=1), WOKE, P.ROLLING_BACK),
     (at_work(P.ROLLING_BACK, boots=1), FAILED, P.ROLLING_BACK),
+    (LEAVING, booted(B), P.ROLLING_BACK),
+    (LEAVING, booted(A), P.REPORTING),
+    (LEAVING, WOKE, P.ROLLING_BACK),
+    (LEAVING, FAILED, P.ROLLING_BACK),
+    (structs.replace(LEAVING, failures=2), FAILED, P.REPORTING),
     (state(P.REPORTING), booted(), P.REPORTING),
     (state(P.REPORTING), WOKE, P.REPORTING),
     (state(P.REPORTING), FAILED, P.REPORTING),
     (state(P.REPORTING), REPORTED, P.CHECKING),
+    (anew(FELL_BACK, P.REPORTING), booted(B, other=SlotState.GOOD, vitals=RUNAWAY), P.ROLLING_BACK),
+    (anew(FELL_BACK, P.REPORTING), sensed(), P.REPORTING),
+    (anew(FELL_BACK, P.REPORTING), sensed(vitals=RUNAWAY), P.ROLLING_BACK),
 ]
 
 
@@ -463,7 +485,7 @@ def spoken_of(event: Event, before: State) -> set[AssignmentId | None]:
             return {other_id}
         case Refused() | Unchanged():
             return {None}
-        case Booted():
+        case Booted() | Sensed():
             return {before.finished}
         case _:
             return set()

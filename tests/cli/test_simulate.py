@@ -15,7 +15,7 @@ import pytest
 
 from surefoot.agent.boot.file import load
 from surefoot.agent.boot.state import factory
-from surefoot.agent.health import CommandProbe, HeartbeatProbe, HttpProbe, Probe
+from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe, Probe
 from surefoot.agent.posix import PosixStorage
 from surefoot.cli.main import main
 from surefoot.model.digest import digest_of, hex_of

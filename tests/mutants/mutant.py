@@ -32,6 +32,8 @@ DIGEST, RECORD, VERSION, RULES = "model/digest.py", "model/record.py", "model/ve
 DOWNLOAD, INSTALL, MACHINE, RUNNER = "agent/download.py", "agent/install.py", "agent/machine.py", "agent/runner.py"
 TRANSPORT, HEALTH, JOURNAL, TRUSTED = "agent/transport.py", "agent/health.py", "agent/journal.py", "agent/trusted.py"
 FILES, DEVICES, BLOCK = "agent/installers/files.py", "agent/installers/devices.py", "agent/installers/block.py"
+HEARTBEAT, NETWORK, SYSTEM = "agent/probes/heartbeat.py", "agent/probes/network.py", "agent/probes/system.py"
+VITALS, TRIGGERS, WATCHDOG = "agent/vitals.py", "agent/triggers.py", "agent/watchdog.py"
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
@@ -49,12 +51,25 @@ _TESTS = {
     DEVICES: ("tests/agent/test_devices.py",),
     BLOCK: ("tests/agent/test_devices.py",),
     MACHINE: ("tests/agent/test_machine.py", "tests/agent/test_machine_waiting.py", "tests/agent/test_runner.py"),
+    MACHINE: (
+        "tests/agent/test_machine.py",
+        "tests/agent/test_machine_waiting.py",
+        "tests/agent/test_machine_watched.py",
+        "tests/agent/test_runner.py",
+    ),
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
     WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
-    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py"),
+    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py", "tests/agent/test_watched.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
-    HEALTH: ("tests/agent/test_health.py",),
+    HEALTH: ("tests/agent/test_health.py", "tests/agent/test_health_due.py"),
+    HEARTBEAT: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
+    NETWORK: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
+    SYSTEM: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
+    "agent/probes/bounded.py": ("tests/agent/test_probes.py",),
+    VITALS: ("tests/agent/test_triggers.py",),
+    TRIGGERS: ("tests/agent/test_triggers.py",),
+    WATCHDOG: ("tests/agent/test_watchdog.py",),
     JOURNAL: ("tests/agent/test_journal.py",),
     TRUSTED: ("tests/agent/test_trusted.py",),
     STORAGE: ("tests/agent/test_posix.py", "tests/agent/test_trusted.py"),

@@ -25,13 +25,16 @@ from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
 from surefoot.agent.journal import Journal
+from surefoot.agent.origin import read_origin
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.pulse import Unheard
 from surefoot.agent.renewal import Renewal
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.state import State
 from surefoot.agent.storage import Storage
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.watchdog import Keeper
 from surefoot.model.errors import BootError, DigestError, InvalidInput
 from surefoot.model.manifest import Manifest
 from surefoot.model.record import from_json
@@ -46,7 +49,7 @@ _LOG = logging.getLogger("surefoot.agent")
 _REBOOT_TIMEOUT_S = 30
 
 
-def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Runner:
+def assemble(config: Config, folder: Path, environment: Mapping[str, str], keeper: Keeper | None = None) -> Runner:
     """Return an agent that is ready to run.
 
     Args:
@@ -54,6 +57,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         folder: The folder it lies in: relative paths and commands start there.
         environment: Environment variables: ``SUREFOOT_SLOT`` names the slot that booted, else the kernel's command line does;
             ``SUREFOOT_SERVER_OVERRIDE`` takes the place of the server's URL, for labs.
+        keeper: Who kicks the watchdogs; nobody does when there is none.
 
     Raises:
         InvalidInput: The device is not enrolled, or a file it needs cannot be read.
@@ -66,7 +70,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
     storage = PosixStorage(root)
     identity = read_identity(storage, root, DATA)
     storage.hold(LOCK)
-    clock = SystemClock()
+    clock = keeper or SystemClock()
     journal = open_journal(storage)
     slot = booted_slot(environment)
     slots = open_installer(config.install, storage, folder, slot, config.storage.slot_capacity_bytes)
@@ -92,10 +96,12 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str]) -> Ru
         clock=clock,
         reboot=lambda: _reboot(config.reboot.command, folder),
         renew=Renewal(storage, DATA, config.device.id, server, clock),
-        policy=policy_of(config.trial),
+        policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: inhibitors(storage, DATA),
+        origin=read_origin(),
+        pulse=keeper or Unheard(),
     )
     return Runner(parts, slot)
 

@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from surefoot.agent.boot.settings import Boot, FileBoot
-from surefoot.agent.health import Probe
 from surefoot.agent.installers.settings import Install, RawInstall
+from surefoot.agent.probes.settings import Probe
 from surefoot.agent.state import Policy
+from surefoot.agent.triggers import Thresholds
+from surefoot.agent.watchdog import Watchdog
 from surefoot.model.assignment import DeviceId
 from surefoot.model.attribute import Attributes, check_free
 from surefoot.model.errors import FormatError, InvalidInput
@@ -74,6 +76,8 @@ class Config(Record, frozen=True, kw_only=True):
     boot: Boot = FileBoot()
     install: Install = RawInstall()
     trial: Trial = msgspec.field(default_factory=Trial)
+    rollback: Thresholds = msgspec.field(default_factory=Thresholds)
+    watchdog: Watchdog = msgspec.field(default_factory=Watchdog)
     attributes: Attributes = {}
 
     def __post_init__(self) -> None:
@@ -99,6 +103,12 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def policy_of(trial: Trial) -> Policy:
+def policy_of(trial: Trial, rollback: Thresholds) -> Policy:
     """Return the machine's numbers for these settings."""
-    return Policy(settle_s=trial.settle_s, trial_s=trial.timeout_s, probe_s=trial.interval_s, needs_server=trial.needs_server)
+    return Policy(
+        settle_s=trial.settle_s,
+        trial_s=trial.timeout_s,
+        probe_s=trial.interval_s,
+        needs_server=trial.needs_server,
+        rollback=rollback,
+    )

@@ -1,66 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Health: what a release on trial must keep up, and for how long it has done so without a break.
+"""Health: which probes of the release that runs hold, which do not, and for how long all that are required have done so.
 
-- A probe that cannot be evaluated fails: doubt holds.
-- A heartbeat counts when it is *seen* to move, and is timed by the monotonic clock; a file left by an earlier boot is not
-  one, and a wall clock that jumps changes nothing.
-- Between two checks nothing is known; check a few times within the time that must be held.
+- A probe that cannot be evaluated fails, and so does one that was not looked at yet: doubt holds.
+- Between two looks nothing is known; look a few times within the time that must be held.
+- A broker that was reached before the update and not yet since is ``lost``, and not ``failing``; one that was not reached before
+  holds nothing back. Its outage is not the release's.
+- A look takes as long as its probes do, but once one has taken long, the others wait for the next look: the agent's own work
+  is never held up by more than ``LOOK_S`` and one time-out.
 """
 
-import os
-import signal
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
 
 import urllib3
-from msgspec import Meta
 
 from surefoot.agent.clock import Clock
-from surefoot.model.record import Record
+from surefoot.agent.probes.bounded import Bounded
+from surefoot.agent.probes.heartbeat import FileHeart, SocketHeart
+from surefoot.agent.probes.mqtt import ask_mqtt
+from surefoot.agent.probes.network import ask_http, ask_tcp
+from surefoot.agent.probes.settings import (
+    CommandProbe,
+    DiskProbe,
+    HeartbeatProbe,
+    HttpProbe,
+    MemoryProbe,
+    MqttProbe,
+    Probe,
+    ProcessProbe,
+    TcpProbe,
+    UnitProbe,
+    broker_of,
+)
+from surefoot.agent.probes.system import RunCommand, ask_command, ask_disk, ask_memory, ask_process, ask_unit, run_command
 
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
+LOOK_S = 1.0
+"""How long a look may have taken when it goes on to the next probe."""
 
-
-class HeartbeatProbe(Record, frozen=True, kw_only=True, tag_field="kind", tag="heartbeat"):
-    """A file that the release touches; ``path`` is taken from the folder of agent.toml."""
-
-    path: str
-    max_age_s: Seconds = 5.0
-
-
-class HttpProbe(Record, frozen=True, kw_only=True, tag_field="kind", tag="http"):
-    """A GET that must be answered with 200; redirects are not followed, the body is not read.
-
-    Attributes:
-        url: Where to ask; or, when the release chooses its port at run time:
-        port_file: The file it writes the port to, taken from the folder of agent.toml; 127.0.0.1 is asked.
-        path: The path to ask for then.
-        timeout_s: For connecting and for each wait for the answer.
-    """
-
-    url: str = ""
-    port_file: str = ""
-    path: str = "/"
-    timeout_s: Seconds = 2.0
-
-    def __post_init__(self) -> None:
-        """Refuse a probe that names no place or two; the decoder turns this into ``FormatError``."""
-        if bool(self.url) == bool(self.port_file):
-            raise ValueError("an http probe has either 'url' or 'port_file'")
-
-
-class CommandProbe(Record, frozen=True, kw_only=True, tag_field="kind", tag="command"):
-    """A command that must exit with 0 in time; run in the folder of agent.toml, its output thrown away."""
-
-    command: Annotated[list[str], Meta(min_length=1)]
-    timeout_s: Seconds = 5.0
-
-
-Probe = HeartbeatProbe | HttpProbe | CommandProbe
+_MARGIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,126 +46,151 @@ class Health:
     """How the release is doing.
 
     Attributes:
-        healthy_s: How long every probe has held without a break; 0 when one fails.
-        failing: What is wrong with the first probe that fails, in words; empty when none does.
+        healthy_s: How long every required probe has held without a break, brokers apart; 0 when one fails.
+        failing: What is wrong with the first of them that fails, in words; empty when none does.
+        lost: What is wrong with the first required broker that is owed and not reached, in words; empty when there is none.
+        ailing: What is wrong with the first probe that is not required and fails, in words; empty when none does.
+        reached: The brokers that are reached.
     """
 
     healthy_s: float
     failing: str
+    lost: str = ""
+    ailing: str = ""
+    reached: frozenset[str] = frozenset()
 
 
 class Monitor:
-    """Runs the probes and remembers since when all of them hold. With no probes at all, they hold."""
+    """Looks at the probes when they are due, and remembers what they said. With no probes at all, they hold."""
 
-    def __init__(self, probes: Sequence[Probe], clock: Clock, folder: Path) -> None:
-        """Watch ``probes``, whose relative paths start at ``folder``."""
-        self._probes = tuple(probes)
+    def __init__(self, probes: Sequence[Probe], clock: Clock, folder: Path, run: RunCommand = run_command) -> None:
+        """Watch ``probes``, whose relative paths start at ``folder``; commands are run by ``run``."""
         self._clock = clock
-        self._folder = folder
-        self._beats = {probe.path: Heartbeat() for probe in self._probes if isinstance(probe, HeartbeatProbe)}
         self._http = urllib3.PoolManager(num_pools=4, maxsize=1)
+        self._sockets: list[SocketHeart] = []
+        self._watched = [Watched(probe, self._asker(probe, folder, run)) for probe in probes]
         self._holding_since: float | None = None
 
-    def check(self) -> Health:
-        """Run every probe once, in order, up to the first that fails; takes as long as they do."""
-        failing = next(filter(None, map(self._run, self._probes)), "")
-        now_s = self._clock.monotonic()
-        if failing:
-            self._holding_since = None
-            return Health(healthy_s=0.0, failing=failing)
-        if self._holding_since is None:
-            self._holding_since = now_s
-        return Health(healthy_s=now_s - self._holding_since, failing="")
-
-    def close(self) -> None:
-        """Give back what connections the probes kept."""
-        self._http.clear()
-
-    def _run(self, probe: Probe) -> str:
-        match probe:
-            case HeartbeatProbe():
-                stamp = _stamp(self._folder / probe.path)
-                return self._beats[probe.path].judge(probe, stamp, self._clock.monotonic())
-            case HttpProbe():
-                return _ask(self._http, probe, self._folder)
-            case CommandProbe():
-                return _run_command(probe, self._folder)
-
-
-class Heartbeat:
-    """What was seen of one heartbeat file."""
-
-    def __init__(self) -> None:
-        """Start having seen nothing."""
-        self._stamp: int | None = None
-        self._moved_at_s: float | None = None
-        self._was_seen = False
-
-    def judge(self, probe: HeartbeatProbe, stamp: int | None, now_s: float) -> str:
-        """Say what is wrong with the file, or nothing.
+    def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:
+        """Look at every probe that is due, and say how all are doing.
 
         Args:
-            probe: How old it may be.
-            stamp: Its modification time in any unit, or ``None`` when there is no file.
-            now_s: The monotonic clock.
+            owed: The brokers that were reached before the update and have not been since.
+            pace_s: How often to look at a probe that does not say so itself.
         """
-        if self._was_seen and stamp is not None and stamp != self._stamp:
-            self._moved_at_s = now_s
-        self._was_seen, self._stamp = True, stamp
-        if stamp is None:
-            return f"There is no heartbeat {probe.path}."
-        if self._moved_at_s is None:
-            return f"The heartbeat {probe.path} has not moved yet."
-        age_s = now_s - self._moved_at_s
-        return f"The heartbeat {probe.path} has not moved for {age_s:.1f} s." if age_s > probe.max_age_s else ""
+        begun_s = now_s = self._clock.monotonic()
+        for watched in sorted(self._watched, key=lambda each: each.due_s(pace_s)):
+            if watched.due_s(pace_s) > now_s or now_s - begun_s > LOOK_S:
+                break
+            watched.look(now_s)
+            now_s = self._clock.monotonic()
+        return self._judged(owed, now_s)
 
+    def reached(self) -> frozenset[str]:
+        """Look at every broker now, due or not, and return those that are reached."""
+        brokers = [watched for watched in self._watched if watched.broker]
+        for watched in brokers:
+            watched.look(self._clock.monotonic())
+        return frozenset(watched.broker for watched in brokers if not watched.said)
 
-def _stamp(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None
+    def rest_s(self, *, pace_s: float) -> float:
+        """Return in how many seconds the next probe is due, if those are looked at every ``pace_s`` that do not say so."""
+        now_s = self._clock.monotonic()
+        return max(0.0, min((watched.due_s(pace_s) - now_s for watched in self._watched), default=pace_s))
 
+    def close(self) -> None:
+        """Give back what connections and sockets the probes kept."""
+        self._http.clear()
+        for heart in self._sockets:
+            heart.close()
 
-def _ask(http: urllib3.PoolManager, probe: HttpProbe, folder: Path) -> str:
-    url = probe.url or _local_url(probe, folder)
-    if not url:
-        return f"There is no port in {probe.port_file}."
-    try:
-        timeout = urllib3.Timeout(total=probe.timeout_s)
-        answer = http.request("GET", url, timeout=timeout, retries=False, redirect=False, preload_content=False)
-    except (urllib3.exceptions.HTTPError, ValueError) as error:
-        return f"{url} does not answer: {type(error).__name__}."
-    answer.close()
-    return "" if answer.status == HTTPStatus.OK else f"{url} answers with status {answer.status}."
-
-
-def _local_url(probe: HttpProbe, folder: Path) -> str:
-    try:
-        port = int((folder / probe.port_file).read_text())
-    except (OSError, ValueError):
-        return ""
-    return f"http://127.0.0.1:{port}{probe.path}"
-
-
-def _run_command(probe: CommandProbe, folder: Path) -> str:
-    words = " ".join(probe.command)
-    try:
-        # A group of its own, so that what the command started ends with it.
-        process = subprocess.Popen(
-            probe.command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+    def _judged(self, owed: Collection[str], now_s: float) -> Health:
+        plain = [watched for watched in self._watched if not watched.broker]
+        brokers = [watched for watched in self._watched if watched.broker]
+        failing = _first(watched for watched in plain if watched.probe.required)
+        if failing:
+            self._holding_since = None
+        elif self._holding_since is None:
+            self._holding_since = now_s
+        return Health(
+            healthy_s=0.0 if self._holding_since is None else now_s - self._holding_since,
+            failing=failing,
+            lost=_first(watched for watched in brokers if watched.probe.required and watched.broker in owed),
+            ailing=_first(watched for watched in self._watched if not watched.probe.required),
+            reached=frozenset(watched.broker for watched in brokers if watched.is_looked_at and not watched.wrong),
         )
-    except OSError as error:
-        return f"The command '{words}' cannot be started: {error.strerror}."
-    with process:
-        try:
-            status = process.wait(probe.timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return f"The command '{words}' took longer than {probe.timeout_s:g} s."
-    return "" if status == 0 else f"The command '{words}' exited with status {status}."
+
+    def _asker(self, probe: Probe, folder: Path, run: RunCommand) -> Callable[[], str]:
+        clock = self._clock
+        match probe:
+            case ProcessProbe():
+                return lambda: ask_process(probe, folder)
+            case HeartbeatProbe():
+                heart = self._heart(probe, folder)
+                return lambda: heart.ask(clock.monotonic())
+            case HttpProbe():
+                return lambda: ask_http(self._http, probe, folder)
+            case TcpProbe():
+                return lambda: ask_tcp(probe)
+            case MqttProbe():
+                return lambda: ask_mqtt(probe, folder, clock)
+            case UnitProbe():
+                return lambda: ask_unit(probe, folder, run)
+            case CommandProbe():
+                return lambda: ask_command(probe, folder, run)
+            case DiskProbe():
+                return lambda: ask_disk(probe, folder)
+            case MemoryProbe():
+                return lambda: ask_memory(probe)
+
+    def _heart(self, probe: HeartbeatProbe, folder: Path) -> FileHeart | SocketHeart:
+        if probe.path:
+            return FileHeart(probe, folder)
+        heart = SocketHeart(probe, folder, self._clock)
+        self._sockets.append(heart)
+        return heart
+
+
+class Watched:
+    """One probe, and what it said.
+
+    Attributes:
+        probe: The probe.
+        broker: What its broker is called; empty when it is none's.
+        said: What was wrong at the last look; empty when nothing was.
+    """
+
+    def __init__(self, probe: Probe, ask: Callable[[], str]) -> None:
+        """Look by ``ask``, which returns what is wrong, or nothing."""
+        self.probe = probe
+        self.broker = broker_of(probe)
+        self.said = f"The {probe.__struct_config__.tag} probe has not been looked at yet."
+        self.is_looked_at = False
+        self._ask = ask
+        self._bounded = Bounded(f"The {probe.__struct_config__.tag} probe")
+        self._looked_s = 0.0
+        self._failures = 0
+        self._has_held = False
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the probe, once it has failed often enough in a row; empty while it holds."""
+        return "" if self._has_held and self._failures < self.probe.failures else self.said
+
+    def due_s(self, pace_s: float) -> float:
+        """Return when it is due, by the monotonic clock."""
+        if not self.is_looked_at:
+            return float("-inf")
+        return self._looked_s + (pace_s if self.probe.interval_s is None else self.probe.interval_s)
+
+    def look(self, now_s: float) -> None:
+        """Look at it, for no longer than it may take."""
+        # What has a time-out of its own says more, and is let do so.
+        self.said = self._bounded.call(self._ask, self.probe.timeout_s + _MARGIN_S)
+        self.is_looked_at, self._looked_s = True, now_s
+        self._failures = self._failures + 1 if self.said else 0
+        self._has_held = self._has_held or not self.said
+
+
+def _first(watched: Iterable[Watched]) -> str:
+    return next((each.wrong for each in watched if each.wrong), "")

@@ -9,6 +9,7 @@
 - An order with windows waits, polling, until its install may start, and where a line is paid by the byte, its download; one without
   windows waits before its download while people at the device have put it off, or inhibit updates. What has started finishes.
 - An attempt ends in ``REPORTING``, which is left only when the server has acknowledged every event.
+- A committed release is watched for a while, and given up by the same triggers as one on trial, as long as the other slot is good.
 
 ``RULES`` is the whole table; the diagram in ``docs/agent-states.md`` is drawn from it.
 """
@@ -47,6 +48,7 @@ from surefoot.agent.signals import (
     Report,
     Reported,
     Revert,
+    Sensed,
     Unchanged,
     Verify,
     Wait,
@@ -55,16 +57,26 @@ from surefoot.agent.signals import (
     Woke,
 )
 from surefoot.agent.state import Attempt, Phase, Policy, Result, State, release_of
+from surefoot.agent.triggers import Trigger, is_over, judge
+from surefoot.agent.vitals import Vitals, is_worth_noting
 from surefoot.model.assignment import AssignmentId
 from surefoot.model.digest import Digest
 from surefoot.model.errors import ExpiredError
 from surefoot.model.event import EventType
 from surefoot.model.record import parse_utc, utc_text
+from surefoot.model.rollback import RollbackReason
 from surefoot.model.slot import SlotState
 from surefoot.model.window import DownloadTime
 
-_OF_THE_IMAGE = {"boot_loop", "did_not_boot", "unhealthy"}
-"""Reasons of a rollback that the image itself gives; a lost server may have been the server's."""
+_OF_THE_IMAGE = {
+    RollbackReason.BOOT_LOOP,
+    RollbackReason.DID_NOT_BOOT,
+    RollbackReason.REBOOT_LOOP,
+    RollbackReason.WATCHDOG,
+    RollbackReason.UNHEALTHY,
+    RollbackReason.BOOTLOADER_FALLBACK,
+}
+"""Reasons of a rollback that the image itself gives; a lost server or broker may have been lost by its own doing."""
 
 _MAX_DETAIL = 300
 
@@ -111,7 +123,7 @@ def backoff_s(failures: int, policy: Policy) -> float:
 def _check_in(state: State, event: Booted, policy: Policy) -> Step:
     if event.slot is not state.slot and state.fallback is not None:
         return _fell_back(state, event, policy)
-    return _check(state, event, policy)
+    return _watched(state, event, policy, _check)
 
 
 def _check(state: State, _event: Event, _policy: Policy) -> Step:
@@ -119,17 +131,60 @@ def _check(state: State, _event: Event, _policy: Policy) -> Step:
 
 
 def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
-    # The bootloader gave up a committed release: what runs now is what was kept in the other slot.
-    assert state.fallback is not None  # noqa: S101  # the only caller has looked
-    data = {"reason": "bootloader_fallback", "from": state.running.version, "to": state.fallback.version}
-    result = Result(assignment_id=state.finished, version=state.running.version, outcome="rolled back", reason="bootloader_fallback")
-    spoiled = structs.replace(_spoiled(state, state.running.hash), result=result)
-    after = structs.replace(spoiled, phase=Phase.REPORTING, slot=state.slot.other, running=state.fallback, fallback=None)
-    return after, (
-        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
-        Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data),
-        Report(),
+    # A committed release was given up, by the agent or by the bootloader: what runs now is what was kept in the other slot.
+    assert state.fallback is not None  # noqa: S101  # the callers have looked
+    reason = state.leaving or RollbackReason.BOOTLOADER_FALLBACK.value
+    data = {"reason": reason, "from": state.running.version, "to": state.fallback.version}
+    triggered = () if state.leaving else (Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),)
+    before = _spoiled(state, state.running.hash) if reason in _OF_THE_IMAGE else state
+    after = structs.replace(
+        before,
+        phase=Phase.REPORTING,
+        slot=state.slot.other,
+        running=state.fallback,
+        fallback=None,
+        result=Result(assignment_id=state.finished, version=state.running.version, outcome="rolled back", reason=reason),
+        # An order that waited was dropped with the release: ask for everything.
+        etag="",
+        failures=0,
+        vitals=None,
+        leaving="",
     )
+    return after, (*triggered, Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data), Report())
+
+
+def _watched(state: State, event: Booted | Sensed, policy: Policy, go_on: Callable[[State, Any, Policy], Step]) -> Step:
+    """Note what was counted of a committed release; leave it when that is too much, else go on."""
+    if event.vitals is None or state.fallback is None:
+        return go_on(structs.replace(state, vitals=None), event, policy)
+    harm = judge(event.vitals, policy.rollback)
+    if harm is None:
+        vitals = None if is_over(event.vitals, policy.rollback) else event.vitals
+        return go_on(structs.replace(state, vitals=vitals), event, policy)
+    other = event.states[state.slot.other] if isinstance(event, Booted) else event.other
+    if other is not SlotState.GOOD:
+        after, effects = go_on(structs.replace(state, vitals=None), event, policy)
+        return after, (_harmed(state, harm.reason, f"{harm.detail} There is no good release to go back to."), *effects)
+    return _leave(state, harm, "" if isinstance(event, Booted) else event.failing)
+
+
+def _leave(state: State, harm: Trigger, failing: str) -> Step:
+    assert state.fallback is not None  # noqa: S101  # the only caller has looked
+    data = {"reason": harm.reason.value, "from": state.running.version, "to": state.fallback.version}
+    after = structs.replace(state, phase=Phase.ROLLING_BACK, attempt=None, leaving=harm.reason.value, vitals=None, failures=0)
+    return after, (
+        _harmed(state, harm.reason, f"{harm.detail} {failing}".rstrip()),
+        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
+        *_going_back(after),
+    )
+
+
+def _harmed(state: State, reason: str, detail: str) -> Emit:
+    return Emit(type=EventType.HEALTH_FAILED, assignment_id=state.finished, data={"reason": str(reason), "detail": detail})
+
+
+def _sensed(state: State, event: Sensed, policy: Policy) -> Step:
+    return _watched(state, event, policy, lambda after, _event, _policy: (after, (Wait(seconds=event.left_s),)))
 
 
 def _stay(state: State, event: Unchanged, policy: Policy) -> Step:
@@ -192,7 +247,7 @@ def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
             _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
             Install(attempt=attempt),
         )
-    return structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None), (
+    return structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None, vitals=None), (
         _emit(attempt, EventType.DOWNLOAD_STARTED, size=attempt.size, hash=attempt.hash),
         _next_part(attempt, policy),
     )
@@ -239,6 +294,10 @@ def _received(state: State, event: Received, policy: Policy) -> Step:
 def _ask(state: State, event: Booted | Woke, policy: Policy) -> Step:
     if isinstance(event, Booted) and event.slot is not state.slot and state.fallback is not None:
         return _fell_back(structs.replace(state, attempt=None), event, policy)
+    return _watched(state, event, policy, _poll) if isinstance(event, Booted) else _poll(state, event, policy)
+
+
+def _poll(state: State, _event: Event, _policy: Policy) -> Step:
     # The server first, whether or not a window is open: a pause takes the order back.
     return state, (Poll(etag=state.etag),)
 
@@ -332,9 +391,11 @@ def _install(state: State, event: Booted, policy: Policy) -> Step:
     return state, (Install(attempt=_attempt(state)),)
 
 
-def _installed(state: State, _event: Activated, _policy: Policy) -> Step:
+def _installed(state: State, event: Activated, _policy: Policy) -> Step:
     attempt = _attempt(state)
-    return _in(state, Phase.REBOOTING), (
+    # The first boot of the release is one that was asked for.
+    after = structs.replace(state, phase=Phase.REBOOTING, vitals=Vitals(brokers=list(event.brokers), is_stopped=True))
+    return after, (
         _emit(attempt, EventType.INSTALL_COMPLETED, slot=attempt.slot, hash=attempt.hash),
         _emit(attempt, EventType.REBOOT_STARTED, slot=attempt.slot),
         Reboot(),
@@ -359,12 +420,15 @@ def _rebooted(state: State, event: Booted, policy: Policy) -> Step:
 
 def _on_trial(state: State, event: Booted, policy: Policy) -> Step:
     attempt = structs.replace(_attempt(state), boots=_attempt(state).boots + 1)
-    trial = structs.replace(state, phase=Phase.TRIAL, attempt=attempt)
+    trial = structs.replace(state, phase=Phase.TRIAL, attempt=attempt, vitals=event.vitals or state.vitals)
+    harm = _harm(trial.vitals, policy)
     news = (_emit(attempt, EventType.REBOOT_COMPLETED, slot=attempt.slot),) if attempt.boots == 1 else ()
     if not event.is_wanted:
-        after, effects = _take_back(trial, "wrong_image", "The booted slot does not hold the ordered image.")
+        after, effects = _take_back(trial, RollbackReason.WRONG_IMAGE, "The booted slot does not hold the ordered image.")
+    elif harm is not None:
+        after, effects = _take_back(trial, harm.reason, harm.detail)
     elif attempt.boots > policy.max_boots:
-        after, effects = _take_back(trial, "boot_loop", f"The release on trial was started {attempt.boots} times.")
+        after, effects = _take_back(trial, RollbackReason.BOOT_LOOP, f"The release on trial was started {attempt.boots} times.")
     else:
         after, effects = trial, (Probe(),)
     return after, (*news, *effects)
@@ -375,14 +439,37 @@ def _booted_on_trial(state: State, event: Booted, policy: Policy) -> Step:
 
 
 def _probed(state: State, event: Probed, policy: Policy) -> Step:
-    is_settled = not event.failing and event.healthy_s >= policy.settle_s
+    harm = _harm(event.vitals, policy)
+    if harm is not None:
+        return _take_back(state, harm.reason, f"{harm.detail} {event.failing}".rstrip())
+    is_settled = not event.failing and not event.lost and event.healthy_s >= policy.settle_s
     if is_settled and (event.is_reported or not policy.needs_server):
-        return _in(state, Phase.COMMITTED), (MarkGood(slot=_attempt(state).slot),)
+        attempt = structs.replace(_attempt(state), ailing=event.ailing[:_MAX_DETAIL])
+        kept = structs.replace(state, phase=Phase.COMMITTED, attempt=attempt, vitals=event.vitals or state.vitals)
+        return kept, (MarkGood(slot=attempt.slot),)
     if event.trial_s < policy.trial_s:
-        return state, (Wait(seconds=policy.probe_s),)
-    is_lost = policy.needs_server and not event.failing and not event.is_reported
+        return _noted(state, event.vitals, policy), (Wait(seconds=policy.probe_s),)
+    return _take_back(state, _missing(event, policy), event.failing or event.lost or _never(event))
+
+
+def _harm(vitals: Vitals | None, policy: Policy) -> Trigger | None:
+    return None if vitals is None else judge(vitals, policy.rollback)
+
+
+def _noted(state: State, vitals: Vitals | None, policy: Policy) -> State:
+    if vitals is None or state.vitals is None or not is_worth_noting(state.vitals, vitals, policy.rollback.window_s):
+        return state
+    return structs.replace(state, vitals=vitals)
+
+
+def _missing(event: Probed, policy: Policy) -> RollbackReason:
+    """Say what a release whose trial is over lacked."""
+    if event.failing:
+        return RollbackReason.UNHEALTHY
+    if event.lost:
+        return RollbackReason.BROKER_LOST
     # A release that nothing is wrong with but that never reached the server has lost it, however few looks there were.
-    return _take_back(state, "server_lost" if is_lost else "unhealthy", event.failing or _never(event))
+    return RollbackReason.SERVER_LOST if policy.needs_server and not event.is_reported else RollbackReason.UNHEALTHY
 
 
 def _probe(state: State, _event: Woke, _policy: Policy) -> Step:
@@ -392,7 +479,8 @@ def _probe(state: State, _event: Woke, _policy: Policy) -> Step:
 def _mark(state: State, event: Booted | Woke, _policy: Policy) -> Step:
     if isinstance(event, Booted) and event.slot is not _attempt(state).slot:
         return _back_by_bootloader(state)
-    return state, (MarkGood(slot=_attempt(state).slot),)
+    after = structs.replace(state, vitals=event.vitals) if isinstance(event, Booted) else state
+    return after, (MarkGood(slot=_attempt(state).slot),)
 
 
 def _marked(state: State, event: Marked, _policy: Policy) -> Step:
@@ -408,8 +496,11 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
         finished=attempt.order.assignment_id,
         result=_ended(attempt, "installed"),
         failures=0,
+        vitals=None if state.vitals is None else structs.replace(state.vitals, kept_s=state.vitals.lived_s),
     )
-    news = _emit(attempt, EventType.HEALTH_OK, slot=attempt.slot, boots=attempt.boots, seconds=_seconds(attempt, event.now))
+    ailing = {"ailing": attempt.ailing} if attempt.ailing else {}
+    seconds = _seconds(attempt, event.now)
+    news = _emit(attempt, EventType.HEALTH_OK, slot=attempt.slot, boots=attempt.boots, seconds=seconds, **ailing)
     return after, (news, Report())
 
 
@@ -422,15 +513,35 @@ def _reboot(state: State, _event: Woke, _policy: Policy) -> Step:
     return state, (Reboot(),)
 
 
-def _revert(state: State, event: Booted | Woke, _policy: Policy) -> Step:
-    if isinstance(event, Booted) and event.slot is state.slot:
+def _revert(state: State, event: Booted | Woke, policy: Policy) -> Step:
+    if isinstance(event, Booted) and state.leaving and event.slot is not state.slot:
+        return _fell_back(state, event, policy)
+    if isinstance(event, Booted) and not state.leaving and event.slot is state.slot:
         return _rolled_back(state)
-    return state, (Revert(bad=_attempt(state).slot, to=state.slot), Reboot())
+    return state, _going_back(state)
+
+
+def _going_back(state: State) -> tuple[Effect, ...]:
+    if state.leaving:
+        return Revert(bad=state.slot, to=state.slot.other, release=state.fallback), Reboot()
+    return Revert(bad=_attempt(state).slot, to=state.slot), Reboot()
+
+
+def _not_reverted(state: State, event: Failed, policy: Policy) -> Step:
+    if not state.leaving or state.failures + 1 < policy.max_tries:
+        return _again(state, event, policy)
+    # Better a release that limps than a board that tries for ever to leave it, and hears of no other.
+    after = structs.replace(state, phase=Phase.REPORTING, leaving="", failures=0)
+    return after, (_harmed(state, state.leaving, f"The release cannot be left: {event.message}"), Report())
 
 
 def _report(state: State, event: Booted | Woke, policy: Policy) -> Step:
     if isinstance(event, Booted) and event.slot is not state.slot and state.fallback is not None:
         return _fell_back(state, event, policy)
+    return _watched(state, event, policy, _send) if isinstance(event, Booted) else _send(state, event, policy)
+
+
+def _send(state: State, _event: Event, _policy: Policy) -> Step:
     return state, (Report(),)
 
 
@@ -439,13 +550,14 @@ def _reported(state: State, event: Reported, policy: Policy) -> Step:
 
 
 RULES = (
-    Rule(Phase.IDLE, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.IDLE, Booted, (Phase.CHECKING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _check_in),
     Rule(Phase.IDLE, Woke, (Phase.CHECKING,), "time to poll", _check),
-    Rule(Phase.CHECKING, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.IDLE, Sensed, (Phase.IDLE, Phase.ROLLING_BACK), "watched", _sensed),
+    Rule(Phase.CHECKING, Booted, (Phase.CHECKING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _check_in),
     Rule(Phase.CHECKING, Unchanged, (Phase.IDLE,), "nothing new", _stay),
     Rule(Phase.CHECKING, CheckFailed, (Phase.IDLE,), "server not reached", _check_failed),
     Rule(Phase.CHECKING, Answered, (Phase.VERIFYING,), "something new", _verify),
-    Rule(Phase.VERIFYING, Booted, (Phase.CHECKING, Phase.REPORTING), "boot", _check_in),
+    Rule(Phase.VERIFYING, Booted, (Phase.CHECKING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _check_in),
     Rule(Phase.VERIFYING, Nothing, (Phase.IDLE,), "nothing ordered", _nothing),
     Rule(Phase.VERIFYING, Refused, (Phase.IDLE,), "does not verify", _refuse),
     Rule(Phase.VERIFYING, Failed, (Phase.IDLE,), "board failed", _check_failed),
@@ -463,8 +575,9 @@ RULES = (
     Rule(Phase.DOWNLOADING, Interrupted, (Phase.DOWNLOADING,), "connection broke", _interrupted),
     Rule(Phase.DOWNLOADING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes", _corrupt),
     Rule(Phase.DOWNLOADING, Failed, (Phase.REPORTING,), "board failed", _download_failed),
-    Rule(Phase.WAITING, Booted, (Phase.WAITING, Phase.REPORTING), "boot", _ask),
+    Rule(Phase.WAITING, Booted, (Phase.WAITING, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _ask),
     Rule(Phase.WAITING, Woke, (Phase.WAITING,), "time to ask", _ask),
+    Rule(Phase.WAITING, Sensed, (Phase.WAITING, Phase.ROLLING_BACK), "watched", _sensed),
     Rule(Phase.WAITING, Unchanged, (Phase.WAITING,), "nothing new", _wait_on),
     Rule(Phase.WAITING, CheckFailed, (Phase.WAITING,), "server not reached", _wait_on),
     Rule(Phase.WAITING, Failed, (Phase.WAITING,), "board failed", _wait_on),
@@ -502,9 +615,10 @@ RULES = (
     Rule(Phase.COMMITTED, Failed, (Phase.COMMITTED,), "board failed", _again),
     Rule(Phase.ROLLING_BACK, Booted, (Phase.ROLLING_BACK, Phase.REPORTING), "boot", _revert),
     Rule(Phase.ROLLING_BACK, Woke, (Phase.ROLLING_BACK,), "try again", _revert),
-    Rule(Phase.ROLLING_BACK, Failed, (Phase.ROLLING_BACK,), "board failed", _again),
-    Rule(Phase.REPORTING, Booted, (Phase.REPORTING,), "boot", _report),
+    Rule(Phase.ROLLING_BACK, Failed, (Phase.ROLLING_BACK, Phase.REPORTING), "board failed", _not_reverted),
+    Rule(Phase.REPORTING, Booted, (Phase.REPORTING, Phase.ROLLING_BACK), "boot", _report),
     Rule(Phase.REPORTING, Woke, (Phase.REPORTING,), "try again", _report),
+    Rule(Phase.REPORTING, Sensed, (Phase.REPORTING, Phase.ROLLING_BACK), "watched", _sensed),
     Rule(Phase.REPORTING, Failed, (Phase.REPORTING,), "server not reached", _again),
     Rule(Phase.REPORTING, Reported, (Phase.CHECKING,), "all acknowledged", _reported),
 )
@@ -587,22 +701,25 @@ def _never(event: Probed) -> str:
 def _give_up(state: State, kind: EventType, code: str, message: str) -> Step:
     attempt = _attempt(state)
     result = _ended(attempt, "failed", code, message)
-    after = structs.replace(state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0)
+    after = structs.replace(
+        state, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0, vitals=None
+    )
     return after, (_emit(attempt, kind, code=code, detail=message, tries=attempt.tries), Report())
 
 
-def _take_back(state: State, reason: str, detail: str) -> Step:
-    attempt = structs.replace(_attempt(state), reason=reason)
+def _take_back(state: State, reason: RollbackReason, detail: str) -> Step:
+    attempt = structs.replace(_attempt(state), reason=reason.value)
     return structs.replace(state, phase=Phase.ROLLING_BACK, attempt=attempt), (
-        _emit(attempt, EventType.HEALTH_FAILED, reason=reason, detail=detail),
-        _emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=reason),
+        _emit(attempt, EventType.HEALTH_FAILED, reason=reason.value, detail=detail),
+        _emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=reason.value),
         Revert(bad=attempt.slot, to=state.slot),
         Reboot(),
     )
 
 
 def _back_by_bootloader(state: State) -> Step:
-    attempt = structs.replace(_attempt(state), reason="did_not_boot" if _attempt(state).boots == 0 else "boot_loop")
+    reason = RollbackReason.DID_NOT_BOOT if _attempt(state).boots == 0 else RollbackReason.BOOT_LOOP
+    attempt = structs.replace(_attempt(state), reason=reason.value)
     after, effects = _rolled_back(structs.replace(state, attempt=attempt))
     return after, (_emit(attempt, EventType.ROLLBACK_TRIGGERED, reason=attempt.reason, by="bootloader"), *effects)
 
@@ -615,5 +732,7 @@ def _rolled_back(state: State) -> Step:
     attempt = _attempt(state)
     before = _spoiled(state, attempt.hash) if attempt.reason in _OF_THE_IMAGE else state
     result = _ended(attempt, "rolled back", attempt.reason)
-    after = structs.replace(before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0)
+    after = structs.replace(
+        before, phase=Phase.REPORTING, attempt=None, finished=attempt.order.assignment_id, result=result, failures=0, vitals=None
+    )
     return after, (_emit(attempt, EventType.ROLLBACK_COMPLETED, reason=attempt.reason, slot=state.slot, to=state.running.version), Report())

@@ -10,18 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
+
+from msgspec import structs
 
 from surefoot.agent import install
 from surefoot.agent.admission import Board, admit
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
-from surefoot.agent.health import Health
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import step
+from surefoot.agent.origin import Origin
+from surefoot.agent.pulse import BeatingSource, Pulse, Unheard
 from surefoot.agent.signals import (
     Accepted,
     Activated,
@@ -49,6 +52,7 @@ from surefoot.agent.signals import (
     Report,
     Reported,
     Revert,
+    Sensed,
     Unchanged,
     Verify,
     Wait,
@@ -58,7 +62,10 @@ from surefoot.agent.signals import (
 )
 from surefoot.agent.state import Phase, Policy, State, in_slot, kept
 from surefoot.agent.transport import Server
+from surefoot.agent.triggers import judge
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.vitals import Vitals, is_worth_noting, started
+from surefoot.agent.watch import PACE_S, HealthMonitor, Watch
 from surefoot.agent.window import interlock_of, require_readable, weigh
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest
@@ -76,7 +83,7 @@ from surefoot.model.errors import (
 )
 from surefoot.model.event import MAX_BATCH, DeploymentEvent, DeviceReport, EventBatch
 from surefoot.model.record import parse_utc, to_json, utc_text
-from surefoot.model.slot import Installed, SlotName
+from surefoot.model.slot import Installed, SlotName, SlotState
 from surefoot.model.wire import PollAnswer
 from surefoot.trust.verify import Verdict, verify
 
@@ -85,14 +92,8 @@ _REBOOT_S = 60.0
 _MAX_URL, _MAX_URLS = 2_048, 8
 _MAX_BATCH_BYTES = 512 * 1024
 _MAX_TEXT = 500
-
-
-class HealthMonitor(Protocol):
-    """Looks after the release on trial; ``surefoot.agent.health.Monitor`` is the real one."""
-
-    def check(self) -> Health:
-        """Say how long everything has held, and what does not."""
-        ...
+_SLOT_S, _SLOWEST_BYTES_PER_S = 300.0, 500_000
+_WATCHED = {Phase.IDLE, Phase.WAITING, Phase.REPORTING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,8 @@ class Parts:
         attributes: What else the device says of itself.
         put_off_until: Until when people at the device have put updates off; nothing when they have not.
         inhibitors: Who at the device lets no update start.
+        origin: Where this boot came from.
+        pulse: Where the agent says that it goes on.
     """
 
     device_id: DeviceId
@@ -134,6 +137,8 @@ class Parts:
     attributes: Mapping[str, str] = field(default_factory=dict)
     put_off_until: Callable[[], datetime | None] = lambda: None
     inhibitors: Callable[[], Sequence[Inhibitor]] = tuple
+    origin: Origin = field(default_factory=Origin)
+    pulse: Pulse = field(default_factory=Unheard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +173,19 @@ class Runner:
     _floor_s: float = field(default=0.0, init=False)
     _spent: frozenset[str] = field(default=frozenset(), init=False)
     downloader: Downloader = field(init=False)
+    watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the journal, and look at what really lies in the slot that booted."""
         if self.parts.journal.state is None:
             raise DeviceError("The journal holds no state.", hint="Start the agent with the factory manifest.")
         self.state = self.parts.journal.state
+        self.parts.pulse.beat(_whole_slot_s(self.state.running.size))
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
-        self.downloader = Downloader(self.parts.server, self.parts.slots, self.parts.clock)
+        source = BeatingSource(self.parts.server, self.parts.pulse.beat)
+        self.downloader = Downloader(source, self.parts.slots, self.parts.clock)
+        self.watch = Watch(self.parts.monitor, self.parts.clock)
 
     def run(self) -> None:
         """Run until the board stops.
@@ -184,10 +193,23 @@ class Runner:
         Raises:
             BootError: The slot that booted is not one in which something verified lies.
             DeviceError: The journal or the trusted metadata cannot be read or written.
+            Stopping: The agent was asked to stop.
         """
         event: Event = self.booted()
         while True:
             event = self.advance(event)
+
+    def stop(self) -> None:
+        """Note that the agent is stopped in order, so that a reboot that follows is not taken for harm.
+
+        Raises:
+            DeviceError: The journal cannot be written.
+        """
+        # The journal's own state: a step that was interrupted has not happened.
+        noted = self.parts.journal.state
+        vitals = self.watch.counted(self.state.vitals)
+        if noted is not None and noted.vitals is not None and vitals is not None:
+            self.parts.journal.append(structs.replace(noted, vitals=structs.replace(vitals, is_stopped=True)))
 
     def booted(self) -> Booted:
         """Look at the board and say how it came up."""
@@ -198,10 +220,16 @@ class Runner:
             primary=boot.get_primary(),
             states={slot: boot.get_state(slot) for slot in SlotName},
             is_wanted=attempt is not None and self.slot is attempt.slot and self.running.found == attempt.hash,
+            vitals=self._started(),
         )
+
+    def _started(self) -> Vitals | None:
+        origin, vitals = self.parts.origin, self.state.vitals
+        return None if vitals is None else started(vitals, origin.boot, origin.reset)
 
     def advance(self, event: Event) -> Event:
         """Take one step: journal the new state and its events, perform the effects, return what came of them."""
+        self.parts.pulse.beat()
         before = self.state
         after, effects = step(before, event, self.parts.policy)
         emits = [effect for effect in effects if isinstance(effect, Emit)]
@@ -213,6 +241,8 @@ class Runner:
         self.state = after
         self._drop_spent()
         _log_step(before, after, emits)
+        if before.phase is not after.phase:
+            self.parts.pulse.say(str(after.phase))
         for effect in effects:
             result = self._perform(effect)
             if result is not None:
@@ -256,13 +286,12 @@ class Runner:
                 return self._probe()
             case MarkGood(slot=slot):
                 return self._guarded(lambda: self._mark_good(slot))
-            case Revert(bad=bad, to=to):
-                return self._guarded(lambda: install.revert(self.parts.boot, bad, to))
+            case Revert():
+                return self._guarded(lambda: self._revert(effect))
             case Report():
                 return self._report()
             case Wait(seconds=seconds):
-                self.parts.clock.sleep(seconds)
-                return Woke(now=self._now())
+                return self._wait(seconds)
 
     def _poll(self, etag: str) -> Event:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.
@@ -365,17 +394,19 @@ class Runner:
 
     def _install(self, effect: Install) -> Event:
         attempt = effect.attempt
+        self.parts.pulse.beat(_whole_slot_s(attempt.size))
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
             self.parts.slots.install(attempt.slot, attempt.size, attempt.hash)
             self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)
+            brokers = tuple(sorted(self.parts.monitor.reached()))
             install.activate(self.parts.boot, attempt.slot)
         except DigestError as error:
             self._discard(attempt.slot)
             return Corrupt(now=self._now(), code=error.code, message=error.message)
         except DeviceError as error:
             return Failed(now=self._now(), code=error.code, message=error.message)
-        return Activated(now=self._now())
+        return Activated(now=self._now(), brokers=brokers)
 
     def _discard(self, slot: SlotName) -> None:
         """Throw away what was downloaded; a slot that cannot be written stays as it is, bad at the bootloader."""
@@ -392,7 +423,8 @@ class Runner:
 
     def _probe(self) -> Event:
         # Health first: a server that is slow to take a report must not pass for a release that is not well.
-        health = self.parts.monitor.check()
+        vitals = self.watch.look(self.state.vitals, pace_s=0.0)
+        health = self.watch.health
         if not self.is_reported:
             self._flush(at_least_one=True)
         return Probed(
@@ -401,7 +433,49 @@ class Runner:
             trial_s=self.parts.clock.monotonic() - self.started_s,
             failing=health.failing,
             is_reported=self.is_reported,
+            lost=health.lost,
+            ailing=health.ailing,
+            vitals=vitals,
         )
+
+    def _wait(self, seconds: float) -> Event:
+        clock, pulse = self.parts.clock, self.parts.pulse
+        end_s = clock.monotonic() + seconds
+        while True:
+            pulse.beat()
+            is_watched = self.state.vitals is not None and self.state.phase in _WATCHED
+            if is_watched and (sensed := self._sense(end_s)) is not None:
+                return sensed
+            left_s = end_s - clock.monotonic()
+            if left_s <= 0:
+                return Woke(now=self._now())
+            clock.sleep(min(left_s, pulse.rest_s(), self.watch.rest_s() if is_watched else left_s))
+
+    def _sense(self, end_s: float) -> Sensed | None:
+        """Look after the committed release; return what is worth a note, if anything is."""
+        noted, rollback = self.state.vitals, self.parts.policy.rollback
+        vitals = self.watch.look(noted, pace_s=PACE_S)
+        if vitals is None or noted is None:
+            return None
+        is_harmed = judge(vitals, rollback) is not None
+        if not is_harmed and not is_worth_noting(noted, vitals, rollback.window_s):
+            return None
+        left_s = max(0.0, end_s - self.parts.clock.monotonic())
+        other = self._other_state() if is_harmed else SlotState.GOOD
+        return Sensed(now=self._now(), vitals=vitals, failing=self.watch.health.failing, other=other, left_s=left_s)
+
+    def _other_state(self) -> SlotState:
+        try:
+            return self.parts.boot.get_state(self.slot.other)
+        except DeviceError:
+            return SlotState.BAD
+
+    def _revert(self, effect: Revert) -> None:
+        kept = effect.release
+        self.parts.pulse.beat(_whole_slot_s(0 if kept is None else kept.size))
+        if kept is not None and self.parts.slots.running_digest(effect.to, kept.size) != kept.hash:
+            raise BootError(f"Slot {effect.to} does not hold {kept.version} any longer.", hint="Install a good release.")
+        install.revert(self.parts.boot, effect.bad, effect.to)
 
     def _mark_good(self, slot: SlotName) -> Event:
         install.commit(self.parts.boot, slot)
@@ -482,6 +556,11 @@ class Runner:
         if installed is None:
             raise BootError(f"The board booted slot {self.slot}, in which nothing verified lies.", hint="Flash the device again.")
         return Running(installed=installed, found=self.parts.slots.running_digest(self.slot, installed.size))
+
+
+def _whole_slot_s(size: int) -> float:
+    """Return how long it may take to fill or to read a slot with ``size`` bytes, on the slowest flash there is, in seconds."""
+    return _SLOT_S + size / _SLOWEST_BYTES_PER_S
 
 
 def _urls(answer: PollAnswer, digest: Digest) -> list[str]:

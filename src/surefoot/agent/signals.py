@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from surefoot.agent.state import Attempt
+from surefoot.agent.vitals import Vitals
 from surefoot.model.assignment import AssignmentId, Order
 from surefoot.model.digest import Digest
 from surefoot.model.event import EventType
-from surefoot.model.slot import SlotName, SlotState
+from surefoot.model.slot import Installed, SlotName, SlotState
 from surefoot.model.wire import PollAnswer
 from surefoot.schedule.permission import Permission
 
@@ -28,6 +29,7 @@ class Booted:
         primary: The slot that the next boot will try first.
         states: What the bootloader thinks of each slot.
         is_wanted: Whether the booted slot holds exactly the image of the attempt.
+        vitals: What is counted of the release, with this start; nothing when nothing is counted.
     """
 
     now: datetime
@@ -35,6 +37,7 @@ class Booted:
     primary: SlotName
     states: Mapping[SlotName, SlotState]
     is_wanted: bool
+    vitals: Vitals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,25 @@ class Woke:
     """A wait is over."""
 
     now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensed:
+    """Something about the release that is watched is worth a note, in the middle of a wait.
+
+    Attributes:
+        now: The clock.
+        vitals: What has been counted of it.
+        failing: The first required probe that does not hold, in words; empty when all do.
+        other: What the bootloader thinks of the slot that does not run; bad when it cannot say.
+        left_s: What is left of the wait.
+    """
+
+    now: datetime
+    vitals: Vitals
+    failing: str
+    other: SlotState
+    left_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +183,15 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activated:
-    """The slot holds the verified image and the next boot will try it."""
+    """The slot holds the verified image and the next boot will try it.
+
+    Attributes:
+        now: The clock.
+        brokers: The message brokers that were reached just before the update.
+    """
 
     now: datetime
+    brokers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +200,13 @@ class Probed:
 
     Attributes:
         now: The clock.
-        healthy_s: How long every probe has held without a break.
+        healthy_s: How long every required probe has held without a break.
         trial_s: How long the trial has lasted since this boot.
-        failing: The first probe that does not hold, in words; empty when all do.
+        failing: The first required probe that does not hold, in words; empty when all do.
         is_reported: Whether the server has accepted a report since this boot.
+        lost: The first required broker that was reached before the update and not yet since, in words; empty when there is none.
+        ailing: The first probe that is not required and does not hold, in words; empty when all do.
+        vitals: What has been counted of the release; nothing when nothing is counted.
     """
 
     now: datetime
@@ -183,6 +214,9 @@ class Probed:
     trial_s: float
     failing: str
     is_reported: bool
+    lost: str = ""
+    ailing: str = ""
+    vitals: Vitals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +245,7 @@ class Failed:
 Event = (
     Booted
     | Woke
+    | Sensed
     | Unchanged
     | Answered
     | CheckFailed
@@ -295,10 +330,17 @@ class MarkGood:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revert:
-    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Failed``."""
+    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Failed``.
+
+    Attributes:
+        bad: The slot to leave.
+        to: The slot to go back to.
+        release: What must lie there, when it has not run since long and is to be read first.
+    """
 
     bad: SlotName
     to: SlotName
+    release: Installed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +350,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Do nothing for a while → ``Woke``."""
+    """Do nothing for a while, but look after a release that is watched → ``Woke``, ``Sensed``."""
 
     seconds: float
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a device remembers through reboots and power cuts, and the numbers that an integrator may set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from msgspec import structs
 
+from surefoot.agent.triggers import Thresholds
+from surefoot.agent.vitals import Vitals
 from surefoot.model.assignment import AssignmentId, Order
 from surefoot.model.digest import Digest
 from surefoot.model.record import Record, Size
@@ -44,6 +46,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         interruptions: Broken connections since the last byte that arrived.
         boots: Boots of the release on trial.
         reason: Why it is taken back; empty while it is not.
+        ailing: What a probe that is not required said when the release was kept; empty when all held.
         poll_s: Seconds between polls while it waits for a window.
         waits: What it waits for, as a word; empty while it waits for nothing.
         waits_for: The same as a sentence.
@@ -61,6 +64,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     interruptions: int = 0
     boots: int = 0
     reason: str = ""
+    ailing: str = ""
     poll_s: int = 300
     waits: str = ""
     waits_for: str = ""
@@ -105,6 +109,8 @@ class State(Record, frozen=True, kw_only=True):
         refused: The refusal last reported, so that it is reported once.
         failed: The image that last turned out bad here, if any did.
         failed_trials: How often in a row that one did, so that nobody can have a board boot it for ever.
+        vitals: What is counted of the release on trial, and of a committed one that is watched; nothing of any other.
+        leaving: Why the committed release is given up for the one before; empty while it is not.
     """
 
     phase: Phase = Phase.IDLE
@@ -123,6 +129,8 @@ class State(Record, frozen=True, kw_only=True):
     refused: str = ""
     failed: Digest | None = None
     failed_trials: int = 0
+    vitals: Vitals | None = None
+    leaving: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,7 @@ class Policy:
         needs_server: Whether a commit needs a report accepted by the server from the release on trial.
         part_bytes: The least of an image, but for its end, that is fetched between two notes of how far it has come: each
             note is a write of the journal, and a part smaller than a block of the flash would be another one.
+        rollback: When a release is given up for the one before.
     """
 
     max_tries: int = 3
@@ -149,6 +158,7 @@ class Policy:
     max_boots: int = 5
     needs_server: bool = True
     part_bytes: int = 4096
+    rollback: Thresholds = field(default_factory=Thresholds)
 
 
 def kept(state: State) -> State:

@@ -15,10 +15,12 @@ from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol, is_enrolled
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
-from surefoot.agent.posix import PosixStorage
+from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.pulse import Stopping
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.watchdog import Keeper
 from surefoot.model.duration import Duration, seconds
 from surefoot.model.errors import BootError, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
@@ -85,7 +87,15 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG if arguments.verbose else logging.INFO, format="agent: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     path = arguments.config.resolve()
-    assemble(read_config(path), path.parent, os.environ).run()
+    config = read_config(path)
+    with Keeper(config.watchdog, os.environ, SystemClock()) as keeper:
+        keeper.listen()
+        runner = assemble(config, path.parent, os.environ, keeper)
+        keeper.ready()
+        try:
+            runner.run()
+        except Stopping:
+            runner.stop()
     return 0
 
 

@@ -26,12 +26,14 @@ from surefoot.agent.installer import SLOTS
 from surefoot.agent.installers.files import SlotFiles
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.interlock import inhibitors
+from surefoot.agent.origin import Origin
 from surefoot.agent.runner import Parts, Runner, factory_state
 from surefoot.agent.signals import Event
 from surefoot.agent.state import Policy
 from surefoot.agent.storage import read_file, replace_file
 from surefoot.agent.transport import Polled, Server
 from surefoot.agent.trusted import TrustedStore
+from surefoot.agent.vitals import Reset
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.errors import Error, TransportError
@@ -143,6 +145,9 @@ class SimulatedBoard:
         elsewhere: Connects to the address that a release sends its agent to.
         renew: Gets the device a new certificate when that is due.
         boot_s: How long a boot takes.
+        reset: What the board says that it was reset by.
+        brokers: The message brokers that the release is asked about, and whether each is reached.
+        needs_brokers: Whether a release must have reached them to be kept.
         at_boot: Told of each slot that is started and what lies in it, before it runs.
         boots: The slot and digest of every boot, in order.
         runner: The agent, while it runs.
@@ -161,6 +166,9 @@ class SimulatedBoard:
     elsewhere: Callable[[str], Server] = Nobody
     renew: Callable[[], None] = lambda: None
     boot_s: float = 5.0
+    reset: Reset = Reset.OTHER
+    brokers: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    needs_brokers: bool = True
     at_boot: Callable[[SlotName, Digest], None] = lambda _slot, _found: None
     boots: list[tuple[SlotName, Digest]] = field(default_factory=list)
     runner: Runner | None = field(default=None, init=False)
@@ -238,13 +246,14 @@ class SimulatedBoard:
             slots=self.installer(self.flash, self.board.slot_capacity_bytes),
             boot=StoredBootControl(self.store(self.flash)),
             server=_CountedServer(server=server, flash=self.flash),
-            monitor=ProgramHealth(program, self.clock),
+            monitor=ProgramHealth(program, self.clock, self.brokers, needs_brokers=self.needs_brokers),
             clock=self.clock,
             reboot=self._reboot,
             renew=self.renew,
             policy=self.policy,
             put_off_until=lambda: put_off_until(self.flash, DATA),
             inhibitors=lambda: inhibitors(self.flash, DATA),
+            origin=Origin(boot=f"boot {len(self.boots)}", reset=self.reset),
         )
 
     def _boot(self) -> None:
@@ -302,20 +311,35 @@ class _CountedServer:
 class ProgramHealth:
     """The health of a release as its own code tells it."""
 
-    def __init__(self, program: Program, clock: Clock) -> None:
-        """Ask ``program``; a release that is well counts as such from now on."""
+    def __init__(
+        self, program: Program, clock: Clock, brokers: Mapping[str, Callable[[], bool]] | None = None, *, needs_brokers: bool = True
+    ) -> None:
+        """Ask ``program``; a release that is well counts as such from now on. Each of ``brokers`` says whether it is reached."""
+        self._needs_brokers = needs_brokers
         self._program = program
         self._clock = clock
+        self._brokers = brokers or {}
         self._since_s: float | None = clock.monotonic()
 
-    def check(self) -> Health:
-        """Implement ``HealthMonitor``."""
+    def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:  # noqa: ARG002  # the port's
+        """Implement ``HealthMonitor``: the program is asked at each look."""
+        reached = self.reached()
+        missing = [broker for broker in owed if broker not in reached]
+        lost = f"{missing[0]} is not reached." if missing and self._needs_brokers else ""
         if not self._is_healthy():
             self._since_s = None
-            return Health(healthy_s=0, failing="The release says that it is not healthy.")
+            return Health(healthy_s=0, failing="The release says that it is not healthy.", lost=lost, reached=reached)
         now_s = self._clock.monotonic()
         self._since_s = now_s if self._since_s is None else self._since_s
-        return Health(healthy_s=now_s - self._since_s, failing="")
+        return Health(healthy_s=now_s - self._since_s, failing="", lost=lost, reached=reached)
+
+    def reached(self) -> frozenset[str]:
+        """Implement ``HealthMonitor``."""
+        return frozenset(broker for broker, is_reached in self._brokers.items() if is_reached())
+
+    def rest_s(self, *, pace_s: float) -> float:
+        """Implement ``HealthMonitor``."""
+        return pace_s
 
     def _is_healthy(self) -> bool:
         try:

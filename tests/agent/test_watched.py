@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards in virtual time whose release turns out bad: the four triggers, with reboots in between and without a clock on the wall."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot.agent.state import Phase
+from surefoot.agent.vitals import Reset
+from surefoot.model.event import EventType
+from surefoot.model.slot import SlotName, SlotState
+from surefoot.simulator.board import ProgramHealth
+from tests.agent.mains import PLAN, Site, kept, site
+
+A, B = SlotName.A, SlotName.B
+DAY_S = 86_400
+BOOT_S = 5.0
+
+
+def is_back(it: Site, reason: str) -> None:
+    """Assert that the board runs what it ran before, and that the server knows why."""
+    it.live(60)
+    assert (it.slot, it.state.slot, it.state.running.version) == (A, A, "1.0.0")
+    assert it.reasons() == [reason]
+    events = it.world.server.events
+    triggered = [event for event in events.values() if event.type is EventType.ROLLBACK_TRIGGERED]
+    assert [(event.data["reason"], event.assignment_id) for event in triggered] == [(reason, 1)]
+    report = it.world.server.reports[-1]
+    assert (report.version, report.release_counter) == ("1.0.0", it.state.release_counter)
+    assert it.state.result is not None
+    assert it.state.result.reason == reason
+
+
+def stays(it: Site) -> None:
+    """Assert that the board keeps what it has."""
+    assert (it.slot, it.state.running.version) == (B, "1.1.0")
+    assert it.reasons() == []
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_a_kept_release_that_reboots_again_and_again_is_left(*, has_rtc: bool) -> None:
+    it = kept(has_rtc=has_rtc)
+    it.reset_every(50, 3)
+    stays(it)
+    it.reset_every(50, 1)
+    is_back(it, "reboot_loop")
+    assert it.state.failed == PLAN.wanted.image.hash
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_reboots_that_are_far_apart_are_none(*, has_rtc: bool) -> None:
+    it = kept(has_rtc=has_rtc)
+    it.reset_every(200, 40)
+    stays(it)
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+@pytest.mark.parametrize("reset", [Reset.WATCHDOG, Reset.UNKNOWN])
+def test_a_kept_release_that_the_watchdog_resets_again_and_again_is_left(reset: Reset, *, has_rtc: bool) -> None:
+    it = kept(has_rtc=has_rtc, reset=reset)
+    it.reset_every(140, 5)
+    stays(it)
+    it.reset_every(140, 1)
+    is_back(it, "watchdog")
+
+
+def test_the_same_resets_by_anything_else_are_not_the_watchdogs() -> None:
+    it = kept(reset=Reset.OTHER)
+    it.reset_every(140, 30)
+    stays(it)
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_a_kept_release_whose_health_fails_for_two_minutes_is_left(*, has_rtc: bool) -> None:
+    it = kept(has_rtc=has_rtc)
+    begun_s = it.clock.monotonic()
+    it.is_well = lambda now_s: now_s < begun_s + 1000
+    it.live(1000)
+    stays(it)
+    it.live(100)
+    stays(it)
+    it.live(100)
+    is_back(it, "unhealthy")
+    assert it.state.failed == PLAN.wanted.image.hash
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_health_that_fails_goes_on_failing_through_reboots(*, has_rtc: bool) -> None:
+    it = kept(has_rtc=has_rtc)
+    it.is_well = lambda _now_s: False
+    it.reset_every(70, 3)
+    is_back(it, "unhealthy")
+
+
+def test_health_that_fails_for_a_minute_now_and_then_is_borne() -> None:
+    it = kept()
+    it.is_well = lambda now_s: now_s % 600 > 60
+    it.live(20_000)
+    stays(it)
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_a_release_on_trial_that_loses_the_broker_is_taken_back(*, has_rtc: bool) -> None:
+    it = site(has_rtc=has_rtc)
+    it.has_broker = lambda _now_s, slot: slot is A
+    it.live(400)
+    assert (it.slot, it.reasons()) == (A, ["broker_lost"])
+    assert it.state.failed is None, "it may have been the broker's doing"
+
+
+@pytest.mark.parametrize("has_rtc", [True, False])
+def test_a_release_that_was_kept_without_the_broker_and_never_reaches_it_is_left(*, has_rtc: bool) -> None:
+    it = site(has_rtc=has_rtc, needs_brokers=False)
+    it.has_broker = lambda _now_s, slot: slot is A
+    it.live(200)
+    stays(it)
+    assert it.state.phase is Phase.IDLE
+    it.reset_every(130, 2)
+    it.live(250)
+    is_back(it, "broker_lost")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    begins_s=st.integers(-10_000, DAY_S),
+    lasts_s=st.integers(0, DAY_S),
+    needs=st.booleans(),
+    resets=st.lists(st.integers(400, DAY_S), max_size=3),
+)
+def test_an_outage_of_the_sites_broker_rolls_nothing_back(begins_s: int, lasts_s: int, resets: list[int], *, needs: bool) -> None:
+    """Whenever it begins: before the update, in its middle, or after; but for the seconds in which the board reboots into the release."""
+    it = site(needs_brokers=needs)
+    # The board looks at the broker as it activates the release, and again after the boot: nobody can tell what happened between.
+    blind_s = range(int(BOOT_S), int(2 * BOOT_S) + 1)
+    begins_s += len(blind_s) if begins_s in blind_s else 0
+    it.has_broker = lambda now_s, _slot: not begins_s <= now_s < begins_s + lasts_s
+    it.clock.resets = [float(at_s) for at_s in sorted(set(resets))]
+    it.live(DAY_S)
+    stays(it)
+
+
+@pytest.mark.parametrize("reason", ["reboot_loop", "unhealthy"])
+def test_after_a_day_of_uptime_a_release_is_trusted(reason: str) -> None:
+    it = kept()
+    it.live(DAY_S + 1800)
+    assert it.state.vitals is None
+    size = it.world.board.flash.open("data/journal").size()
+    if reason == "unhealthy":
+        it.is_well = lambda _now_s: False
+        it.live(3000)
+    else:
+        it.reset_every(20, 10)
+    stays(it)
+    assert it.world.board.flash.open("data/journal").size() == size, "and nothing is written to the flash"
+
+
+def test_a_watch_writes_seldom() -> None:
+    it = kept()
+    before = len(it.world.board.flash.log)
+    it.live(DAY_S)
+    writes = [line for line in it.world.board.flash.log[before:] if " write data/journal " in line]
+    assert len(writes) <= DAY_S / 1800
+
+
+def test_where_the_other_slot_is_not_good_the_release_stays() -> None:
+    it = kept()
+    it.live(10)
+    assert it.world.board.runner is not None
+    it.world.board.runner.parts.boot.set_state(A, SlotState.BAD)
+    it.is_well = lambda _now_s: False
+    it.live(1000)
+    stays(it)
+    assert it.state.vitals is None
+
+
+def test_where_the_release_before_has_rotted_the_board_stays() -> None:
+    it = kept()
+    it.world.board.flash.open("slots/a.img").write_at(100, b"rot")
+    it.is_well = lambda _now_s: False
+    it.live(1000)
+    stays(it)
+    assert (it.state.phase, it.state.leaving) == (Phase.IDLE, "")
+    failed = [event.data["detail"] for event in it.world.server.events.values() if event.type is EventType.HEALTH_FAILED]
+    assert "does not hold 1.0.0 any longer" in str(failed[-1])
+
+
+def test_an_agent_that_is_stopped_in_order_is_not_held_against_the_release() -> None:
+    it = kept()
+    for _ in range(10):
+        it.live(10)
+        assert it.world.board.runner is not None
+        it.world.board.runner.stop()
+        it.world.board.off()
+    it.live(100)
+    stays(it)
+    it.reset_every(50, 4)
+    is_back(it, "reboot_loop")
+
+
+def test_what_was_counted_before_a_stop_is_not_lost() -> None:
+    it = kept()
+    it.live(1000)
+    assert it.world.board.runner is not None
+    it.world.board.runner.stop()
+    assert it.state.vitals is not None
+    assert it.state.vitals.is_stopped
+    assert it.state.vitals.lived_s >= 1000 - 300, "a wait may not have been looked at to its end"
+
+
+def test_a_monitor_that_says_nothing_of_brokers_has_none() -> None:
+    it = kept()
+    program = it.world.board.load(PLAN.content)
+    assert ProgramHealth(program, it.clock).reached() == frozenset()
