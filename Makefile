@@ -55,7 +55,7 @@ mutants: $(INSTALLED) ## flip bytes of every signed file, and take each check of
 bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/results.json)
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-lab: $(INSTALLED) $(ASSETS) wheel ## update a virtual A/B board, break it and cut its power in every way; ONLY=name runs one scenario
+lab: $(INSTALLED) $(ASSETS) wheel ## update a virtual A/B board, break it and cut its power in every way; ONLY=name runs some scenarios
 	@sh scripts/system.sh requirements/lab.txt
 	@$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m lab [--only NAME]``: run every scenario or one on a virtual board, and print a table; 1 says that one failed."""
+"""``python -m lab [--only NAME …]``: run every scenario or some on a virtual board, and print a table; 1 says that one failed."""
 
 import argparse
 import shutil
@@ -19,7 +19,7 @@ _LINE = "{:<20} {:>5} {:>8}  {}"
 def main() -> int:
     """Run the lab and return its exit status: 0 all went as it must, 1 something did not, 2 wrong use."""
     parser = argparse.ArgumentParser(prog="python -m lab", description="A virtual A/B board, and what it must come through.")
-    parser.add_argument("--only", metavar="NAME", choices=sorted(SCENARIOS), help=f"run one: {', '.join(SCENARIOS)}")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted(SCENARIOS), help=f"run some: {', '.join(SCENARIOS)}")
     only = parser.parse_args().only
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
@@ -28,7 +28,7 @@ def main() -> int:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     try:
-        failed = _run_all(world, [only] if only else list(SCENARIOS))
+        failed = _run_all(world, only or list(SCENARIOS))
     finally:
         world.close()
     print(f"lab: {failed} failed; the console is in {CACHE / 'run' / 'console.log'}" if failed else "lab: the board came back every time")

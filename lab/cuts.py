@@ -20,7 +20,7 @@ class Cut:
     """One cut.
 
     Attributes:
-        place: Which of the matching requests the power goes with, counted from 1.
+        place: Which of the matching requests the power goes with, counted from 1; 0 for none.
         matches: Which requests count.
         survives: What is left of unflushed sectors.
         name: The same in words.
@@ -30,6 +30,26 @@ class Cut:
     matches: Callable[[Request], bool]
     survives: Survives
     name: str
+
+
+class Struck:
+    """The aim of a cut: says of one request that the power goes with it.
+
+    Attributes:
+        seen: How many requests that match it has been asked of.
+    """
+
+    def __init__(self, cut: Cut) -> None:
+        """Have seen none yet."""
+        self.seen = 0
+        self._cut = cut
+
+    def __call__(self, request: Request) -> bool:
+        """Implement ``Aim``."""
+        if not self._cut.matches(request):
+            return False
+        self.seen += 1
+        return self.seen == self._cut.place
 
 
 def anywhere(count: int, requests: int, chance: random.Random) -> Iterator[Cut]:
@@ -49,16 +69,15 @@ def in_state_writes(count: int, chance: random.Random) -> Iterator[Cut]:
 
 def in_slot_writes(count: int, writes: int, chance: random.Random) -> Iterator[Cut]:
     """Yield cuts inside the writes of a slot, at random among an update's ``writes`` to it."""
-    slots = range(min(SLOTS.values()), max(SLOTS.values()) + SLOT_BYTES)
     for number in range(count):
         place = chance.randint(1, writes)
         damage, survives = _damage(number, chance)
-        yield Cut(place=place, matches=_writes_into(slots), survives=survives, name=f"slot write {place}, {damage}")
+        yield Cut(place=place, matches=_writes_into(_SLOTS), survives=survives, name=f"slot write {place}, {damage}")
 
 
 def count_slot_writes(world: World) -> tuple[Ending, int]:
     """Update undisturbed; return how that ended, and how many writes to a slot it took."""
-    counted = _Counted(_writes_into(range(min(SLOTS.values()), max(SLOTS.values()) + SLOT_BYTES)), place=0)
+    counted = Struck(Cut(place=0, matches=_writes_into(_SLOTS), survives=lost, name="none"))
     world.machine.cut_at(counted, lost)
     ending = world.update(world.next_good())
     world.machine.cut_at(None, lost)
@@ -73,7 +92,7 @@ def update_with(world: World, cut: Cut) -> Ending:
     """
 
     def strike() -> None:
-        world.machine.cut_at(_Counted(cut.matches, cut.place), cut.survives)
+        world.machine.cut_at(Struck(cut), cut.survives)
         world.machine.wait("the cut", lambda: not world.machine.is_on or world.outcome())
         if world.machine.is_on:
             world.machine.cut_at(None, lost)
@@ -84,19 +103,7 @@ def update_with(world: World, cut: Cut) -> Ending:
     return world.update(world.next_good(), strike)
 
 
-class _Counted:
-    """An aim at the ``place``-th request that matches; at none for 0."""
-
-    def __init__(self, matches: Callable[[Request], bool], place: int) -> None:
-        self.seen = 0
-        self._matches = matches
-        self._place = place
-
-    def __call__(self, request: Request) -> bool:
-        if not self._matches(request):
-            return False
-        self.seen += 1
-        return self.seen == self._place
+_SLOTS = range(min(SLOTS.values()), max(SLOTS.values()) + SLOT_BYTES)
 
 
 def _writes_into(where: range) -> Aim:
@@ -105,7 +112,7 @@ def _writes_into(where: range) -> Aim:
 
 def _damage(number: int, chance: random.Random) -> tuple[str, Survives]:
     """Return the damage of the n-th cut: lost and torn in turn, and now and then none."""
-    torn = random.Random(chance.random())  # noqa: S311  # a seed makes it the same every time
+    torn = random.Random(chance.random())
     choices: tuple[tuple[str, Survives], ...] = (
         ("torn", lambda _: torn.random() < 0.5),  # noqa: PLR2004  # half of what was not flushed
         ("lost", lost),

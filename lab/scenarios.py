@@ -126,18 +126,18 @@ def no_sync(world: World) -> Seen:
 def cuts_anywhere(world: World) -> Seen:
     """Cut the power at twenty random moments, each in an update of its own."""
     ending, _ = count_slot_writes(world)
-    return _all_back(world, anywhere(20, ending.requests, random.Random(_SEED)))  # noqa: S311  # the same moments every time
+    return _all_back(world, anywhere(20, ending.requests, random.Random(_SEED)))
 
 
 def cuts_in_state(world: World) -> Seen:
     """Cut the power inside each of the first writes of the boot state, the agent's and the loader's."""
-    return _all_back(world, in_state_writes(5, random.Random(_SEED)))  # noqa: S311  # as above
+    return _all_back(world, in_state_writes(5, random.Random(_SEED)))
 
 
 def cuts_in_slot(world: World) -> Seen:
     """Cut the power inside writes of the slot."""
     _, writes = count_slot_writes(world)
-    return _all_back(world, in_slot_writes(5, writes, random.Random(_SEED)))  # noqa: S311  # as above
+    return _all_back(world, in_slot_writes(5, writes, random.Random(_SEED)))
 
 
 SCENARIOS: Mapping[str, Scenario] = {

@@ -121,7 +121,7 @@ class World:
         story = self.office.story()
         if outcome == "succeeded":
             self.version = version
-        _check(story, self.version)
+        check_story(story, self.version)
         return Ending(
             outcome=outcome,
             reason=_reason(story),
@@ -187,7 +187,13 @@ class World:
         return [event for event in _events_of_newest(self.office.story()) if event["type"] == "update.rollback.completed"]
 
 
-def _check(story: dict[str, Any], version: str) -> None:
+def check_story(story: dict[str, Any], version: str) -> None:
+    """Look at what a server knows of a board once its newest order has ended.
+
+    Raises:
+        LabError: The order has another number of ends than one, an event is missing or told twice, or the board says that it runs something
+            else than ``version``.
+    """
     ends = [event["type"] for event in _events_of_newest(story) if event["type"] in _ENDS]
     if len(ends) != 1:
         raise LabError(f"The board reported {len(ends)} ends of one order: {ends}.")
