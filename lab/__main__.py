@@ -29,6 +29,9 @@ def main() -> int:
         return 1
     try:
         failed = _run_all(world, only or list(SCENARIOS))
+    except LabError as error:
+        print(f"lab: the board is lost, and the rest was not run: {error}", file=sys.stderr)
+        return 1
     finally:
         world.close()
     print(f"lab: {failed} failed; the console is in {CACHE / 'run' / 'console.log'}" if failed else "lab: the board came back every time")
@@ -58,6 +61,7 @@ def _run_all(world: World, names: list[str]) -> int:
         except LabError as error:
             failed += 1
             print(_LINE.format(name, "-", f"{time.monotonic() - began:.0f}", f"FAILED: {error}"), flush=True)
+            world.recover()
         else:
             print(_LINE.format(name, seen.boots, f"{seen.seconds:.0f}", seen.result), flush=True)
     return failed

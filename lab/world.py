@@ -155,6 +155,15 @@ class World:
             requests=self.machine.requests - requests,
         )
 
+    def recover(self) -> None:
+        """Switch the board off and on, and take it as it comes up, after a scenario that failed; ``LabError`` when it does not."""
+        self.machine.cut()
+        line = len(self.machine.console.lines)
+        self.machine.power_on()
+        self.machine.wait_for_line(r"lab: system ", line)
+        self.machine.wait("the board to be done", self.outcome)
+        self.version = str(self.report()["version"])
+
     def report(self) -> dict[str, Any]:
         """Return what the board last said that it runs; empty before it has."""
         try:
