@@ -23,6 +23,9 @@ STARTING = re.compile(r"surefoot: starting slot (?P<slot>[AB])")
 PATIENCE_S = 300
 """How long a machine may neither say anything nor touch its disk; an idle one writes to no disk, but is not waited for either."""
 
+MOST_STARTS = 12
+"""How often a machine is started while one thing is waited for."""
+
 _PAUSE_S = 0.05
 
 
@@ -115,16 +118,16 @@ class Machine:
         """Return as soon as it is there.
 
         Raises:
-            LabError: It is not, and the machine is off or has not moved for ``PATIENCE_S``.
+            LabError: It is not, and the machine is off, has not moved for ``PATIENCE_S``, or was started ``MOST_STARTS`` times.
         """
-        before, since = (-1, -1), time.monotonic()
+        before, since, line = (-1, -1), time.monotonic(), len(self.console.lines)
         while not is_there():
             now = time.monotonic()
             if (moved := (len(self.console.lines), self.requests)) != before:
                 before, since = moved, now
             if not self.is_on and not is_there():
                 raise LabError(f"The machine went off while it was waited for {what}.")
-            if now - since > PATIENCE_S:
+            if now - since > PATIENCE_S or len(self.console.starts(line)) > MOST_STARTS:
                 raise LabError(f"Waited in vain for {what}; the console ended with:\n" + "\n".join(self.console.lines[-10:]))
             time.sleep(_PAUSE_S)
 
