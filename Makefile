@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: setup demo test check docs format coverage powerfail mutants bench assets system lock wheel deb size clean help
+.PHONY: setup demo test check docs format coverage powerfail mutants bench lab assets system lock wheel deb size clean help
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +58,10 @@ bench: $(INSTALLED) ## measure; ONLY=name measures one part (results in bench/re
 size: $(INSTALLED) ## say how large everything is that a bare install puts onto a device, and why; WRITE=1 puts it into docs/board.md
 	$(BIN)/python scripts/size.py $(if $(WRITE),--write)
 
+lab: $(INSTALLED) $(ASSETS) wheel ## update a virtual A/B board, break it and cut its power in every way; ONLY=name runs some scenarios
+	@sh scripts/system.sh requirements/lab.txt
+	@$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
+
 assets: $(ASSETS) ## bundle what the console's pages load
 
 system: ## install the Debian packages that the tests and the demo need
@@ -92,4 +96,4 @@ $(ASSETS): package.json package-lock.json .npmrc $(wildcard $(UI)/assets/*) requ
 	@touch $@
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .venv-goosebit node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf lab/.cache $(VENV) .venv-goosebit node_modules $(UI)/static build dist demo .coverage* .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
