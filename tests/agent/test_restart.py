@@ -8,6 +8,7 @@ import pytest
 
 from surefoot.agent.boot.store import start
 from surefoot.agent.runner import Restarted, Runner
+from surefoot.agent.signals import Event
 from surefoot.model.errors import BootError
 from surefoot.model.event import EventType
 from surefoot.model.slot import SlotName, SlotState
@@ -35,7 +36,7 @@ class Application:
         self.runner = Runner(replace(board.parts(program, A), reboot=self._restart), A)
 
     def run(self) -> None:
-        event = self.runner.booted()
+        event: Event = self.runner.booted()
         for _ in range(2_000):
             event = self.runner.advance(event)
             if self.world.is_over(self.runner):

@@ -13,6 +13,7 @@ from surefoot.agent.boot.block import COPY_BYTES, decode
 from surefoot.agent.boot.settings import BlockBoot
 from surefoot.agent.boot.state import factory
 from surefoot.agent.config import read_config
+from surefoot.agent.installers.settings import RawInstall
 from surefoot.model.slot import SlotName
 
 CONFIG = read_config(GUEST / "agent.toml")
@@ -34,6 +35,7 @@ def test_the_partitions_lie_one_after_the_other_and_fill_the_disk() -> None:
 
 
 def test_the_agent_installs_into_the_slots_of_the_disk() -> None:
+    assert isinstance(CONFIG.install, RawInstall)
     devices = CONFIG.install.devices
     assert devices is not None
     assert {name: partitions()[getattr(devices, name)][0] for name in SlotName} == dict(SLOTS)
