@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from surefoot.agent.admission import Board
-from surefoot.agent.asking import ask
+from surefoot.agent.asking import ConsentRule, ask
 from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.settings import LinkBoot
@@ -39,7 +39,7 @@ from surefoot.agent.keystore import open_keys
 from surefoot.agent.network import Surroundings
 from surefoot.agent.origin import read_origin
 from surefoot.agent.posix import PosixStorage, SystemClock
-from surefoot.agent.pulse import Unheard
+from surefoot.agent.pulse import Pulse, Unheard
 from surefoot.agent.rate import Bucket
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.recovery import keep as keep_copy
@@ -51,6 +51,7 @@ from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
 from surefoot.agent.wake import note_wake
 from surefoot.agent.watchdog import Keeper
+from surefoot.model.assignment import Order
 from surefoot.model.errors import BootError, DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
@@ -92,6 +93,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     require_secret(root)
     storage.hold(LOCK)
     clock = keeper or SystemClock()
+    pulse: Pulse = keeper or Unheard()
     slot = _started_slot(config, storage, folder, environment)
     slots = open_installer(config.install, storage, folder, slot, capacity_bytes=config.storage.slot_capacity_bytes, clock=clock)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
@@ -128,14 +130,14 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
         inhibitors=lambda: [*inhibitors(storage, DATA), *battery_inhibitors(config.interlock)],
-        ask=(lambda order: ask(config.consent, order, folder)) if config.consent.ask else None,
+        ask=(lambda order: _ask(config.consent, order, folder, pulse)) if config.consent.ask else None,
         lift_clock=lift,
         will_wake=lambda seconds: note_wake(Path(config.process.run_folder), config.device.id, clock, seconds),
         bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
         chance=secrets.SystemRandom().random,
         keep_copy=lambda state: keep_copy(storage, DATA, state),
         origin=read_origin(),
-        pulse=keeper or Unheard(),
+        pulse=pulse,
     )
     return Runner(parts, slot)
 
@@ -210,6 +212,12 @@ def installed_from(manifest: Manifest) -> Installed:
         data_format=manifest.data_format,
         revert_to=manifest.revert_to,
     )
+
+
+def _ask(rule: ConsentRule, order: Order, folder: Path, pulse: Pulse) -> str:
+    """Ask, and say before how long the answer may take."""
+    pulse.beat(rule.timeout_s)
+    return ask(rule, order, folder)
 
 
 def _kernel_words() -> list[str]:

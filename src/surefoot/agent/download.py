@@ -109,12 +109,15 @@ class DownloadTarget:
 class Downloader:
     """Streams one image at a time; the connection stays open between steps."""
 
-    def __init__(self, source: ByteSource, slots: Slots, clock: Clock, bucket: Bucket | None = None) -> None:
-        """Fetch from ``source`` into ``slots``; ``clock`` says who is too slow, ``bucket`` what is too fast."""
+    def __init__(
+        self, source: ByteSource, slots: Slots, clock: Clock, bucket: Bucket | None = None, *, pause: Callable[[float], None] | None = None
+    ) -> None:
+        """Fetch from ``source`` into ``slots``; ``clock`` says who is too slow, ``bucket`` what is too fast; ``pause`` waits for that."""
         self._source = source
         self._slots = slots
         self._clock = clock
         self._bucket = bucket
+        self._pause = pause or clock.sleep
         self._attempts = 0
         self._session: _Session | None = None
 
@@ -165,7 +168,7 @@ class Downloader:
             return session
         if session is not None:
             session.close()
-        session = _Session(target, self._slots.writer(target.slot), _Pace(self._clock, self._bucket))
+        session = _Session(target, self._slots.writer(target.slot), _Pace(self._clock, self._bucket, self._pause))
         if not session.reread(received):
             self.discard(target.slot)
             raise CorruptDownloadError(f"Slot {target.slot} lost bytes that were downloaded.", hint=_AGAIN)
@@ -203,10 +206,11 @@ _AGAIN = "It is downloaded again from the start."
 class _Pace:
     """How fast a peer sends, and until when it may; ``until_s`` is an instant of the monotonic clock."""
 
-    def __init__(self, clock: Clock, bucket: Bucket | None) -> None:
+    def __init__(self, clock: Clock, bucket: Bucket | None, pause: Callable[[float], None]) -> None:
         self.until_s = math.inf
         self._clock = clock
         self._bucket = bucket
+        self._pause = pause
         self._arrived = 0
         self._waited_s = 0.0
 
@@ -225,7 +229,7 @@ class _Pace:
         now_s = self._clock.monotonic()
         self._waited_s += now_s - begun_s
         if self._bucket is not None:
-            self._clock.sleep(min(self._bucket.take(len(chunk or b""), now_s), max(0.0, self.until_s - now_s) + 1))
+            self._pause(min(self._bucket.take(len(chunk or b""), now_s), max(0.0, self.until_s - now_s) + 1))
         self._arrived += len(chunk or b"")
         if self._arrived >= MIN_PROGRESS_BYTES:
             self.restart()

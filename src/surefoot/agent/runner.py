@@ -222,7 +222,7 @@ class Runner:
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
         source = BeatingSource(self.parts.server, self.parts.pulse.beat)
-        self.downloader = Downloader(source, self.parts.slots, self.parts.clock, self.parts.bucket)
+        self.downloader = Downloader(source, self.parts.slots, self.parts.clock, self.parts.bucket, pause=self._pause)
         self.watch = Watch(self.parts.monitor, self.parts.clock)
 
     def run(self) -> None:
@@ -321,7 +321,7 @@ class Runner:
         if back is not None:
             return back
         self._flush(at_least_one=True)
-        self.parts.clock.sleep(backoff_s(self._unnoted.tries, self.parts.policy))
+        self._pause(backoff_s(self._unnoted.tries, self.parts.policy))
         if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
             self.state = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1)
         # What depends on the time or on health is looked at anew; anything else happened, and is still to be noted.
@@ -549,6 +549,14 @@ class Runner:
             ailing=health.ailing,
             vitals=vitals,
         )
+
+    def _pause(self, seconds: float) -> None:
+        """Wait with a pulse, and for nothing else: whoever waits long must not be taken for one who hangs."""
+        clock, pulse = self.parts.clock, self.parts.pulse
+        end_s = clock.monotonic() + seconds
+        while (left_s := end_s - clock.monotonic()) > 0:
+            pulse.beat()
+            clock.sleep(min(left_s, pulse.rest_s()))
 
     def _wait(self, seconds: float) -> Event:
         clock, pulse = self.parts.clock, self.parts.pulse
