@@ -32,9 +32,9 @@ class Impatient(Unheard):
         return STALLED_S / 3
 
 
-def beaten(it: Story, **parts: object) -> Impatient:
+def beaten(it: Story) -> Impatient:
     pulse = Impatient(it.clock)
-    drive(it.runner(pulse=pulse, **parts), lambda _: it.clock.monotonic() > 3_000, steps=5_000)
+    drive(it.runner(pulse=pulse), lambda _: it.clock.monotonic() > 3_000, steps=5_000)
     return pulse
 
 

@@ -383,7 +383,7 @@ DEVICE = (
         "    if False:\n",
         by="d08",
     ),
-    _m(13, "a trial under which nothing can be noted goes back", RUNNER, "        self._leave_trial()\n", ""),
+    _m(13, "a trial under which nothing can be noted goes back", RUNNER, "        back = self._leave_trial()\n", "        back = None\n"),
     _m(15, "a lost journal: what runs is proved by its bytes", RECOVERY, "if found[proposal.size] == proposal.hash:", "if True:"),
     _m(15, "a lost journal: a trial goes back", RECOVERY, "if states[running] is not SlotState.GOOD and other is not None:", "if False:"),
     _m(15, "a lost journal: no way down", RECOVERY, "max([runs.release_counter, *_counters(remembered)])", "runs.release_counter"),
