@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a device from admission on (steps 9 to 15), and each of them taken out."""
+"""The checks of a device from admission on (steps 9 to 16), and each of them taken out."""
 
 from tests.mutants.mutant import (
     ADMISSION,
