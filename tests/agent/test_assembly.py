@@ -4,6 +4,11 @@
 
 import gc
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -405,3 +410,41 @@ def test_a_link_that_leads_to_no_slot_stops_the_agent(folder: Path, application:
         link.symlink_to(lead)
     with pytest.raises(BootError, match="The link current leads"):
         assemble(application, folder, {})
+
+
+SETTINGS = """\
+[device]
+id = "t-1"
+hardware = "thermostat-v1"
+bootloader_version = "2.1.0"
+factory_manifest = "factory-manifest.json"
+
+[storage]
+root = "state"
+slot_capacity_bytes = 100000
+
+[reboot]
+command = ["true"]
+
+[watchdog]
+device = "watchdog"
+"""
+
+
+def test_an_agent_that_systemd_stops_ends_in_order_and_leaves_the_watchdog_so(folder: Path) -> None:
+    (folder / "agent.toml").write_text(SETTINGS.replace('"watchdog"', f'"{folder / "watchdog"}"'))
+    (folder / "watchdog").touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(folder / "notify"))
+        systemd.settimeout(60)
+        environment = os.environ | SLOT_A | {"NOTIFY_SOCKET": str(folder / "notify")}
+        command = [sys.executable, "-m", "surefoot", "agent", "run", "--config", str(folder / "agent.toml")]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as agent:
+            heard = [systemd.recv(1000).decode() for _ in range(3)]
+            agent.send_signal(signal.SIGTERM)
+            status = agent.wait(60)
+        while heard[-1] != "STOPPING=1":
+            heard.append(systemd.recv(1000).decode())
+    assert heard[:3] == ["READY=1", "STATUS=checking", "STATUS=idle"], "nobody answers where it is enrolled"
+    assert status == 0
+    assert (folder / "watchdog").read_bytes().strip(b"\0") == b"V"
