@@ -114,6 +114,11 @@ class Machine:
         self._file.write(data)
         self._file.flush()
 
+    def read_disk(self, offset: int, size: int) -> bytes:
+        """Return part of the disk of a machine that is off."""
+        self._file.seek(offset)
+        return self._file.read(size)
+
     def wait(self, what: str, is_there: Callable[[], object]) -> None:
         """Return as soon as it is there.
 
