@@ -59,7 +59,7 @@ _TESTS = {
     PERMISSION: ("tests/schedule/test_permission.py",),
     OPENING: ("tests/schedule/test_opening.py",),
     WINDOW: ("tests/agent/test_waiting.py", "tests/agent/test_interlock.py"),
-    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py", "tests/agent/test_rauc_update.py"),
+    RUNNER: ("tests/agent/test_runner.py", "tests/agent/test_waiting.py", "tests/agent/test_restart.py", "tests/agent/test_rauc_update.py"),
     TRANSPORT: ("tests/agent/test_transport.py",),
     HEALTH: ("tests/agent/test_health.py",),
     JOURNAL: ("tests/agent/test_journal.py",),
