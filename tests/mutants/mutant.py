@@ -75,6 +75,7 @@ _TESTS = {
         "tests/agent/test_waiting.py",
         "tests/agent/test_watched.py",
         "tests/agent/test_rauc_update.py",
+        "tests/agent/test_restart.py",
         "tests/agent/test_full_disk.py",
     ),
     TRANSPORT: ("tests/agent/test_transport.py", "tests/agent/test_network.py"),

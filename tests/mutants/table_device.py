@@ -265,6 +265,7 @@ DEVICE = (
         "release_counter=state.release_counter,",
         by="d04",
     ),
+    _m(13, "a report of what was restarted", RUNNER, "restarted.slot, False", "restarted.slot, self.is_reported"),
     _m(13, "never to a bad slot", INSTALL, "    if boot.get_state(to) is SlotState.BAD:\n", "    if False:\n"),
     _m(
         13,
