@@ -17,19 +17,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
-from surefoot.agent import assembly
-from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, installed_from, open_journal, running_slot
+from surefoot.agent import starting
+from surefoot.agent.assembly import assemble
 from surefoot.agent.boot.file import file_control, save
 from surefoot.agent.boot.settings import CustomBoot, LinkBoot
 from surefoot.agent.boot.state import TRIES, factory, with_state
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.home import DATA, JOURNAL, open_journal
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.keystore import pem_of
+from surefoot.agent.memory import installed_from
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.recovery import keep
+from surefoot.agent.starting import booted_slot, running_slot
 from surefoot.agent.state import State
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
@@ -274,7 +277,7 @@ def test_a_slot_is_never_guessed(named: str) -> None:
 def test_the_kernel_names_the_slot_when_the_environment_does_not(
     monkeypatch: pytest.MonkeyPatch, kernel: str, slot: SlotName | None
 ) -> None:
-    monkeypatch.setattr(assembly, "_kernel_words", kernel.split)
+    monkeypatch.setattr(starting, "_kernel_words", kernel.split)
     assert booted_slot({"SUREFOOT_SLOT": "a"}) is SlotName.A
     if slot is not None:
         assert booted_slot({}) is slot

@@ -5,7 +5,6 @@ from tests.mutants.mutant import (
     ADMISSION,
     ARCHIVE,
     ASKING,
-    ASSEMBLY,
     BATTERY,
     BLOCK,
     DEVICES,
@@ -14,6 +13,7 @@ from tests.mutants.mutant import (
     FILES,
     HEALTH,
     HEARTBEAT,
+    HOME,
     INSTALL,
     JOURNAL,
     KEYSTORE,
@@ -437,5 +437,5 @@ DEVICE = (
     _m(16, "a key is made in its provider or nowhere", KEYSTORE, '["-propquery", f"provider={self._settings.provider}", ', "["),
     _m(16, "the key has signed its request", KEYSTORE, " if csr.is_signature_valid else None", ""),
     _m(16, "the certificate is for the key", ENROL, "    if not is_ours:", "    if False:"),
-    _m(16, "nobody else reads the key", ASSEMBLY, "if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", "if False:"),
+    _m(16, "nobody else reads the key", HOME, "if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", "if False:"),
 )

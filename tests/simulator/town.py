@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, installed_from
 from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
 from surefoot.agent.download import Response
+from surefoot.agent.home import DATA
 from surefoot.agent.installer import SLOTS
+from surefoot.agent.memory import installed_from
 from surefoot.agent.state import Policy
 from surefoot.agent.storage import replace_file
 from surefoot.agent.transport import Polled

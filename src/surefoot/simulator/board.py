@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import NoReturn
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, open_journal
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import FileStore
 from surefoot.agent.boot.state import factory
@@ -23,6 +22,7 @@ from surefoot.agent.clock import Clock
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
+from surefoot.agent.home import DATA, open_journal
 from surefoot.agent.install import keep
 from surefoot.agent.installer import SLOTS
 from surefoot.agent.installers.files import SlotFiles
