@@ -180,6 +180,11 @@ class World:
         """Put the image of a release into a slot behind the board's back, while it is off."""
         self.machine.change_disk(SLOTS[slot], self.image(version).read_bytes())
 
+    def slot_holds(self, slot: SlotName, version: str) -> bool:
+        """Say whether the disk has the image of a release in a slot, while the board is off."""
+        image = self.image(version).read_bytes()
+        return self.machine.read_disk(SLOTS[slot], len(image)) == image
+
     def close(self) -> None:
         """Switch everything off."""
         self.machine.close()

@@ -107,6 +107,8 @@ def build(tree: Path, wheels: list[Path], target: Target, epoch: int, out: Path)
     _write(tree / "usr/share/man/man1/surefoot.1.gz", _packed((PACKAGING / "debian" / "surefoot.1").read_bytes()))
     _write(tree / PAGES / "copyright", _copyright(wheels).encode())
     _write(tree / PAGES / "changelog.gz", _packed(_changelog(version, epoch).encode()))
+    # Enrolment, which comes before the service first runs, finds it.
+    _make(tree / "var/lib/surefoot", 0o700)
     _control(tree, version, target, wheels)
     out.mkdir(parents=True, exist_ok=True)
     package = out / f"{NAME}_{version}_{target.arch}.deb"
@@ -177,12 +179,17 @@ def _packed(data: bytes) -> bytes:
 
 
 def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    for folder in reversed(path.parents):
-        if not folder.exists():
-            folder.mkdir()
-            folder.chmod(0o755)
+    _make(path.parent, 0o755)
     path.write_bytes(data)
     path.chmod(mode)
+
+
+def _make(folder: Path, mode: int) -> None:
+    if folder.exists():
+        return
+    _make(folder.parent, 0o755)
+    folder.mkdir()
+    folder.chmod(mode)
 
 
 def _own_arch() -> str:

@@ -15,7 +15,7 @@ from surefoot.agent.installers.archive import SlotTrees
 from surefoot.agent.installers.folder import FolderTree
 from surefoot.agent.installers.staging import PATH, Staging
 from surefoot.agent.installers.tree import Entry, Kind, Tree, digest_on
-from surefoot.agent.installers.unpack import MOST_ENTRIES, MOST_HEADER_BYTES, entry_of, unpack
+from surefoot.agent.installers.unpack import MOST_HEADER_BYTES, entry_of, unpack
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import read_file, replace_file
 from surefoot.model.digest import Digest, digest_of
@@ -248,12 +248,14 @@ def test_a_header_that_would_fill_the_memory_is_refused(box: Box) -> None:
 
 
 def test_too_many_entries_are_refused() -> None:
-    image = packed(*((member(f"{number}"), b"") for number in range(MOST_ENTRIES + 1)), form=tarfile.USTAR_FORMAT)
-    flash = SimulatedFlash(capacity_bytes=10**9, keeps_log=False)
-    with flash.open("image", create=True) as file:
-        file.write_at(0, image)
-        with pytest.raises(ArchiveError, match=f"more than {MOST_ENTRIES}"):
-            unpack(file, Nowhere(), CAPACITY)
+    flash = SimulatedFlash(keeps_log=False)
+    replace_file(flash, "image", packed(*((member(f"{number}/x"), b"") for number in range(5))))
+    tree = FlashTree(flash, "tree")
+    with flash.open("image") as file:
+        unpack(file, tree, CAPACITY, most_entries=10)
+        tree.clear()
+        with pytest.raises(ArchiveError, match="more than 9 entries"):
+            unpack(file, tree, CAPACITY, most_entries=9)
 
 
 def test_content_larger_than_the_slot_is_refused_before_it_is_written() -> None:
@@ -264,25 +266,6 @@ def test_content_larger_than_the_slot_is_refused_before_it_is_written() -> None:
     with flash.open("image") as file, pytest.raises(SpaceError, match="larger than 5000 bytes"):
         unpack(file, tree, 5000)
     assert [entry.path for entry in tree.entries()] == ["x"]
-
-
-class Nowhere:
-    """A tree that forgets everything."""
-
-    def clear(self) -> None:
-        """Do nothing."""
-
-    def add(self, entry: Entry, content: object = ()) -> None:
-        """Do nothing."""
-
-    def sync(self) -> None:
-        """Do nothing."""
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(())
-
-    def content(self, _path: str) -> Iterator[bytes]:
-        return iter(())
 
 
 NAMES = st.text("ab./é", min_size=1, max_size=8)

@@ -4,6 +4,11 @@
 
 import gc
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +17,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
-from surefoot.agent import assembly
-from surefoot.agent.assembly import DATA, JOURNAL, assemble, booted_slot, installed_from, open_journal, running_slot
+from surefoot.agent import starting
+from surefoot.agent.assembly import assemble
 from surefoot.agent.boot.file import file_control, save
 from surefoot.agent.boot.settings import CustomBoot, LinkBoot
 from surefoot.agent.boot.state import TRIES, factory, with_state
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.home import DATA, JOURNAL, open_journal
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.keystore import pem_of
+from surefoot.agent.memory import installed_from
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.recovery import keep
+from surefoot.agent.starting import booted_slot, running_slot
 from surefoot.agent.state import State
 from surefoot.agent.storage import replace_file
 from surefoot.model.assignment import DeviceId
@@ -269,7 +277,7 @@ def test_a_slot_is_never_guessed(named: str) -> None:
 def test_the_kernel_names_the_slot_when_the_environment_does_not(
     monkeypatch: pytest.MonkeyPatch, kernel: str, slot: SlotName | None
 ) -> None:
-    monkeypatch.setattr(assembly, "_kernel_words", kernel.split)
+    monkeypatch.setattr(starting, "_kernel_words", kernel.split)
     assert booted_slot({"SUREFOOT_SLOT": "a"}) is SlotName.A
     if slot is not None:
         assert booted_slot({}) is slot
@@ -405,3 +413,41 @@ def test_a_link_that_leads_to_no_slot_stops_the_agent(folder: Path, application:
         link.symlink_to(lead)
     with pytest.raises(BootError, match="The link current leads"):
         assemble(application, folder, {})
+
+
+SETTINGS = """\
+[device]
+id = "t-1"
+hardware = "thermostat-v1"
+bootloader_version = "2.1.0"
+factory_manifest = "factory-manifest.json"
+
+[storage]
+root = "state"
+slot_capacity_bytes = 100000
+
+[reboot]
+command = ["true"]
+
+[watchdog]
+device = "watchdog"
+"""
+
+
+def test_an_agent_that_systemd_stops_ends_in_order_and_leaves_the_watchdog_so(folder: Path) -> None:
+    (folder / "agent.toml").write_text(SETTINGS.replace('"watchdog"', f'"{folder / "watchdog"}"'))
+    (folder / "watchdog").touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(folder / "notify"))
+        systemd.settimeout(60)
+        environment = os.environ | SLOT_A | {"NOTIFY_SOCKET": str(folder / "notify")}
+        command = [sys.executable, "-m", "surefoot", "agent", "run", "--config", str(folder / "agent.toml")]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as agent:
+            heard = [systemd.recv(1000).decode() for _ in range(3)]
+            agent.send_signal(signal.SIGTERM)
+            status = agent.wait(60)
+        while heard[-1] != "STOPPING=1":
+            heard.append(systemd.recv(1000).decode())
+    assert heard[:3] == ["READY=1", "STATUS=checking", "STATUS=idle"], "nobody answers where it is enrolled"
+    assert status == 0
+    assert (folder / "watchdog").read_bytes().strip(b"\0") == b"V"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from surefoot.agent.assembly import DATA
+from surefoot.agent.home import DATA
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from surefoot.agent.assembly import JOURNAL, open_journal
+from surefoot.agent.home import JOURNAL, open_journal
 from surefoot.agent.journal import SCHEMA, Journal, peek, salvage
 from surefoot.agent.state import Phase, State
 from surefoot.agent.storage import read_file, replace_file

@@ -333,3 +333,13 @@ def test_a_probe_that_hangs_is_not_waited_for_and_not_asked_again_until_it_has_c
 def test_a_wrong_probe_is_refused(plain: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(plain, Probe)
+
+
+def test_a_monitor_asks_each_kind_where_it_is_to_be_asked(tmp_path: Path) -> None:
+    (tmp_path / "own.pid").write_text(str(os.getpid()))
+    good: list[Probe] = [ProcessProbe(pid_file="own.pid"), DiskProbe(free_bytes=1), MemoryProbe(available_bytes=1)]
+    wrong: list[Probe] = [MqttProbe(host="127.0.0.1", port=1, broker=False)]
+    with closing(Monitor(good, VirtualClock(), tmp_path)) as monitor:
+        assert monitor.check().failing == ""
+    with closing(Monitor([*good, *wrong], VirtualClock(), tmp_path)) as monitor:
+        assert monitor.check().failing == "The broker 127.0.0.1:1 cannot be reached: Connection refused."

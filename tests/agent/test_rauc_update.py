@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import open_journal
 from surefoot.agent.boot.rauc import RaucLoader
 from surefoot.agent.boot.raucbus import RaucBus
 from surefoot.agent.boot.twostate import TwoStateBootControl
 from surefoot.agent.health import Health
+from surefoot.agent.home import open_journal
 from surefoot.agent.installers.devices import open_to_read
 from surefoot.agent.installers.rauc import Bundled, Check, RaucInstaller
 from surefoot.agent.installers.staging import PATH, Staging

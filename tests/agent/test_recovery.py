@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.agent.assembly import DATA
+from surefoot.agent.home import DATA
 from surefoot.agent.recovery import GoBack, Kept, Remembered, begin_anew, keep, read_kept
 from surefoot.agent.state import Phase, State
 from surefoot.agent.storage import read_file, replace_file

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from surefoot.agent.boot.store import start
+from surefoot.agent.download import Response
 from surefoot.agent.runner import Restarted, Runner
 from surefoot.agent.signals import Event
-from surefoot.model.errors import BootError
-from surefoot.model.event import EventType
+from surefoot.agent.transport import Polled, Server
+from surefoot.model.errors import BootError, TransportError
+from surefoot.model.event import Acknowledgement, EventBatch, EventType
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import Behaviour, ProgramHealth, load_sketch
 from tests.agent.rigs import link_store
@@ -18,6 +20,25 @@ from tests.powerfail.worlds import ARCHIVE, LINK, Story
 
 A, B = SlotName.A, SlotName.B
 STORIES = {behaviour: Story.of(LINK, ARCHIVE, behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
+
+
+@dataclass
+class Deaf:
+    """A server that takes no reports while it is deaf."""
+
+    server: Server
+    is_deaf: bool = False
+
+    def poll(self, etag: str) -> Polled:
+        return self.server.poll(etag)
+
+    def send(self, batch: EventBatch) -> Acknowledgement:
+        if self.is_deaf:
+            raise TransportError("Nobody listens.")
+        return self.server.send(batch)
+
+    def open(self, url: str, offset: int) -> Response:
+        return self.server.open(url, offset)
 
 
 @dataclass
@@ -32,6 +53,8 @@ class Application:
     def __post_init__(self) -> None:
         self.world = self.story.world()
         board = self.world.board
+        self.server = Deaf(board.server)
+        board.server = self.server
         program = load_sketch(board.content(board.flash, A)[0])
         self.runner = Runner(replace(board.parts(program, A), reboot=self._restart), A)
 
@@ -81,6 +104,19 @@ def test_a_tree_that_was_changed_before_the_restart_is_not_kept() -> None:
     it.run()
     (back,) = [event for event in it.world.server.events.values() if event.type == EventType.ROLLBACK_COMPLETED]
     assert back.data["reason"] == "wrong_image"
+    assert it.starts == [B, A]
+
+
+def test_what_was_started_must_get_a_report_of_its_own_through() -> None:
+    it = Application(STORIES[Behaviour.GOOD])
+
+    def turn_deaf() -> None:
+        it.server.is_deaf = not it.server.is_deaf
+
+    it.before = turn_deaf
+    it.run()
+    (back,) = [event for event in it.world.server.events.values() if event.type == EventType.ROLLBACK_COMPLETED]
+    assert back.data["reason"] == "server_lost"
     assert it.starts == [B, A]
 
 

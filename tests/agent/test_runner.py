@@ -13,10 +13,10 @@ from msgspec import structs
 
 from surefoot.agent import runner as runners
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import JOURNAL, open_journal
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
+from surefoot.agent.home import JOURNAL, open_journal
 from surefoot.agent.installer import SLOTS
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.runner import Runner

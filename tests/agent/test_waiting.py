@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from surefoot.agent import consent
-from surefoot.agent.assembly import DATA
+from surefoot.agent.home import DATA
 from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase
 from surefoot.agent.storage import replace_file

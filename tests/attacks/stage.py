@@ -18,9 +18,9 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA
 from surefoot.agent.boot.file import file_control
 from surefoot.agent.download import Response
+from surefoot.agent.home import DATA
 from surefoot.agent.installer import SLOTS
 from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase

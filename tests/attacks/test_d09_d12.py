@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tuf.api.metadata import Root
 
-from surefoot.agent.assembly import DATA
+from surefoot.agent.home import DATA
 from surefoot.agent.trusted import Repository, TrustedStore
 from surefoot.model.record import parse_utc, utc_text
 from surefoot.model.wire import PollAnswer

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from surefoot.agent.assembly import DATA, storage_root
 from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
+from surefoot.agent.home import DATA, storage_root
 from surefoot.agent.keystore import pem_of
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file

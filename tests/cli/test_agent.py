@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
-from surefoot.agent.assembly import DATA, open_journal
 from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
 from surefoot.agent.enrol import read_identity
+from surefoot.agent.home import DATA, open_journal
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.storage import replace_file
 from surefoot.cli.main import main

@@ -19,6 +19,7 @@ from surefoot.agent.enrol import Home
 from surefoot.agent.installers.archive import Unpacked
 from surefoot.agent.installers.rauc import Bundled
 from surefoot.agent.installers.script import Scripted
+from surefoot.agent.installers.settings import ArchiveInstall, RawInstall
 from surefoot.agent.journal import Journal
 from surefoot.agent.keystore import OpensslKey
 from surefoot.agent.posix import PosixStorage
@@ -226,3 +227,14 @@ def _boot(folder: Path) -> BootState:
 
 def _no_id() -> str:
     raise AssertionError("the journal is there already")
+
+
+def test_each_table_that_names_an_installer_is_read(tmp_path: Path) -> None:
+    tables = [block.text for block in blocks(PAGE) if not block.mark and block.text.startswith("[install]")]
+    device = EXAMPLES["agent"].partition("[reboot]")[0]
+    kinds = set()
+    for table in tables:
+        reboot = "" if "[reboot]" in table else '[reboot]\ncommand = ["reboot"]\n'
+        (tmp_path / "agent.toml").write_text(f"{device}{reboot}{table}")
+        kinds.add(type(read_config(tmp_path / "agent.toml").install))
+    assert kinds == {RawInstall, ArchiveInstall}

@@ -8,9 +8,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, storage_root
 from surefoot.agent.config import read_config
 from surefoot.agent.enrol import read_identity
+from surefoot.agent.home import DATA, storage_root
 from surefoot.agent.keystore import open_keys
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.renewal import Renewal

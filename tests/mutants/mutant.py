@@ -40,7 +40,7 @@ ARCHIVE, UNPACK, RAUC, LINK = "agent/installers/archive.py", "agent/installers/u
 STORAGE, POSIX = "agent/storage.py", "agent/posix.py"
 NETWORK, CLOCK, RECOVERY = "agent/network.py", "agent/clock.py", "agent/recovery.py"
 BATTERY, ASKING = "agent/battery.py", "agent/asking.py"
-KEYSTORE, ENROL, ASSEMBLY = "agent/keystore.py", "agent/enrol.py", "agent/assembly.py"
+KEYSTORE, ENROL, HOME = "agent/keystore.py", "agent/enrol.py", "agent/home.py"
 PERMISSION, OPENING, WINDOW = "schedule/permission.py", "schedule/opening.py", "agent/window.py"
 
 _TESTS = {
@@ -75,6 +75,7 @@ _TESTS = {
         "tests/agent/test_waiting.py",
         "tests/agent/test_watched.py",
         "tests/agent/test_rauc_update.py",
+        "tests/agent/test_restart.py",
         "tests/agent/test_full_disk.py",
     ),
     TRANSPORT: ("tests/agent/test_transport.py", "tests/agent/test_network.py"),
@@ -97,7 +98,7 @@ _TESTS = {
     POSIX: ("tests/agent/test_posix.py",),
     KEYSTORE: ("tests/agent/test_keystore.py",),
     ENROL: ("tests/agent/test_enrol.py",),
-    ASSEMBLY: ("tests/agent/test_assembly.py",),
+    HOME: ("tests/agent/test_assembly.py",),
 }
 
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a device from admission on (steps 9 to 15), and each of them taken out."""
+"""The checks of a device from admission on (steps 9 to 16), and each of them taken out."""
 
 from tests.mutants.mutant import (
     ADMISSION,
     ARCHIVE,
     ASKING,
-    ASSEMBLY,
     BATTERY,
     BLOCK,
     DEVICES,
@@ -14,6 +13,7 @@ from tests.mutants.mutant import (
     FILES,
     HEALTH,
     HEARTBEAT,
+    HOME,
     INSTALL,
     JOURNAL,
     KEYSTORE,
@@ -265,6 +265,7 @@ DEVICE = (
         "release_counter=state.release_counter,",
         by="d04",
     ),
+    _m(13, "a report of what was restarted", RUNNER, "restarted.slot, False", "restarted.slot, self.is_reported"),
     _m(13, "never to a bad slot", INSTALL, "    if boot.get_state(to) is SlotState.BAD:\n", "    if False:\n"),
     _m(
         13,
@@ -436,5 +437,5 @@ DEVICE = (
     _m(16, "a key is made in its provider or nowhere", KEYSTORE, '["-propquery", f"provider={self._settings.provider}", ', "["),
     _m(16, "the key has signed its request", KEYSTORE, " if csr.is_signature_valid else None", ""),
     _m(16, "the certificate is for the key", ENROL, "    if not is_ours:", "    if False:"),
-    _m(16, "nobody else reads the key", ASSEMBLY, "if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", "if False:"),
+    _m(16, "nobody else reads the key", HOME, "if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):", "if False:"),
 )

@@ -97,6 +97,7 @@ def test_dpkg_installs_it_and_the_unit_is_enabled_and_removing_it_keeps_what_the
     wanted = tmp_path / "etc/systemd/system/multi-user.target.wants/surefoot-agent.service"
     settings, memory = tmp_path / "etc/surefoot/agent.toml", tmp_path / "var/lib/surefoot/data/journal"
     assert wanted.is_symlink()
+    assert (tmp_path / "var/lib/surefoot").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "lib/systemd/system/surefoot-agent.service").is_file()
     memory.parent.mkdir(parents=True)
     memory.touch()

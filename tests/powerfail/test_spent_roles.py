@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from surefoot.agent.assembly import DATA, open_journal
+from surefoot.agent.home import DATA, open_journal
 from surefoot.agent.runner import Runner
 from surefoot.agent.state import Phase
 from surefoot.agent.transport import Polled

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import installed_from
+from surefoot.agent.memory import installed_from
 from surefoot.agent.state import Policy
 from surefoot.cli.main import main
 from surefoot.cli.simulate_fleet import read_offers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.agent.assembly import JOURNAL, open_journal
+from surefoot.agent.home import JOURNAL, open_journal
 from surefoot.agent.journal import COMPACT_IDLE_ABOVE_BYTES, Emitted
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Attempt, Phase, State

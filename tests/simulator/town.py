@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, installed_from
 from surefoot.agent.boot.file import save
 from surefoot.agent.boot.state import factory
 from surefoot.agent.download import Response
+from surefoot.agent.home import DATA
 from surefoot.agent.installer import SLOTS
+from surefoot.agent.memory import installed_from
 from surefoot.agent.state import Policy
 from surefoot.agent.storage import replace_file
 from surefoot.agent.transport import Polled
+from surefoot.agent.triggers import Thresholds
 from surefoot.agent.trusted import TrustedStore
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import Digest, digest_of
@@ -42,7 +44,8 @@ _T = TypeVar("_T")
 FACTORY = image(Behaviour.GOOD, 4000)
 RUNNING = installed_from(manifest("1.0.0", FACTORY))
 BOARD = Board(hardware="thermostat-v1", bootloader_version="2.0.0", slot_capacity_bytes=64 * 1024)
-POLICY = Policy(settle_s=5, trial_s=60, probe_s=5)
+# A town is too large to watch each of its boards for a day.
+POLICY = Policy(settle_s=5, trial_s=60, probe_s=5, rollback=Thresholds(watch_s=3600))
 FAIR = Weather()
 
 
@@ -124,6 +127,7 @@ class Town:
             clock=clock,
             policy=self.policy,
             load=load,
+            look_s=600.0,
         )
         board.first_power(RUNNING)
         return board

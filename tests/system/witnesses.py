@@ -14,9 +14,10 @@ from pathlib import Path
 from threading import Event, Thread
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, installed_from
 from surefoot.agent.enrol import enrol, read_identity
+from surefoot.agent.home import DATA
 from surefoot.agent.keystore import FileKeys
+from surefoot.agent.memory import installed_from
 from surefoot.agent.network import Patience
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.state import Policy

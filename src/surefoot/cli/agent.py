@@ -8,18 +8,20 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from surefoot.agent.assembly import DATA, JOURNAL, LOCK, SAID, assemble, running_slot, storage_root
+from surefoot.agent.assembly import assemble
 from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, read_config
 from surefoot.agent.consent import end, put_off, put_off_until
 from surefoot.agent.enrol import enrol, is_enrolled
+from surefoot.agent.home import DATA, JOURNAL, LOCK, SAID, storage_root
 from surefoot.agent.interlock import Inhibitor, allow, inhibit, inhibitors, standing
 from surefoot.agent.journal import peek
 from surefoot.agent.keystore import open_keys
 from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Stopping
+from surefoot.agent.starting import running_slot
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
 from surefoot.agent.trusted import TrustedStore

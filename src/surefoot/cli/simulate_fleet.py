@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import installed_from
+from surefoot.agent.memory import installed_from
 from surefoot.cli.flashing import BOOTLOADER_VERSION, DEFAULT_CAPACITY_BYTES, make_empty, read_release, require_fit
 from surefoot.model import version
 from surefoot.model.errors import InvalidInput

@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import NoReturn
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA, open_journal
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.boot.file import FileStore
 from surefoot.agent.boot.state import factory
@@ -23,6 +22,7 @@ from surefoot.agent.clock import Clock
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.download import Response
 from surefoot.agent.health import Health
+from surefoot.agent.home import DATA, open_journal
 from surefoot.agent.install import keep
 from surefoot.agent.installer import SLOTS
 from surefoot.agent.installers.files import SlotFiles
@@ -174,6 +174,7 @@ class SimulatedBoard:
         reset: What the board says that it was reset by.
         brokers: The message brokers that the release is asked about, and whether each is reached.
         needs_brokers: Whether a release must have reached them to be kept.
+        look_s: How often at most a kept release is looked at.
         at_boot: Told of each slot that is started and what lies in it, before it runs.
         boots: The slot and digest of every boot, in order.
         runner: The agent, while it runs.
@@ -196,6 +197,7 @@ class SimulatedBoard:
     reset: Reset = Reset.OTHER
     brokers: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     needs_brokers: bool = True
+    look_s: float = 30.0
     at_boot: Callable[[SlotName, Digest], None] = lambda _slot, _found: None
     boots: list[tuple[SlotName, Digest]] = field(default_factory=list)
     runner: Runner | None = field(default=None, init=False)
@@ -273,7 +275,7 @@ class SimulatedBoard:
             slots=self.installer(self.flash, slot, self.board.slot_capacity_bytes),
             boot=self.loader.control(self.flash, slot),
             server=_CountedServer(server=server, flash=self.flash),
-            monitor=ProgramHealth(program, self.clock, self.brokers, needs_brokers=self.needs_brokers),
+            monitor=ProgramHealth(program, self.clock, self.brokers, needs_brokers=self.needs_brokers, look_s=self.look_s),
             clock=self.clock,
             reboot=self._reboot,
             renew=self.renew,
@@ -340,10 +342,17 @@ class ProgramHealth:
     """The health of a release as its own code tells it."""
 
     def __init__(
-        self, program: Program, clock: Clock, brokers: Mapping[str, Callable[[], bool]] | None = None, *, needs_brokers: bool = True
+        self,
+        program: Program,
+        clock: Clock,
+        brokers: Mapping[str, Callable[[], bool]] | None = None,
+        *,
+        needs_brokers: bool = True,
+        look_s: float = 0.0,
     ) -> None:
         """Ask ``program``; a release that is well counts as such from now on. Each of ``brokers`` says whether it is reached."""
         self._needs_brokers = needs_brokers
+        self._look_s = look_s
         self._program = program
         self._clock = clock
         self._brokers = brokers or {}
@@ -367,7 +376,7 @@ class ProgramHealth:
 
     def rest_s(self, *, pace_s: float) -> float:
         """Implement ``HealthMonitor``."""
-        return pace_s
+        return max(pace_s, self._look_s)
 
     def _is_healthy(self) -> bool:
         try:

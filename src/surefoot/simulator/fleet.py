@@ -16,9 +16,9 @@ from pathlib import Path
 from threading import Event, Lock, Semaphore, Thread
 
 from surefoot.agent.admission import Board
-from surefoot.agent.assembly import DATA
 from surefoot.agent.clock import Clock
 from surefoot.agent.enrol import enrol, read_identity
+from surefoot.agent.home import DATA
 from surefoot.agent.keystore import FileKeys
 from surefoot.agent.network import Patience
 from surefoot.agent.posix import PosixStorage, SystemClock

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from surefoot.agent.assembly import JOURNAL
+from surefoot.agent.home import JOURNAL
 from surefoot.model.digest import Digest
 from surefoot.model.errors import InvalidInput, UnknownError
 from surefoot.model.record import from_json, to_pretty_json

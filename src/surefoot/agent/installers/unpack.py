@@ -29,11 +29,11 @@ _MODES = 0o777
 _KINDS = {tarfile.REGTYPE: Kind.FILE, tarfile.AREGTYPE: Kind.FILE, tarfile.DIRTYPE: Kind.FOLDER, tarfile.SYMTYPE: Kind.LINK}
 
 
-def unpack(file: File, tree: Tree, capacity_bytes: int) -> Digest:
+def unpack(file: File, tree: Tree, capacity_bytes: int, most_entries: int = MOST_ENTRIES) -> Digest:
     """Unpack a tar into an empty tree, and return the digest that the tree must have then.
 
     Raises:
-        ArchiveError: It is no tar, or something in it is not allowed; the tree holds what came before.
+        ArchiveError: It is no tar, something in it is not allowed, or it has too many entries; the tree holds what came before.
         SpaceError: Its content is larger than ``capacity_bytes``, or there is no room.
         DeviceError: The tree cannot be written.
     """
@@ -49,8 +49,8 @@ def unpack(file: File, tree: Tree, capacity_bytes: int) -> Digest:
                 _add_folders(tree, entry.path, lines)
                 if entry.path in lines:
                     raise _refused(entry.path, "is there twice")
-                if len(lines) >= MOST_ENTRIES:
-                    raise ArchiveError(f"The archive has more than {MOST_ENTRIES} entries.", hint=_PACK)
+                if len(lines) >= most_entries:
+                    raise ArchiveError(f"The archive has more than {most_entries} entries.", hint=_PACK)
                 sha256 = hashlib.sha256()
                 tree.add(entry, _hashed(tar.extractfile(member) if entry.kind is Kind.FILE else None, sha256))
                 lines[entry.path] = line_of(entry, sha256.hexdigest() if entry.kind is Kind.FILE else "")

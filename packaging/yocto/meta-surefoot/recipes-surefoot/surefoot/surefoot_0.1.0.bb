@@ -20,6 +20,7 @@ SUREFOOT_HARDWARE ?= "set-me"
 
 do_install:append() {
     install -d ${D}${sysconfdir}/surefoot ${D}${systemd_system_unitdir}
+    install -d -m 0700 ${D}${localstatedir}/lib/surefoot
     install -m 0644 ${S}/packaging/debian/agent.toml ${D}${sysconfdir}/surefoot/agent.toml
     sed -i -e 's/^hardware = "set-me"/hardware = "${SUREFOOT_HARDWARE}"/' ${D}${sysconfdir}/surefoot/agent.toml
     install -m 0644 ${S}/packaging/systemd/surefoot-agent.service ${D}${systemd_system_unitdir}/surefoot-agent.service
