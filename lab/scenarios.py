@@ -94,8 +94,7 @@ def wrong_version(world: World) -> Seen:
 
 def no_clock(world: World) -> Seen:
     """Start a board that believes it is 1970; it must poll, update, and be believed."""
-    world.machine.cut(kept)
-    world.machine.power_on(clock="1970-01-01T00:00:00")
+    _start_anew(world, {}, clock="1970-01-01T00:00:00")
     ending = world.update(world.next_good())
     _require(ending, "succeeded", "", boots=None)
     return _seen(world, ending)
@@ -110,8 +109,7 @@ def no_sync(world: World) -> Seen:
     old = world.version
     _require(world.update(world.next_good()), "succeeded", "", boots=1)
     version, slot = world.next_good(), world.running_slot().other
-    world.machine.cut(kept)
-    world.machine.power_on({"SUREFOOT_LAB_NO_SYNC": f"/dev/vda{2 if slot == 'a' else 3}"})
+    _start_anew(world, {"SUREFOOT_LAB_NO_SYNC": f"/dev/vda{2 if slot == 'a' else 3}"})
 
     def forget() -> None:
         _switch_off_before_trial(world)
@@ -160,6 +158,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "cuts-in-slot": cuts_in_slot,
 }
 """Every scenario by its name, in the order in which they run."""
+
+
+def _start_anew(world: World, words: Mapping[str, str], clock: str = "utc") -> None:
+    """Switch a board that does nothing off and on, and return once its system runs."""
+    world.machine.cut(kept)
+    line = len(world.machine.console.lines)
+    world.machine.power_on(words, clock=clock)
+    world.machine.wait_for_line(r"lab: system ", line)
 
 
 def _switch_off_before_trial(world: World) -> None:
