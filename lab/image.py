@@ -76,8 +76,8 @@ class System:
         (self.folder / "etc/hosts").write_text(f"{_NOBODY if behaviour is Behaviour.LOSES_BROKER else BROKER} broker\n")
         settings = (GUEST / "agent.toml").read_text()
         if behaviour is Behaviour.HANGS_LATER:
-            # A reset by the watchdog is a reboot too, and three of those would come first.
-            settings = settings.replace("reboots = 3", "reboots = 20")
+            # A reset by softdog is a reboot too, and any reboot may have been softdog's, which cannot tell.
+            settings = settings.replace("reboots = 3", "reboots = 20").replace("resets = 5", "resets = 2")
         (self.folder / "etc/surefoot/agent.toml").write_text(settings)
         path.unlink(missing_ok=True)
         with self._spoiled(behaviour):
