@@ -38,8 +38,11 @@ def forgetful(port: int) -> Iterator[Forgotten]:
 
 
 def _serve(listener: socket.socket, port: int, found: Forgotten, stop: threading.Event) -> None:
-    while not stop.is_set():
+    while True:
         client, _ = listener.accept()
+        if stop.is_set():
+            client.close()
+            return
         with client, socket.create_connection(("127.0.0.1", port)) as server, suppress(OSError):
             _carry(client, server)
         found.connections += 1
