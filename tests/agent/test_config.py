@@ -169,6 +169,7 @@ def test_a_mistake_is_named_with_file_and_place(tmp_path: Path, old: str, new: s
         read(tmp_path, text.replace(old, new, 1))
     assert says in refused.value.message
     assert str(tmp_path / "agent.toml") in refused.value.message
+    assert "docs/formats.md" in refused.value.hint
 
 
 def test_what_is_no_text_is_not_toml(tmp_path: Path) -> None:

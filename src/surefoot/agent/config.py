@@ -132,6 +132,9 @@ class Config(Record, frozen=True, kw_only=True):
             raise ValueError("only an application in archives is restarted without a reboot")
 
 
+_KEYS = "docs/formats.md has every key and its values, in 'agent.toml'."
+
+
 def read_config(path: Path) -> Config:
     """Read ``agent.toml``.
 
@@ -141,10 +144,14 @@ def read_config(path: Path) -> Config:
     """
     try:
         config = from_plain(tomllib.loads(path.read_text(encoding="utf-8")), Config, what=str(path))
+    except PermissionError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Run this as root, as the agent.") from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Name the file with --config.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is not TOML: {error}.") from error
+        raise FormatError(f"{path} is not TOML: {error}.", hint=_KEYS) from error
+    except FormatError as error:
+        raise FormatError(error.message, hint=_KEYS) from error
     check_free(config.attributes)
     return config
 
