@@ -153,6 +153,7 @@ def test_an_attribute_that_cannot_be_is_an_error(tmp_path: Path, line: str, says
         ("settle_s = 5", "settle_s = -1", "$.trial.settle_s"),
         ("settle_s = 5", "settle_s = 86401", "$.trial.settle_s"),
         ("settle_s = 5", "settle_s = nan", "$.trial.settle_s"),
+        ("settle_s = 5", "settle_s = 60.5", "settle_s must be less than timeout_s"),
         ("settle_s = 5", "settle = 5", "`settle`"),
         ('kind = "http"', 'kind = "ping"', "ping"),
         ('port_file = "run/port"', "", "either 'url' or 'port_file'"),

@@ -97,6 +97,11 @@ class Trial(Record, frozen=True, kw_only=True):
     needs_server: bool = True
     probes: list[Probe] = []
 
+    def __post_init__(self) -> None:
+        """Refuse a trial that nothing could pass; the decoder turns this into ``FormatError``."""
+        if self.settle_s >= self.timeout_s:
+            raise ValueError("settle_s must be less than timeout_s: no release could hold for that long in its time")
+
 
 class Config(Record, frozen=True, kw_only=True):
     """The whole file; ``attributes`` are what the device says of itself in its reports."""
