@@ -158,7 +158,11 @@ def lose_root(folder: Path) -> None:
     [
         (spoil_image, DigestError, "factory-manifest.json says: Slot a holds sha256:"),
         (shorten_image, DigestError, "holds 1299 bytes and not the 1300"),
-        (lose_manifest, InvalidInput, "factory-manifest.json cannot be read: No such file or directory. Flash the board again."),
+        (
+            lose_manifest,
+            InvalidInput,
+            "factory-manifest.json cannot be read: No such file or directory. Put the manifest of the very image",
+        ),
         (spoil_manifest, FormatError, "factory-manifest.json: Object missing required field"),
         (never_enrol, InvalidInput, "This device is not enrolled. Run 'surefoot agent enroll"),
         (spoil_server, FormatError, "identity/server.json"),

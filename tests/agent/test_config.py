@@ -153,6 +153,7 @@ def test_an_attribute_that_cannot_be_is_an_error(tmp_path: Path, line: str, says
         ("settle_s = 5", "settle_s = -1", "$.trial.settle_s"),
         ("settle_s = 5", "settle_s = 86401", "$.trial.settle_s"),
         ("settle_s = 5", "settle_s = nan", "$.trial.settle_s"),
+        ("settle_s = 5", "settle_s = 60.5", "settle_s must be less than timeout_s"),
         ("settle_s = 5", "settle = 5", "`settle`"),
         ('kind = "http"', 'kind = "ping"', "ping"),
         ('port_file = "run/port"', "", "either 'url' or 'port_file'"),
@@ -169,6 +170,7 @@ def test_a_mistake_is_named_with_file_and_place(tmp_path: Path, old: str, new: s
         read(tmp_path, text.replace(old, new, 1))
     assert says in refused.value.message
     assert str(tmp_path / "agent.toml") in refused.value.message
+    assert "docs/formats.md" in refused.value.hint
 
 
 def test_what_is_no_text_is_not_toml(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_updates_are_inhibited_by_several_shown_and_allowed_one_by_one(board: Pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--reason", " "], "The reason is none. Write one line of up to 200 characters."),
+        (["--reason", " "], "' ' is no reason. Write one line of up to 200 characters."),
         (["--reason", "x", "--for", "31d"], "more than 30 days away"),
         (["--reason", "x", "--for", "0s"], "has passed"),
         (["--reason", "x", "--for", "soon"], "'soon' is no duration."),
@@ -296,6 +296,13 @@ def test_what_cannot_inhibit_updates_is_one_sentence(board: Path, words: list[st
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["inhibit", "--reason", "x"], ["defer", "--for", "1h"]])
+def test_what_was_said_is_said_though_the_journal_cannot_be_read(board: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    replace_file(PosixStorage(board), "data/journal", b"garbage\n")
+    assert agent(board, *words) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

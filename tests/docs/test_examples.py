@@ -4,6 +4,7 @@
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -50,7 +51,7 @@ from surefoot.server.api.http import Problem
 from surefoot.server.app import Addresses
 from surefoot.server.db.schema import INDEXED
 from surefoot.simulator.story import BoardStory
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, blocks
 
 PAGE = (ROOT / "docs" / "formats.md").read_text()
 EXAMPLES = {block.mark.removeprefix("example: "): block.text for block in blocks(PAGE) if block.mark.startswith("example: ")}
@@ -80,6 +81,13 @@ KINDS: dict[str, type] = {
     "story": BoardStory,
 }
 
+
+# What a part of agent.toml stands beside, where it leaves that out.
+LEAST = {
+    "device": '[device]\nid = "t-1"\nhardware = "t"\nbootloader_version = "1.0.0"\nfactory_manifest = "m.json"\n',
+    "storage": "[storage]\nslot_capacity_bytes = 1000\n",
+    "reboot": '[reboot]\ncommand = ["reboot"]\n',
+}
 
 PLAN_KINDS = (Plan, Stage, Gates, SimpleGate, Limits, NetworkLimits, Security, Retries, PlanApproval)
 
@@ -227,6 +235,15 @@ def _boot(folder: Path) -> BootState:
 
 def _no_id() -> str:
     raise AssertionError("the journal is there already")
+
+
+def test_each_part_of_agent_toml_on_any_page_is_read(tmp_path: Path) -> None:
+    parts = [block.text for page in PAGES for block in blocks(page.read_text()) if block.language == "toml"]
+    assert parts
+    for part in parts:
+        said = tomllib.loads(part)
+        (tmp_path / "agent.toml").write_text("".join(text for table, text in LEAST.items() if table not in said) + part)
+        assert isinstance(read_config(tmp_path / "agent.toml"), Config)
 
 
 def test_each_table_that_names_an_installer_is_read(tmp_path: Path) -> None:

@@ -213,8 +213,13 @@ def _cut_everywhere(medium: Medium, flash: SimulatedFlash, named: tuple[str, Cha
             cut.cut_at, cut.cut_in_half = at, half
             with suppress(PowerCut):
                 change(cut)
+            seen: set[int] = set()
             for damage, seed in _damages(seeds):
                 after = cut.power_cycle(damage, seed=seed)
+                found = after.fingerprint()
+                if damage is Damage.TORN and found in seen:
+                    continue  # of the ways to tear that leave the same storage, one is counted
+                seen.add(found)
                 tally.note(_end(medium, after, allowed), f"{name} at {line!r}, {damage} {seed}")
 
 

@@ -97,6 +97,11 @@ class Trial(Record, frozen=True, kw_only=True):
     needs_server: bool = True
     probes: list[Probe] = []
 
+    def __post_init__(self) -> None:
+        """Refuse a trial that nothing could pass; the decoder turns this into ``FormatError``."""
+        if self.settle_s >= self.timeout_s:
+            raise ValueError("settle_s must be less than timeout_s: no release could hold for that long in its time")
+
 
 class Config(Record, frozen=True, kw_only=True):
     """The whole file; ``attributes`` are what the device says of itself in its reports."""
@@ -132,6 +137,9 @@ class Config(Record, frozen=True, kw_only=True):
             raise ValueError("only an application in archives is restarted without a reboot")
 
 
+_KEYS = "docs/formats.md has every key and its values, in 'agent.toml'."
+
+
 def read_config(path: Path) -> Config:
     """Read ``agent.toml``.
 
@@ -141,10 +149,14 @@ def read_config(path: Path) -> Config:
     """
     try:
         config = from_plain(tomllib.loads(path.read_text(encoding="utf-8")), Config, what=str(path))
+    except PermissionError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Run this as root, as the agent.") from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Name the file with --config.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is not TOML: {error}.") from error
+        raise FormatError(f"{path} is not TOML: {error}.", hint=_KEYS) from error
+    except FormatError as error:
+        raise FormatError(error.message, hint=_KEYS) from error
     check_free(config.attributes)
     return config
 

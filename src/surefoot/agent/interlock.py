@@ -68,7 +68,7 @@ def inhibit(storage: Storage, folder: str, inhibitor: Inhibitor, now: datetime) 
     try:
         note = from_plain({"reason": inhibitor.reason.strip(), "until": "" if until is None else utc_text(until)}, Note, what="reason")
     except FormatError as error:
-        raise InvalidInput("The reason is none.", hint="Write one line of up to 200 characters.") from error
+        raise InvalidInput(f"{inhibitor.reason[:40]!r} is no reason.", hint="Write one line of up to 200 characters.") from error
     replace_file(storage, path, to_json(note))
 
 

@@ -28,6 +28,7 @@ from surefoot.model.slot import Installed, SlotName, SlotState
 
 _LOG = logging.getLogger("surefoot.agent")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FACTORY = "Put the manifest of the very image in the slot that runs where device.factory_manifest says, or flash the board again."
 
 
 def installed_from(manifest: Manifest) -> Installed:
@@ -119,7 +120,7 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return from_json(path.read_bytes(), Manifest, what=str(path))
     except OSError as error:
-        raise InvalidInput(f"The factory manifest {path} cannot be read: {error.strerror}.", hint="Flash the board again.") from error
+        raise InvalidInput(f"The factory manifest {path} cannot be read: {error.strerror}.", hint=_FACTORY) from error
 
 
 def _factory_release(scene: Scene, manifest: Manifest) -> Installed:
@@ -127,5 +128,5 @@ def _factory_release(scene: Scene, manifest: Manifest) -> Installed:
     try:
         slots.verify(slot, manifest.image.size, manifest.image.hash)
     except DigestError as error:
-        raise DigestError(f"The factory image is not what {path} says: {error.message}", hint="Flash the board again.") from error
+        raise DigestError(f"The factory image is not what {path} says: {error.message}", hint=_FACTORY) from error
     return installed_from(manifest)

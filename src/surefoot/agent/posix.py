@@ -279,9 +279,11 @@ def _explained(path: str, done: str) -> Iterator[None]:
             raise _is_link(path) from error
         if error.errno == errno.EROFS:
             raise DeviceError(f"{path} cannot be {done}: the data partition is read-only.", hint=_READ_ONLY) from error
-        raise DeviceError(f"{path} cannot be {done}: {error.strerror}.", hint="Check the device's disk.") from error
+        hint = _NOT_OURS if error.errno == errno.EACCES else "Check the device's disk."
+        raise DeviceError(f"{path} cannot be {done}: {error.strerror}.", hint=hint) from error
 
 
+_NOT_OURS = "Run this as root, as the agent: all its files are root's."
 _READ_ONLY = "Mount it for writing; if it turned read-only by itself, its file system is damaged: see the kernel's log."
 
 

@@ -28,7 +28,7 @@ from surefoot.agent.trusted import TrustedStore
 from surefoot.agent.wake import next_wake
 from surefoot.agent.watchdog import Keeper
 from surefoot.model.duration import Duration, seconds
-from surefoot.model.errors import BootError, FormatError, InvalidInput
+from surefoot.model.errors import BootError, Error, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.wire import EnrolmentOffer
@@ -74,12 +74,15 @@ def _enroll(arguments: argparse.Namespace) -> int:
     config, storage = _open(arguments.config)
     try:
         offer = from_json(arguments.offer.read_bytes(), EnrolmentOffer, what=str(arguments.offer))
+    except FormatError as error:
+        raise FormatError(error.message, hint="Make it anew with 'surefoot token new'.") from error
     except OSError as error:
         raise InvalidInput(f"{arguments.offer} cannot be read: {error.strerror}.", hint="Make it with 'surefoot token new'.") from error
     if (offer.device_id, offer.hardware) != (config.device.id, config.device.hardware):
         raise InvalidInput(
             f"The offer is for {offer.device_id} ({offer.hardware}); this device is {config.device.id} ({config.device.hardware}).",
-            hint=f"Make one with 'surefoot token new {config.device.id} --hardware {config.device.hardware}'.",
+            hint=f"Make one with 'surefoot token new {config.device.id} --hardware {config.device.hardware}', "
+            "or name the device in agent.toml.",
         )
     if storage.exists(LOCK):  # made by the first agent that ran here
         storage.hold(LOCK)
@@ -146,12 +149,12 @@ def _defer(arguments: argparse.Namespace) -> int:
         print("Updates are not put off any longer; the agent sees that at its next poll.")
         return 0
     now = datetime.now(UTC)
-    until = parse_utc(arguments.until) if arguments.until else now + timedelta(seconds=_span(arguments.span))
+    until = _instant(arguments.until) if arguments.until else now + timedelta(seconds=_span(arguments.span))
     put_off(storage, DATA, until, now)
     print(f"Updates are put off until {utc_text(until)}.")
-    found = peek(storage, JOURNAL, State)
-    if found is not None and found.state.attempt is not None:
-        _say_what_it_means(found.state.phase, found.state.attempt, until)
+    state = _remembered(storage)
+    if state is not None and state.attempt is not None:
+        _say_what_it_means(state.phase, state.attempt, until)
     return 0
 
 
@@ -162,9 +165,9 @@ def _inhibit(arguments: argparse.Namespace) -> int:
     inhibit(storage, DATA, Inhibitor(name=arguments.name, reason=arguments.reason, until=until), now)
     ends = f"until {utc_text(until)}" if until else f"until 'surefoot agent allow --name {arguments.name}'"
     print(f"{arguments.name} lets no update start {ends}.")
-    found = peek(storage, JOURNAL, State)
-    if found is not None and found.state.attempt is not None and _has_started(found.state.phase, found.state.attempt):
-        _say_too_late(found.state.attempt)
+    state = _remembered(storage)
+    if state is not None and state.attempt is not None and _has_started(state.phase, state.attempt):
+        _say_too_late(state.attempt)
     return 0
 
 
@@ -179,6 +182,15 @@ def _allow(arguments: argparse.Namespace) -> int:
     for other in standing(inhibitors(storage, DATA), datetime.now(UTC)):
         print(f"{other.name} still does: {other.reason}")
     return 0
+
+
+def _remembered(storage: PosixStorage) -> State | None:
+    """Return what the agent remembers; nothing if it cannot be read, since what was asked for is done already."""
+    try:
+        found = peek(storage, JOURNAL, State)
+    except Error:
+        return None
+    return None if found is None else found.state
 
 
 def _has_started(phase: Phase, attempt: Attempt) -> bool:
@@ -198,6 +210,13 @@ def _say_what_it_means(phase: Phase, attempt: Attempt, until: datetime) -> None:
         _say_too_late(attempt)
     elif consent_until and parse_utc(consent_until) < until:
         print(f"{wanted.product} {wanted.version} is required: it is put off until {consent_until} and no longer.")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_utc(text)
+    except FormatError as error:
+        raise InvalidInput(error.message, hint="Write it as 2026-12-01T06:00:00+01:00, or say for how long: --for 4h.") from error
 
 
 def _span(text: str) -> int:

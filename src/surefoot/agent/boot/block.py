@@ -69,7 +69,7 @@ class BlockStore:
         copies = [(decode(file.read_at(offset, COPY_BYTES), self._where), index) for index, offset in enumerate(self._offsets)]
         readable = [(index, copy) for copy, index in copies if copy is not None]
         if not readable:
-            raise BootError(f"Neither copy of the state block {self._where} can be read.", hint="Flash the board again.")
+            raise BootError(f"Neither copy of the state block {self._where} can be read.", hint=_NO_COPY)
         newest = max(readable, key=lambda one: one[1].sequence)
         if any(copy.sequence == newest[1].sequence and copy.state != newest[1].state for _, copy in readable):
             raise BootError(f"Both copies of the state block {self._where} have one number and say different things.", hint=_FOREIGN)
@@ -103,6 +103,7 @@ def decode(data: bytes, where: str) -> Copy | None:
     return Copy(sequence=sequence, state=from_variables(variables, f"The state block {where}"))
 
 
+_NO_COPY = "Write the first one as docs/formats.md says, in 'Bootloaders'; flash a board anew that had one, and see what else writes there."
 _FOREIGN = "Something else writes there. Check the offsets in agent.toml, then write the block anew."
 
 

@@ -56,7 +56,7 @@ def run_tool(
     ended = run_to_end(command, timeout_s=timeout_s, stdin=stdin, folder=folder, environment=environment, limits=limits)
     if ended.status != 0:
         reason = ended.complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
-        raise BootError(f"The tool {name} ended with status {ended.status}: {reason[0]:.200}", hint=_BY_HAND)
+        raise BootError(f"The tool {name} ended with status {ended.status}: {reason[0].rstrip('.'):.200}.", hint=_BY_HAND)
     try:
         return ended.said.decode()
     except UnicodeDecodeError as error:

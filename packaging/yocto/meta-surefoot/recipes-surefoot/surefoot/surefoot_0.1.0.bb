@@ -47,6 +47,7 @@ RDEPENDS:${PN} = "\
     python3-mime \
     python3-netclient \
     python3-numbers \
+    python3-resource \
     python3-shell \
     python3-stringold \
     python3-threading \
