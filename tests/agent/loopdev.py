@@ -22,7 +22,8 @@ def loop_device(file: Path, size: int) -> Iterator[Path]:
 @contextmanager
 def mounted(device: Path, at: Path) -> Iterator[None]:
     """Mount the file system on ``device``, a new one if there is none."""
-    if subprocess.run(["blkid", str(device)], stdout=subprocess.DEVNULL, check=False).returncode != 0:
+    # Not what ``blkid`` remembers of a loop device that was another file's a moment ago.
+    if subprocess.run(["blkid", "--probe", str(device)], stdout=subprocess.DEVNULL, check=False).returncode != 0:
         _run("mkfs.ext4", "-q", "-F", str(device))
     at.mkdir(exist_ok=True)
     _run("mount", str(device), str(at))
