@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.agent.config import Config, policy_of, read_config
-from surefoot.agent.installers.settings import RawInstall
+from surefoot.agent.installers.settings import RaucInstall, RawInstall
 from surefoot.agent.probes.settings import CommandProbe, HeartbeatProbe, HttpProbe
 from surefoot.agent.state import Policy
 from surefoot.model.errors import FormatError, InvalidInput
@@ -109,12 +109,27 @@ def test_archives_go_with_a_link_in_their_folder(tmp_path: Path) -> None:
 
 def test_two_bootloaders_go_with_an_installer_that_can_tell_them_apart(tmp_path: Path) -> None:
     two = LEAST.replace('id = "t-1"', 'id = "t-1"\nbootloader_copies = 2')
-    assert read(tmp_path, two + '[install]\nkind = "rauc"\n').device.bootloader_copies == 2
+    assert read(tmp_path, two + '[install]\nkind = "rauc"\n[boot]\nbackend = "rauc"\n').device.bootloader_copies == 2
     assert read(tmp_path, two + '[install]\nkind = "script"\ncommand = ["x"]\n').device.bootloader_copies == 2
     with pytest.raises(FormatError, match="one of two bootloaders"):
         read(tmp_path, two)
     with pytest.raises(FormatError, match="bootloader_copies"):
         read(tmp_path, two.replace("copies = 2", "copies = 3"))
+
+
+def test_bundles_of_rauc_go_with_what_rauc_says_of_the_slots(tmp_path: Path) -> None:
+    install, boot = '[install]\nkind = "rauc"\nnames = { a = "A", b = "B" }\n', '[boot]\nbackend = "rauc"\nnames = { a = "A", b = "B" }\n'
+    assert isinstance(read(tmp_path, LEAST + install + boot).install, RaucInstall)
+    for text in (install, install + boot.replace('"B"', '"C"')):
+        with pytest.raises(FormatError, match="go with the boot backend 'rauc'"):
+            read(tmp_path, LEAST + text)
+
+
+def test_a_probe_of_a_disk_asks_for_something(tmp_path: Path) -> None:
+    probe = '[[trial.probes]]\nkind = "disk"\npath = "/data"\n'
+    assert read(tmp_path, f"{LEAST}{probe}free_bytes = 1\n").trial.probes
+    with pytest.raises(FormatError, match="free_inodes"):
+        read(tmp_path, LEAST + probe)
 
 
 def test_a_board_may_say_what_else_it_is(tmp_path: Path) -> None:

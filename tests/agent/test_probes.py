@@ -278,7 +278,7 @@ def test_a_disk_must_have_bytes_and_inodes_left(tmp_path: Path) -> None:
     assert "bytes left and not 9007199254740991" in ask_disk(DiskProbe(free_bytes=2**53 - 1), tmp_path)
     has_inodes = os.statvfs(tmp_path).f_files > 0
     assert bool(ask_disk(DiskProbe(free_inodes=2**53 - 1), tmp_path)) == has_inodes
-    assert ask_disk(DiskProbe(path="none"), tmp_path) == "The disk of none cannot be looked at: No such file or directory."
+    assert ask_disk(DiskProbe(path="none", free_bytes=1), tmp_path) == "The disk of none cannot be looked at: No such file or directory."
 
 
 def test_memory_must_be_available(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from surefoot.agent.asking import ConsentRule
 from surefoot.agent.battery import InterlockRule
-from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot
+from surefoot.agent.boot.settings import Boot, FileBoot, LinkBoot, RaucBoot
 from surefoot.agent.installers.settings import ArchiveInstall, Install, RaucInstall, RawInstall, ScriptInstall
 from surefoot.agent.keystore import FileKey, KeySettings
 from surefoot.agent.network import NetworkSettings
@@ -124,13 +124,15 @@ class Config(Record, frozen=True, kw_only=True):
     attributes: Attributes = {}
 
     def __post_init__(self) -> None:
-        """Refuse slots whose size nobody says; the decoder turns this into ``FormatError``."""
+        """Refuse tables that do not fit one another; the decoder turns this into ``FormatError``."""
         has_devices = isinstance(self.install, RawInstall) and self.install.devices is not None
         if self.storage.slot_capacity_bytes is None and not has_devices:
             raise ValueError("storage.slot_capacity_bytes is missing: only block devices say themselves how large they are")
         trees = self.install.folder if isinstance(self.install, ArchiveInstall) else None
         if trees != (self.boot.folder if isinstance(self.boot, LinkBoot) else None):
             raise ValueError("archives go with the boot backend 'link', and both have one folder")
+        if isinstance(self.install, RaucInstall) and not (isinstance(self.boot, RaucBoot) and self.boot.names == self.install.names):
+            raise ValueError("RAUC's bundles go with the boot backend 'rauc', and both have the same names")
         if self.device.bootloader_copies > 1 and not (has_devices or isinstance(self.install, RaucInstall | ScriptInstall)):
             raise ValueError("only RAUC, a script or an image on block devices updates one of two bootloaders")
         if self.reboot.restarts == "application" and trees is None:

@@ -156,6 +156,11 @@ class DiskProbe(Record, frozen=True, kw_only=True, tag_field="kind", tag="disk")
     failures: Failures = 1
     required: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse a probe that asks for nothing; the decoder turns this into ``FormatError``."""
+        if not (self.free_bytes or self.free_inodes):
+            raise ValueError("a disk probe has 'free_bytes', 'free_inodes' or both")
+
 
 class MemoryProbe(Record, frozen=True, kw_only=True, tag_field="kind", tag="memory"):
     """So much memory must be available, as the kernel estimates it (MemAvailable of proc(5))."""
