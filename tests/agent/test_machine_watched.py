@@ -12,10 +12,9 @@ from surefoot.agent.vitals import Start, Vitals
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import VersionRegressionError
 from surefoot.model.event import EventType
-from surefoot.model.slot import SlotState
+from surefoot.model.slot import SlotName, SlotState
 from surefoot.trust.verify import Ordered
 from tests.agent.moments import (
-    FAILED,
     MARKED,
     NOW,
     POLICY,
@@ -32,6 +31,7 @@ from tests.agent.moments import (
     release,
     sensed,
     state,
+    stayed,
     vitals,
     windowed,
 )
@@ -120,15 +120,24 @@ def test_after_that_the_next_honest_update_is_admitted_and_an_older_one_is_not()
 def test_a_release_that_cannot_be_left_is_kept_after_three_tries() -> None:
     now = structs.replace(KEPT, phase=P.ROLLING_BACK, leaving="unhealthy", vitals=None)
     for _ in range(2):
-        now, effects = step(now, FAILED, POLICY)
+        now, effects = step(now, stayed(B), POLICY)
         assert (now.phase, type(effects[-1])) == (P.ROLLING_BACK, Wait)
         again, effects = step(now, WOKE, POLICY)
         assert effects == (Revert(bad=B, to=A, release=release("1.0.0")), Reboot())
         assert again == now
-    after, effects = step(now, FAILED, POLICY)
+    after, effects = step(now, stayed(B), POLICY)
     assert (after.phase, after.running, after.leaving) == (P.REPORTING, KEPT.running, "")
     assert told(effects) == [(EventType.HEALTH_FAILED, 1, "unhealthy")]
     assert effects[-1] == Report()
+
+
+@pytest.mark.parametrize("primary", [A, None])
+def test_a_release_that_the_bootloader_may_have_been_told_to_leave_is_left_however_often_the_reboot_fails(primary: SlotName | None) -> None:
+    now = structs.replace(KEPT, phase=P.ROLLING_BACK, leaving="unhealthy", vitals=None)
+    for _ in range(50):
+        now, effects = step(now, stayed(primary), POLICY)
+        assert (now.phase, type(effects[-1])) == (P.ROLLING_BACK, Wait)
+        assert step(now, WOKE, POLICY)[1][-1] == Reboot()
 
 
 def test_a_trial_starts_to_count_with_a_boot_that_was_asked_for_and_what_was_reached_before() -> None:

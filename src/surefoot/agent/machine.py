@@ -49,6 +49,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Stayed,
     Unchanged,
     Verify,
     Wait,
@@ -504,7 +505,7 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
     return after, (news, Report())
 
 
-def _again(state: State, _event: Failed, policy: Policy) -> Step:
+def _again(state: State, _event: Failed | Stayed, policy: Policy) -> Step:
     after = structs.replace(state, failures=state.failures + 1)
     return after, (Wait(seconds=backoff_s(after.failures, policy)),)
 
@@ -527,8 +528,10 @@ def _going_back(state: State) -> tuple[Effect, ...]:
     return Revert(bad=_attempt(state).slot, to=state.slot), Reboot()
 
 
-def _not_reverted(state: State, event: Failed, policy: Policy) -> Step:
-    if not state.leaving or state.failures + 1 < policy.max_tries:
+def _not_left(state: State, event: Stayed, policy: Policy) -> Step:
+    # A bootloader that was told, or cannot say, may start the other slot at the next boot: nothing may be written there.
+    may_stay = state.leaving and event.primary is state.slot
+    if not may_stay or state.failures + 1 < policy.max_tries:
         return _again(state, event, policy)
     # Better a release that limps than a board that tries for ever to leave it, and hears of no other.
     after = structs.replace(state, phase=Phase.REPORTING, leaving="", failures=0)
@@ -605,7 +608,7 @@ RULES = (
         "boot",
         _rebooted,
     ),
-    Rule(Phase.REBOOTING, Failed, (Phase.REBOOTING,), "board failed", _again),
+    Rule(Phase.REBOOTING, Stayed, (Phase.REBOOTING,), "board failed", _again),
     Rule(Phase.REBOOTING, Woke, (Phase.REBOOTING,), "try again", _reboot),
     Rule(Phase.TRIAL, Booted, (Phase.TRIAL, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _booted_on_trial),
     Rule(Phase.TRIAL, Woke, (Phase.TRIAL,), "look again", _probe),
@@ -616,7 +619,7 @@ RULES = (
     Rule(Phase.COMMITTED, Failed, (Phase.COMMITTED,), "board failed", _again),
     Rule(Phase.ROLLING_BACK, Booted, (Phase.ROLLING_BACK, Phase.REPORTING), "boot", _revert),
     Rule(Phase.ROLLING_BACK, Woke, (Phase.ROLLING_BACK,), "try again", _revert),
-    Rule(Phase.ROLLING_BACK, Failed, (Phase.ROLLING_BACK, Phase.REPORTING), "board failed", _not_reverted),
+    Rule(Phase.ROLLING_BACK, Stayed, (Phase.ROLLING_BACK, Phase.REPORTING), "board failed", _not_left),
     Rule(Phase.REPORTING, Booted, (Phase.REPORTING, Phase.ROLLING_BACK), "boot", _report),
     Rule(Phase.REPORTING, Woke, (Phase.REPORTING,), "try again", _report),
     Rule(Phase.REPORTING, Sensed, (Phase.REPORTING, Phase.ROLLING_BACK), "watched", _sensed),
