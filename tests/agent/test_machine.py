@@ -170,6 +170,8 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (at_work(P.REBOOTING), booted(A, primary=B, other=SlotState.TRYING), P.REBOOTING),
     (at_work(P.REBOOTING), booted(A, other=SlotState.TRYING), P.INSTALLING),
     (at_work(P.REBOOTING), stayed(B, other=SlotState.TRYING), P.REBOOTING),
+    (at_work(P.REBOOTING), stayed(), P.REBOOTING),
+    (at_work(P.REBOOTING), stayed(A), P.REPORTING),
     (at_work(P.REBOOTING), WOKE, P.REBOOTING),
     (at_work(P.TRIAL, boots=1), booted(B), P.TRIAL),
     (at_work(P.TRIAL, boots=1), booted(A), P.REPORTING),

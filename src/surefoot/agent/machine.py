@@ -510,6 +510,13 @@ def _again(state: State, _event: Failed | Stayed, policy: Policy) -> Step:
     return after, (Wait(seconds=backoff_s(after.failures, policy)),)
 
 
+def _not_rebooted(state: State, event: Stayed, policy: Policy) -> Step:
+    # Where the agent goes on while an application is restarted, each failure costs a start; the last one lets the old release start.
+    if event.states.get(_attempt(state).slot) is SlotState.BAD:
+        return _back_by_bootloader(state)
+    return _again(state, event, policy)
+
+
 def _reboot(state: State, _event: Woke, _policy: Policy) -> Step:
     return state, (Reboot(),)
 
@@ -608,7 +615,7 @@ RULES = (
         "boot",
         _rebooted,
     ),
-    Rule(Phase.REBOOTING, Stayed, (Phase.REBOOTING,), "board failed", _again),
+    Rule(Phase.REBOOTING, Stayed, (Phase.REBOOTING, Phase.REPORTING), "board failed", _not_rebooted),
     Rule(Phase.REBOOTING, Woke, (Phase.REBOOTING,), "try again", _reboot),
     Rule(Phase.TRIAL, Booted, (Phase.TRIAL, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _booted_on_trial),
     Rule(Phase.TRIAL, Woke, (Phase.TRIAL,), "look again", _probe),
