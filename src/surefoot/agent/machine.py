@@ -234,12 +234,20 @@ def _begin(state: State, event: Accepted, attempt: Attempt, policy: Policy) -> S
 
 def _go_on(state: State, attempt: Attempt, policy: Policy, *, is_put_off: bool = False) -> Step:
     """Wait for what has a window to wait for, or is put off, else do it: the download, then the install."""
+    if _waits(attempt, is_put_off=is_put_off):
+        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=attempt.order),)
+    return _start(state, attempt, policy)
+
+
+def _waits(attempt: Attempt, *, is_put_off: bool) -> bool:
     is_here, order = attempt.received == attempt.size, attempt.order
     # Without windows an order starts with its download, for the server too: what is put off must not begin it.
-    waits = is_here or order.download is DownloadTime.WINDOW if order.windows else is_put_off
-    if waits:
-        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=order),)
-    return _start(state, attempt, policy)
+    return is_here or order.download is DownloadTime.WINDOW if order.windows else is_put_off
+
+
+def _no_longer_waiting(attempt: Attempt, now: datetime) -> Attempt:
+    """Return what waited as it is when the wait is over: its time counts from now."""
+    return structs.replace(attempt, started_at=utc_text(now), waits="", waits_for="", waits_until="")
 
 
 def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
@@ -306,8 +314,7 @@ def _poll(state: State, _event: Event, _policy: Policy) -> Step:
 def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
     before, permission = _attempt(state), event.permission
     if permission.may_start:
-        begun = structs.replace(before, started_at=utc_text(event.now), waits="", waits_for="", waits_until="")
-        return _start(state, begun, policy)
+        return _start(state, _no_longer_waiting(before, event.now), policy)
     until = "" if permission.until is None else utc_text(permission.until)
     attempt = structs.replace(before, waits=permission.reason.value, waits_for=permission.detail, waits_until=until)
     after = structs.replace(state, attempt=attempt)
@@ -358,7 +365,8 @@ def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> St
         return _accept(structs.replace(state, attempt=None), event, policy)
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
-        return _go_on(_up_to_date(state, event), renewed, policy, is_put_off=event.is_put_off)
+        waits = _waits(renewed, is_put_off=event.is_put_off)
+        return _go_on(_up_to_date(state, event), renewed if waits else _no_longer_waiting(renewed, event.now), policy, is_put_off=event.is_put_off)
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
     return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 
