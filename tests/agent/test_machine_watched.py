@@ -28,6 +28,7 @@ from tests.agent.moments import (
     booted,
     order,
     probed,
+    rejected,
     release,
     sensed,
     state,
@@ -37,7 +38,7 @@ from tests.agent.moments import (
 )
 
 P = Phase
-KEPT = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"), release_counter=2, finished=1, vitals=vitals())
+KEPT = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"), release_counter=2, kept_by=1, finished=1, vitals=vitals())
 HARM = {
     "reboot_loop": vitals(reboots=4),
     "watchdog": vitals(lived_s=600.0, starts=[Start(at_s=120.0 * n, may_be_watchdog=True) for n in range(6)]),
@@ -100,6 +101,20 @@ def test_the_release_before_is_reported_with_the_reason_and_the_counter_stays(re
     assert (after.release_counter, after.leaving, after.etag) == (2, "", "")
     is_spoiled = after.failed == release("1.1.0").hash
     assert is_spoiled == (reason != "broker_lost"), "a broker may be lost by its own doing"
+
+
+def test_a_relapse_is_told_of_the_order_that_brought_the_release_whatever_was_refused_since() -> None:
+    on_trial = structs.replace(at_work(P.COMMITTED, boots=1), vitals=vitals())
+    reported, _ = step(on_trial, MARKED, POLICY)
+    refused, _ = step(structs.replace(reported, phase=P.VERIFYING), rejected(2), POLICY)
+    assert refused.finished == 2
+    leaving, effects = step(refused, sensed(vitals=HARM["unhealthy"]), POLICY)
+    assert told(effects) == [(EventType.HEALTH_FAILED, 1, "unhealthy"), (EventType.ROLLBACK_TRIGGERED, 1, "unhealthy")]
+    for before in (leaving, refused):
+        back, effects = step(before, booted(A), POLICY)
+        assert {assignment for _, assignment, _ in told(effects)} == {1}
+        assert back.result is not None
+        assert (back.result.assignment_id, back.finished, back.kept_by) == (1, 2, None)
 
 
 def test_after_that_the_next_honest_update_is_admitted_and_an_older_one_is_not() -> None:

@@ -136,7 +136,7 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     assert state.fallback is not None  # noqa: S101  # the callers have looked
     reason = state.leaving or RollbackReason.BOOTLOADER_FALLBACK.value
     data = {"reason": reason, "from": state.running.version, "to": state.fallback.version}
-    triggered = () if state.leaving else (Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),)
+    triggered = () if state.leaving else (Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.kept_by, data=data),)
     before = _spoiled(state, state.running.hash) if reason in _OF_THE_IMAGE else state
     after = structs.replace(
         before,
@@ -144,14 +144,15 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
         slot=state.slot.other,
         running=state.fallback,
         fallback=None,
-        result=Result(assignment_id=state.finished, version=state.running.version, outcome="rolled back", reason=reason),
+        kept_by=None,
+        result=Result(assignment_id=state.kept_by, version=state.running.version, outcome="rolled back", reason=reason),
         # An order that waited was dropped with the release: ask for everything.
         etag="",
         failures=0,
         vitals=None,
         leaving="",
     )
-    return after, (*triggered, Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data), Report())
+    return after, (*triggered, Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.kept_by, data=data), Report())
 
 
 def _watched(state: State, event: Booted | Sensed, policy: Policy, go_on: Callable[[State, Any, Policy], Step]) -> Step:
@@ -175,13 +176,13 @@ def _leave(state: State, harm: Trigger, failing: str) -> Step:
     after = structs.replace(state, phase=Phase.ROLLING_BACK, attempt=None, leaving=harm.reason.value, vitals=None, failures=0)
     return after, (
         _harmed(state, harm.reason, f"{harm.detail} {failing}".rstrip()),
-        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
+        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.kept_by, data=data),
         *_going_back(after),
     )
 
 
 def _harmed(state: State, reason: str, detail: str) -> Emit:
-    return Emit(type=EventType.HEALTH_FAILED, assignment_id=state.finished, data={"reason": str(reason), "detail": detail})
+    return Emit(type=EventType.HEALTH_FAILED, assignment_id=state.kept_by, data={"reason": str(reason), "detail": detail})
 
 
 def _sensed(state: State, event: Sensed, policy: Policy) -> Step:
@@ -502,6 +503,7 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
         fallback=state.running,
         release_counter=max(state.release_counter, attempt.order.must_match.release_counter),
         attempt=None,
+        kept_by=attempt.order.assignment_id,
         finished=attempt.order.assignment_id,
         result=_ended(attempt, "installed"),
         failures=0,
