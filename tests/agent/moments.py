@@ -23,6 +23,7 @@ from surefoot.agent.signals import (
     Rejected,
     Reported,
     Sensed,
+    Stayed,
     Unchanged,
     Weighed,
     Woke,
@@ -157,6 +158,12 @@ def sensed(**changes: object) -> Sensed:
     """Return a look at a watched release that is well, in the middle of a wait of which 20 s are left."""
     facts: dict[str, Any] = {"now": NOW, "vitals": vitals(), "failing": "", "other": SlotState.GOOD, "left_s": 20.0}
     return Sensed(**(facts | changes))
+
+
+def stayed(primary: SlotName | None = None, *, other: SlotState = SlotState.BAD) -> Stayed:
+    """Return that the board was not started again; the bootloader says what it thinks of slot b, or nothing when it cannot."""
+    states = {} if primary is None else {A: SlotState.GOOD, B: other}
+    return Stayed(now=NOW, code="boot", message="The board refuses.", primary=primary, states=states)
 
 
 WOKE = Woke(now=NOW)

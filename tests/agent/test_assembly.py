@@ -35,6 +35,7 @@ from surefoot.agent.recovery import keep
 from surefoot.agent.starting import booted_slot, running_slot
 from surefoot.agent.state import State
 from surefoot.agent.storage import replace_file
+from surefoot.agent.watchdog import Keeper, Watchdog
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import BootError, ConflictError, DigestError, Error, FormatError, InvalidInput, JournalLostError
@@ -313,6 +314,24 @@ def test_a_reboot_command_that_fails_is_the_boards_failure(folder: Path, command
     runner = assemble(structs.replace(CONFIG, reboot=RebootCommand(command=command)), folder, SLOT_A)
     with pytest.raises(BootError, match="The reboot command failed"):
         runner.parts.reboot()
+
+
+def test_a_reboot_command_may_take_as_long_as_the_settings_say(folder: Path) -> None:
+    reboot = RebootCommand(command=["sleep", "3600"], timeout_s=0.1)
+    with pytest.raises(BootError, match="The reboot command failed: .* timed out"):
+        assemble(structs.replace(CONFIG, reboot=reboot), folder, SLOT_A).parts.reboot()
+
+
+def test_the_watchdog_waits_for_a_reboot_command_that_may_take_long(folder: Path) -> None:
+    beats: list[float] = []
+
+    class Listening(Keeper):
+        def beat(self, within_s: float = 0.0) -> None:
+            beats.append(within_s)
+
+    keeper = Listening(Watchdog(), {}, SystemClock())
+    assemble(structs.replace(CONFIG, reboot=structs.replace(CONFIG.reboot, timeout_s=500)), folder, SLOT_A, keeper).parts.reboot()
+    assert beats[-1] > 500
 
 
 def test_an_agent_on_block_devices_reads_the_one_that_runs_and_measures_the_other(folder: Path) -> None:

@@ -90,6 +90,27 @@ def test_a_slot_being_written_is_not_started(flash: SimulatedFlash) -> None:
     assert boot(flash) is A
 
 
+def test_what_runs_starts_after_every_cut_though_the_bootloader_was_told_to_leave_it(flash: SimulatedFlash) -> None:
+    start = flash.fork()
+    control = file_control(start)
+    activate(control, B)
+    commit(control, B)
+    revert(control, B, A)
+    done = start.fork()
+    prepare(file_control(done), A, B)
+    assert boot(done.fork()) is B, "slot a is about to be half written"
+    assert file_control(done).get_state(A) is SlotState.BAD
+    for cut_at in range(start.operations + 1, done.operations + 1):
+        cut = start.fork()
+        cut.cut_at = cut_at
+        try:
+            prepare(file_control(cut), A, B)
+        except PowerCut:
+            cut = cut.power_cycle(Damage.TORN, seed=cut_at)
+        again = file_control(cut)
+        assert again.get_state(again.get_primary()) is SlotState.GOOD, cut.log
+
+
 def test_a_slot_that_was_left_is_not_started_again(flash: SimulatedFlash) -> None:
     control = file_control(flash)
     activate(control, B)

@@ -35,6 +35,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Stayed,
     Unchanged,
     Verify,
     Wait,
@@ -242,6 +243,13 @@ class BoardAndServer(RuleBasedStateMachine):
             assert self.slots[self.state.slot.other] == self.state.fallback.hash
 
     @invariant()
+    def what_is_written_over_is_not_what_the_next_boot_starts(self) -> None:
+        attempt = self.state.attempt
+        if self.state.phase is Phase.DOWNLOADING and attempt is not None and self.slots[attempt.slot] == GARBAGE:
+            assert self.primary is self.running
+            assert self.states[self.running] is SlotState.GOOD
+
+    @invariant()
     def the_journal_lacks_nothing_that_the_server_was_told_of(self) -> None:
         assert (self.journal.leaving, self.journal.finished) == (self.state.leaving, self.state.finished)
 
@@ -364,10 +372,13 @@ class BoardAndServer(RuleBasedStateMachine):
                     return Woke(now=self.now)
                 case Revert(bad=bad, to=to):
                     if mishap == "board":
-                        return self._failed("boot")
-                    self.primary, self.states[bad] = to, SlotState.BAD
+                        return self._stayed()
+                    self.primary = to
+                    if mishap == "corrupt":
+                        return self._stayed()
+                    self.states[bad] = SlotState.BAD
                 case Reboot():
-                    return self._failed("boot") if mishap == "late" else None
+                    return self._stayed() if mishap == "late" else None
         raise AssertionError("nothing answers")
 
     def _poll(self, etag: str, mishap: str) -> Event:
@@ -396,6 +407,8 @@ class BoardAndServer(RuleBasedStateMachine):
 
     def _download(self, effect: Download, mishap: str, part: int) -> Event:
         slot = effect.attempt.slot
+        if self.states[self.running] is SlotState.BAD:
+            self.states[self.running] = SlotState.GOOD
         if self.primary is slot:
             self.primary = self.running
         self.states[slot], self.slots[slot] = SlotState.BAD, GARBAGE
@@ -438,6 +451,9 @@ class BoardAndServer(RuleBasedStateMachine):
             return self._failed("boot")
         self.states[slot] = SlotState.GOOD
         return Marked(now=self.now)
+
+    def _stayed(self) -> Stayed:
+        return Stayed(now=self.now, code="boot", message="It failed.", primary=self.primary, states=dict(self.states))
 
     def _failed(self, code: str) -> Failed:
         return Failed(now=self.now, code=code, message="It failed.")

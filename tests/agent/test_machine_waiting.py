@@ -148,9 +148,18 @@ def test_a_renewed_order_changes_the_windows_and_keeps_the_image() -> None:
 
 
 def test_an_order_whose_windows_were_taken_away_starts() -> None:
-    after, effects = step(WAITING, accepted(), POLICY)
-    assert after.phase is P.INSTALLING
+    waits, _ = step(WAITING, held(TONIGHT), POLICY)
+    after, effects = step(waits, accepted(now=TONIGHT), POLICY)
+    assert (after.phase, attempt_of(after).started_at, attempt_of(after).waits) == (P.INSTALLING, utc_text(TONIGHT), "")
     assert [kind for kind, _ in told(effects)] == [EventType.INSTALL_STARTED]
+
+
+def test_the_deadline_of_an_order_that_people_had_put_off_counts_from_its_start() -> None:
+    waits, _ = step(state(P.VERIFYING), accepted(is_put_off=True), POLICY)
+    late = NOW + timedelta(hours=10)
+    begun, _ = step(waits, accepted(now=late), POLICY)
+    assert (begun.phase, attempt_of(begun).started_at) == (P.DOWNLOADING, utc_text(late))
+    assert step(begun, replace(received(100), now=late + timedelta(seconds=5)), POLICY)[0].phase is P.DOWNLOADING
 
 
 def test_another_order_for_the_same_bytes_fetches_nothing() -> None:

@@ -12,10 +12,9 @@ from surefoot.agent.vitals import Start, Vitals
 from surefoot.model.digest import digest_of
 from surefoot.model.errors import VersionRegressionError
 from surefoot.model.event import EventType
-from surefoot.model.slot import SlotState
+from surefoot.model.slot import SlotName, SlotState
 from surefoot.trust.verify import Ordered
 from tests.agent.moments import (
-    FAILED,
     MARKED,
     NOW,
     POLICY,
@@ -29,15 +28,17 @@ from tests.agent.moments import (
     booted,
     order,
     probed,
+    rejected,
     release,
     sensed,
     state,
+    stayed,
     vitals,
     windowed,
 )
 
 P = Phase
-KEPT = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"), release_counter=2, finished=1, vitals=vitals())
+KEPT = state(P.IDLE, slot=B, running=release("1.1.0"), fallback=release("1.0.0"), release_counter=2, kept_by=1, finished=1, vitals=vitals())
 HARM = {
     "reboot_loop": vitals(reboots=4),
     "watchdog": vitals(lived_s=600.0, starts=[Start(at_s=120.0 * n, may_be_watchdog=True) for n in range(6)]),
@@ -102,6 +103,20 @@ def test_the_release_before_is_reported_with_the_reason_and_the_counter_stays(re
     assert is_spoiled == (reason != "broker_lost"), "a broker may be lost by its own doing"
 
 
+def test_a_relapse_is_told_of_the_order_that_brought_the_release_whatever_was_refused_since() -> None:
+    on_trial = structs.replace(at_work(P.COMMITTED, boots=1), vitals=vitals())
+    reported, _ = step(on_trial, MARKED, POLICY)
+    refused, _ = step(structs.replace(reported, phase=P.VERIFYING), rejected(2), POLICY)
+    assert refused.finished == 2
+    leaving, effects = step(refused, sensed(vitals=HARM["unhealthy"]), POLICY)
+    assert told(effects) == [(EventType.HEALTH_FAILED, 1, "unhealthy"), (EventType.ROLLBACK_TRIGGERED, 1, "unhealthy")]
+    for before in (leaving, refused):
+        back, effects = step(before, booted(A), POLICY)
+        assert {assignment for _, assignment, _ in told(effects)} == {1}
+        assert back.result is not None
+        assert (back.result.assignment_id, back.finished, back.kept_by) == (1, 2, None)
+
+
 def test_after_that_the_next_honest_update_is_admitted_and_an_older_one_is_not() -> None:
     back, _ = step(structs.replace(KEPT, phase=P.ROLLING_BACK, leaving="unhealthy", vitals=None), booted(A), POLICY)
     board = Board(hardware="thermostat-v1", bootloader_version="2.0.0", slot_capacity_bytes=10_000)
@@ -120,15 +135,24 @@ def test_after_that_the_next_honest_update_is_admitted_and_an_older_one_is_not()
 def test_a_release_that_cannot_be_left_is_kept_after_three_tries() -> None:
     now = structs.replace(KEPT, phase=P.ROLLING_BACK, leaving="unhealthy", vitals=None)
     for _ in range(2):
-        now, effects = step(now, FAILED, POLICY)
+        now, effects = step(now, stayed(B), POLICY)
         assert (now.phase, type(effects[-1])) == (P.ROLLING_BACK, Wait)
         again, effects = step(now, WOKE, POLICY)
         assert effects == (Revert(bad=B, to=A, release=release("1.0.0")), Reboot())
         assert again == now
-    after, effects = step(now, FAILED, POLICY)
+    after, effects = step(now, stayed(B), POLICY)
     assert (after.phase, after.running, after.leaving) == (P.REPORTING, KEPT.running, "")
     assert told(effects) == [(EventType.HEALTH_FAILED, 1, "unhealthy")]
     assert effects[-1] == Report()
+
+
+@pytest.mark.parametrize("primary", [A, None])
+def test_a_release_that_the_bootloader_may_have_been_told_to_leave_is_left_however_often_the_reboot_fails(primary: SlotName | None) -> None:
+    now = structs.replace(KEPT, phase=P.ROLLING_BACK, leaving="unhealthy", vitals=None)
+    for _ in range(50):
+        now, effects = step(now, stayed(primary), POLICY)
+        assert (now.phase, type(effects[-1])) == (P.ROLLING_BACK, Wait)
+        assert step(now, WOKE, POLICY)[1][-1] == Reboot()
 
 
 def test_a_trial_starts_to_count_with_a_boot_that_was_asked_for_and_what_was_reached_before() -> None:

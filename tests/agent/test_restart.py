@@ -120,6 +120,14 @@ def test_what_was_started_must_get_a_report_of_its_own_through() -> None:
     assert it.starts == [B, A]
 
 
+def test_a_restart_that_fails_each_time_ends_the_attempt_with_the_old_application_to_start() -> None:
+    it = Application(STORIES[Behaviour.GOOD], failures=10**6)
+    it.run()
+    (back,) = [event for event in it.world.server.events.values() if event.type == EventType.ROLLBACK_COMPLETED]
+    assert (back.data["reason"], it.starts) == ("did_not_boot", [])
+    assert (it.runner.slot, it.runner.state.slot, link_store(it.world.board.flash).read().primary) == (A, A, A)
+
+
 @pytest.mark.parametrize(("failures", "starts"), [(2, [B]), (3, [A])])
 def test_a_restart_that_fails_is_tried_again_as_often_as_a_slot_is_started(failures: int, starts: list[SlotName]) -> None:
     it = Application(STORIES[Behaviour.GOOD], failures=failures)

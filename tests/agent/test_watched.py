@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boards in virtual time whose release turns out bad: the four triggers, with reboots in between and without a clock on the wall."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.agent.state import Phase
 from surefoot.agent.vitals import Reset
+from surefoot.model.errors import BootError
 from surefoot.model.event import EventType
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import ProgramHealth
@@ -29,6 +32,27 @@ def is_back(it: Site, reason: str) -> None:
     assert (report.version, report.release_counter) == ("1.0.0", it.state.release_counter)
     assert it.state.result is not None
     assert it.state.result.reason == reason
+
+
+def test_a_release_is_left_though_the_reboot_fails_again_and_again_and_hears_of_no_order_before() -> None:
+    it = kept()
+    begun_s = it.clock.monotonic()
+    it.is_well = lambda now_s: now_s < begun_s + 100
+    board = it.world.board
+    assert board.runner is not None
+    goes_down = board.runner.parts.reboot
+
+    def fail() -> None:
+        raise BootError("The reboot command failed.")
+
+    board.runner.parts = replace(board.runner.parts, reboot=fail)
+    it.live(2 * 3600)
+    assert board.runner is not None
+    assert (board.runner.state.phase, board.runner.slot) == (Phase.ROLLING_BACK, B)
+    assert board.runner.parts.boot.get_primary() is A, "the next boot leaves it, whoever asks for that"
+    board.runner.parts = replace(board.runner.parts, reboot=goes_down)
+    it.live(600)
+    is_back(it, "unhealthy")
 
 
 def stays(it: Site) -> None:

@@ -241,6 +241,13 @@ DEVICE = (
         "",
         by="d20",
     ),
+    _m(
+        12,
+        "what runs can be started while the other slot is written",
+        INSTALL,
+        "    if boot.get_state(running) is SlotState.BAD:\n",
+        "    if False:\n",
+    ),
     _m(12, "no primary that is being written", INSTALL, "    if boot.get_primary() is slot:\n        boot.set_primary(running)\n", ""),
     _m(
         12,

@@ -16,7 +16,7 @@ from surefoot.agent.admission import Board
 from surefoot.agent.asking import ConsentRule, ask
 from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.bootloader import open_bootloader
-from surefoot.agent.clock import ClockLift, FlooredClock
+from surefoot.agent.clock import Clock, ClockLift, FlooredClock
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
@@ -34,8 +34,9 @@ from surefoot.agent.pulse import Pulse, Unheard
 from surefoot.agent.rate import Bucket
 from surefoot.agent.recovery import keep as keep_copy
 from surefoot.agent.renewal import Renewal
-from surefoot.agent.runner import Parts, Runner
+from surefoot.agent.runner import Parts, Restarted, Runner
 from surefoot.agent.starting import restart, started_slot
+from surefoot.agent.storage import Storage
 from surefoot.agent.transport import HttpsServer
 from surefoot.agent.trusted import TrustedStore
 from surefoot.agent.wake import note_wake
@@ -44,6 +45,8 @@ from surefoot.model.assignment import Order
 from surefoot.model.record import parse_utc
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ENDING_S = 30.0
+"""For a command that is ended because it took too long, and for what is looked at before and after it."""
 
 
 def assemble(config: Config, folder: Path, environment: Mapping[str, str], keeper: Keeper | None = None) -> Runner:
@@ -101,7 +104,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
-        reboot=lambda: restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
+        reboot=lambda: _restart(config, storage, folder, clock, pulse),
         renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder)),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
@@ -117,6 +120,12 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         pulse=pulse,
     )
     return Runner(parts, slot)
+
+
+def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, pulse: Pulse) -> Restarted | None:
+    """Start the board or its application again, and say before how long that may take."""
+    pulse.beat(config.reboot.timeout_s + _ENDING_S)
+    return restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder))
 
 
 def _ask(rule: ConsentRule, order: Order, folder: Path, pulse: Pulse) -> str:

@@ -64,10 +64,12 @@ class RebootCommand(Record, frozen=True, kw_only=True):
     Attributes:
         command: What does it.
         restarts: What that is: the whole board, or an application in archives alone; then the agent goes on when it is done.
+        timeout_s: How long it may take; then it has failed. An application that takes its time to stop needs as much.
     """
 
     command: Annotated[list[str], Meta(min_length=1)]
     restarts: Literal["board", "application"] = "board"
+    timeout_s: Annotated[float, Meta(gt=0, le=3_600)] = 180
 
 
 class ClockRule(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@
 - A slot is made bad before its first byte changes, and on trial only after its bytes are verified and durable.
 - A slot becomes primary after it is on trial, and another one becomes primary before it is bad: at no step does the
   bootloader find a primary that it cannot start.
+- The slot that runs is startable before anything is written: it was verified, and it runs.
 - Every step may be performed again.
 """
 
@@ -20,6 +21,9 @@ def prepare(boot: BootControl, slot: SlotName, running: SlotName) -> None:
     """
     if slot is running:
         raise BootError(f"Slot {slot} is running and cannot be overwritten.", hint="Install into the other slot.")
+    if boot.get_state(running) is SlotState.BAD:
+        # Nothing better was there to start, or it was to be left and could not be: after a cut it must start, not what is half written.
+        boot.set_state(running, SlotState.GOOD)
     if boot.get_primary() is slot:
         boot.set_primary(running)
     boot.set_state(slot, SlotState.BAD)

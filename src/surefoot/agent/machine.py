@@ -49,6 +49,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Stayed,
     Unchanged,
     Verify,
     Wait,
@@ -135,7 +136,7 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
     assert state.fallback is not None  # noqa: S101  # the callers have looked
     reason = state.leaving or RollbackReason.BOOTLOADER_FALLBACK.value
     data = {"reason": reason, "from": state.running.version, "to": state.fallback.version}
-    triggered = () if state.leaving else (Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),)
+    triggered = () if state.leaving else (Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.kept_by, data=data),)
     before = _spoiled(state, state.running.hash) if reason in _OF_THE_IMAGE else state
     after = structs.replace(
         before,
@@ -143,14 +144,15 @@ def _fell_back(state: State, _event: Booted, _policy: Policy) -> Step:
         slot=state.slot.other,
         running=state.fallback,
         fallback=None,
-        result=Result(assignment_id=state.finished, version=state.running.version, outcome="rolled back", reason=reason),
+        kept_by=None,
+        result=Result(assignment_id=state.kept_by, version=state.running.version, outcome="rolled back", reason=reason),
         # An order that waited was dropped with the release: ask for everything.
         etag="",
         failures=0,
         vitals=None,
         leaving="",
     )
-    return after, (*triggered, Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.finished, data=data), Report())
+    return after, (*triggered, Emit(type=EventType.ROLLBACK_COMPLETED, assignment_id=state.kept_by, data=data), Report())
 
 
 def _watched(state: State, event: Booted | Sensed, policy: Policy, go_on: Callable[[State, Any, Policy], Step]) -> Step:
@@ -174,13 +176,13 @@ def _leave(state: State, harm: Trigger, failing: str) -> Step:
     after = structs.replace(state, phase=Phase.ROLLING_BACK, attempt=None, leaving=harm.reason.value, vitals=None, failures=0)
     return after, (
         _harmed(state, harm.reason, f"{harm.detail} {failing}".rstrip()),
-        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.finished, data=data),
+        Emit(type=EventType.ROLLBACK_TRIGGERED, assignment_id=state.kept_by, data=data),
         *_going_back(after),
     )
 
 
 def _harmed(state: State, reason: str, detail: str) -> Emit:
-    return Emit(type=EventType.HEALTH_FAILED, assignment_id=state.finished, data={"reason": str(reason), "detail": detail})
+    return Emit(type=EventType.HEALTH_FAILED, assignment_id=state.kept_by, data={"reason": str(reason), "detail": detail})
 
 
 def _sensed(state: State, event: Sensed, policy: Policy) -> Step:
@@ -233,12 +235,20 @@ def _begin(state: State, event: Accepted, attempt: Attempt, policy: Policy) -> S
 
 def _go_on(state: State, attempt: Attempt, policy: Policy, *, is_put_off: bool = False) -> Step:
     """Wait for what has a window to wait for, or is put off, else do it: the download, then the install."""
+    if _waits(attempt, is_put_off=is_put_off):
+        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=attempt.order),)
+    return _start(state, attempt, policy)
+
+
+def _waits(attempt: Attempt, *, is_put_off: bool) -> bool:
     is_here, order = attempt.received == attempt.size, attempt.order
     # Without windows an order starts with its download, for the server too: what is put off must not begin it.
-    waits = is_here or order.download is DownloadTime.WINDOW if order.windows else is_put_off
-    if waits:
-        return structs.replace(state, phase=Phase.WAITING, attempt=attempt), (Weigh(order=order),)
-    return _start(state, attempt, policy)
+    return is_here or order.download is DownloadTime.WINDOW if order.windows else is_put_off
+
+
+def _no_longer_waiting(attempt: Attempt, now: datetime) -> Attempt:
+    """Return what waited as it is when the wait is over: its time counts from now."""
+    return structs.replace(attempt, started_at=utc_text(now), waits="", waits_for="", waits_until="")
 
 
 def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
@@ -305,8 +315,7 @@ def _poll(state: State, _event: Event, _policy: Policy) -> Step:
 def _weighed(state: State, event: Weighed, policy: Policy) -> Step:
     before, permission = _attempt(state), event.permission
     if permission.may_start:
-        begun = structs.replace(before, started_at=utc_text(event.now), waits="", waits_for="", waits_until="")
-        return _start(state, begun, policy)
+        return _start(state, _no_longer_waiting(before, event.now), policy)
     until = "" if permission.until is None else utc_text(permission.until)
     attempt = structs.replace(before, waits=permission.reason.value, waits_for=permission.detail, waits_until=until)
     after = structs.replace(state, attempt=attempt)
@@ -357,7 +366,8 @@ def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> St
         return _accept(structs.replace(state, attempt=None), event, policy)
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
-        return _go_on(_up_to_date(state, event), renewed, policy, is_put_off=event.is_put_off)
+        waits = _waits(renewed, is_put_off=event.is_put_off)
+        return _go_on(_up_to_date(state, event), renewed if waits else _no_longer_waiting(renewed, event.now), policy, is_put_off=event.is_put_off)
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
     return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 
@@ -493,6 +503,7 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
         fallback=state.running,
         release_counter=max(state.release_counter, attempt.order.must_match.release_counter),
         attempt=None,
+        kept_by=attempt.order.assignment_id,
         finished=attempt.order.assignment_id,
         result=_ended(attempt, "installed"),
         failures=0,
@@ -504,9 +515,16 @@ def _marked(state: State, event: Marked, _policy: Policy) -> Step:
     return after, (news, Report())
 
 
-def _again(state: State, _event: Failed, policy: Policy) -> Step:
+def _again(state: State, _event: Failed | Stayed, policy: Policy) -> Step:
     after = structs.replace(state, failures=state.failures + 1)
     return after, (Wait(seconds=backoff_s(after.failures, policy)),)
+
+
+def _not_rebooted(state: State, event: Stayed, policy: Policy) -> Step:
+    # Where the agent goes on while an application is restarted, each failure costs a start; the last one lets the old release start.
+    if event.states.get(_attempt(state).slot) is SlotState.BAD:
+        return _back_by_bootloader(state)
+    return _again(state, event, policy)
 
 
 def _reboot(state: State, _event: Woke, _policy: Policy) -> Step:
@@ -527,8 +545,10 @@ def _going_back(state: State) -> tuple[Effect, ...]:
     return Revert(bad=_attempt(state).slot, to=state.slot), Reboot()
 
 
-def _not_reverted(state: State, event: Failed, policy: Policy) -> Step:
-    if not state.leaving or state.failures + 1 < policy.max_tries:
+def _not_left(state: State, event: Stayed, policy: Policy) -> Step:
+    # A bootloader that was told, or cannot say, may start the other slot at the next boot: nothing may be written there.
+    may_stay = state.leaving and event.primary is state.slot
+    if not may_stay or state.failures + 1 < policy.max_tries:
         return _again(state, event, policy)
     # Better a release that limps than a board that tries for ever to leave it, and hears of no other.
     after = structs.replace(state, phase=Phase.REPORTING, leaving="", failures=0)
@@ -605,7 +625,7 @@ RULES = (
         "boot",
         _rebooted,
     ),
-    Rule(Phase.REBOOTING, Failed, (Phase.REBOOTING,), "board failed", _again),
+    Rule(Phase.REBOOTING, Stayed, (Phase.REBOOTING, Phase.REPORTING), "board failed", _not_rebooted),
     Rule(Phase.REBOOTING, Woke, (Phase.REBOOTING,), "try again", _reboot),
     Rule(Phase.TRIAL, Booted, (Phase.TRIAL, Phase.REPORTING, Phase.ROLLING_BACK), "boot", _booted_on_trial),
     Rule(Phase.TRIAL, Woke, (Phase.TRIAL,), "look again", _probe),
@@ -616,7 +636,7 @@ RULES = (
     Rule(Phase.COMMITTED, Failed, (Phase.COMMITTED,), "board failed", _again),
     Rule(Phase.ROLLING_BACK, Booted, (Phase.ROLLING_BACK, Phase.REPORTING), "boot", _revert),
     Rule(Phase.ROLLING_BACK, Woke, (Phase.ROLLING_BACK,), "try again", _revert),
-    Rule(Phase.ROLLING_BACK, Failed, (Phase.ROLLING_BACK, Phase.REPORTING), "board failed", _not_reverted),
+    Rule(Phase.ROLLING_BACK, Stayed, (Phase.ROLLING_BACK, Phase.REPORTING), "board failed", _not_left),
     Rule(Phase.REPORTING, Booted, (Phase.REPORTING, Phase.ROLLING_BACK), "boot", _report),
     Rule(Phase.REPORTING, Woke, (Phase.REPORTING,), "try again", _report),
     Rule(Phase.REPORTING, Sensed, (Phase.REPORTING, Phase.ROLLING_BACK), "watched", _sensed),

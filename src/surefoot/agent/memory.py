@@ -101,7 +101,7 @@ def _anew(scene: Scene, damage: str) -> Journal[State]:
     known = begin_anew(remembered, scene.slot, {each: scene.boot.get_state(each) for each in SlotName}, scene.slots.running_digest)
     if isinstance(known, GoBack):
         revert(scene.boot, known.bad, known.to)
-        run(scene.config.reboot.command, scene.folder)
+        run(scene.config.reboot, scene.folder)
         raise JournalLostError(f"{damage} What runs was on trial: the board goes back to slot {known.to}.", hint="It reboots by itself.")
     if scene.boot.get_state(known.slot) is not SlotState.GOOD:
         commit(scene.boot, known.slot)

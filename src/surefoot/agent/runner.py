@@ -54,6 +54,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Stayed,
     Unchanged,
     Verify,
     Wait,
@@ -363,13 +364,13 @@ class Runner:
             case Install():
                 return self._install(effect)
             case Reboot():
-                return self._guarded(self._reboot)
+                return self._leaving(self._reboot)
             case Probe():
                 return self._probe()
             case MarkGood(slot=slot):
-                return self._guarded(lambda: self._mark_good(slot))
+                return self._mark_good(slot)
             case Revert():
-                return self._guarded(lambda: self._revert(effect))
+                return self._leaving(lambda: self._revert(effect))
             case Report():
                 return self._report()
             case Wait(seconds=seconds):
@@ -522,7 +523,7 @@ class Runner:
         if restarted is not None:
             return self._went_on(restarted)
         self.parts.clock.sleep(_REBOOT_S)
-        return Failed(now=self._now(), code=BootError.code, message=f"The board did not reboot within {_REBOOT_S:.0f} s.")
+        raise BootError(f"The board did not reboot within {_REBOOT_S:.0f} s.")
 
     def _went_on(self, restarted: Restarted) -> Booted:
         """Begin anew with what was started, as an agent does that a boot started."""
@@ -599,7 +600,10 @@ class Runner:
         install.revert(self.parts.boot, effect.bad, effect.to)
 
     def _mark_good(self, slot: SlotName) -> Event:
-        install.commit(self.parts.boot, slot)
+        try:
+            install.commit(self.parts.boot, slot)
+        except DeviceError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
         return Marked(now=self._now())
 
     def _report(self) -> Event:
@@ -609,11 +613,16 @@ class Runner:
             return Failed(now=self._now(), code=error.code, message=error.message)
         return Reported(now=self._now())
 
-    def _guarded(self, act: Callable[[], Event | None]) -> Event | None:
+    def _leaving(self, act: Callable[[], Event | None]) -> Event | None:
+        """Perform a step towards another slot; when that fails, look at what the bootloader thinks by now."""
         try:
             return act()
         except DeviceError as error:
-            return Failed(now=self._now(), code=error.code, message=error.message)
+            stayed = Stayed(now=self._now(), code=error.code, message=error.message, primary=None, states={})
+        with suppress(DeviceError):
+            boot = self.parts.boot
+            return replace(stayed, primary=boot.get_primary(), states={slot: boot.get_state(slot) for slot in SlotName})
+        return stayed
 
     def _flush(self, *, at_least_one: bool = False) -> None:
         """Send what waits, if the server is there; what does not get through, or cannot be noted as sent, waits for the next time."""

@@ -242,6 +242,25 @@ class Failed:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stayed:
+    """The board, or its application, still runs what it should leave: the bootloader was not told so, or it was not started again.
+
+    Attributes:
+        now: The clock.
+        code: Why, as a word.
+        message: Why, as a sentence.
+        primary: The slot that the next boot will try first; nothing when the bootloader cannot say.
+        states: What the bootloader thinks of each slot; empty when it cannot say.
+    """
+
+    now: datetime
+    code: str
+    message: str
+    primary: SlotName | None
+    states: Mapping[SlotName, SlotState]
+
+
 Event = (
     Booted
     | Woke
@@ -262,6 +281,7 @@ Event = (
     | Marked
     | Reported
     | Failed
+    | Stayed
 )
 
 
@@ -313,7 +333,7 @@ class Install:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reboot:
-    """Boot again; the next event is ``Booted``, or ``Failed`` when the board does not."""
+    """Boot again; the next event is ``Booted``, or ``Stayed`` when the board does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +350,7 @@ class MarkGood:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revert:
-    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Failed``.
+    """Make ``to`` the slot to boot and ``bad`` one never to boot; then go on, or → ``Stayed``.
 
     Attributes:
         bad: The slot to leave.

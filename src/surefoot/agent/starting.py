@@ -9,14 +9,12 @@ from pathlib import Path
 from surefoot.agent.boot.settings import LinkBoot
 from surefoot.agent.boot.store import start
 from surefoot.agent.bootloader import open_link
-from surefoot.agent.config import Config
+from surefoot.agent.config import Config, RebootCommand
 from surefoot.agent.health import Monitor
 from surefoot.agent.runner import Restarted
 from surefoot.agent.storage import Storage
 from surefoot.model.errors import BootError
 from surefoot.model.slot import SlotName
-
-_REBOOT_TIMEOUT_S = 30
 
 
 def booted_slot(environment: Mapping[str, str]) -> SlotName:
@@ -51,7 +49,7 @@ def started_slot(config: Config, storage: Storage, folder: Path, environment: Ma
     slot = start(store)
     if slot is not before:
         # The system started what ``current`` led to, and that has no start left.
-        run(config.reboot.command, folder)
+        run(config.reboot, folder)
     return slot
 
 
@@ -65,17 +63,17 @@ def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[]
         BootError: The command failed.
     """
     if config.reboot.restarts == "board" or not isinstance(config.boot, LinkBoot):
-        run(config.reboot.command, folder)
+        run(config.reboot, folder)
         return None
     slot = start(open_link(config.boot, storage, folder))
-    run(config.reboot.command, folder)
+    run(config.reboot, folder)
     return Restarted(slot=slot, monitor=monitor())
 
 
-def run(command: list[str], folder: Path) -> None:
-    """Run the command that starts the board, or its application, again; ``BootError`` when it fails."""
+def run(reboot: RebootCommand, folder: Path) -> None:
+    """Run the command that starts the board, or its application, again; ``BootError`` when it fails, or takes too long."""
     try:
-        subprocess.run(command, cwd=folder, timeout=_REBOOT_TIMEOUT_S, check=True, env=os.environ)
+        subprocess.run(reboot.command, cwd=folder, timeout=reboot.timeout_s, check=True, env=os.environ)
     except (OSError, subprocess.SubprocessError) as error:
         raise BootError(f"The reboot command failed: {error}.") from error
 

@@ -101,6 +101,7 @@ class State(Record, frozen=True, kw_only=True):
         time_floor: The newest verified time; no certificate or metadata is judged by an earlier clock.
         fresh_until: When what the director signed last expires, RFC 3339 UTC; empty when nothing was ever verified.
         attempt: The order being carried out.
+        kept_by: The attempt that installed the committed release; nothing for one that no order brought.
         finished: The last attempt that ended.
         result: How that one ended; nothing on a device that carried none out.
         poll_s: Seconds between polls, as the server last asked in an answer that verified.
@@ -121,6 +122,7 @@ class State(Record, frozen=True, kw_only=True):
     time_floor: str
     fresh_until: str = ""
     attempt: Attempt | None = None
+    kept_by: AssignmentId | None = None
     finished: AssignmentId | None = None
     result: Result | None = None
     poll_s: int = 300
