@@ -258,6 +258,28 @@ def test_a_trial_without_anything_to_go_back_to_is_kept(folder: Path) -> None:
     assert file_control(PosixStorage(folder / "state")).get_state(B) is SlotState.GOOD
 
 
+def test_an_update_that_a_lost_journal_was_about_to_start_is_not_started(folder: Path) -> None:
+    assemble(CONFIG, folder, SLOT_A)
+    gc.collect()
+    storage = PosixStorage(folder / "state")
+    replace_file(storage, "slots/b.img", NEXT)
+    activate(file_control(storage), B)
+    (folder / "state/data/journal").write_bytes(b"garbage")
+    runner = assemble(CONFIG, folder, SLOT_A)
+    assert (runner.state.slot, runner.state.fallback) == (A, None)
+    boot = file_control(storage)
+    assert (boot.get_primary(), boot.get_state(A), boot.get_state(B)) == (A, SlotState.GOOD, SlotState.BAD)
+
+
+def test_a_journal_that_knows_of_nothing_in_the_slot_that_runs_is_as_one_that_is_lost(folder: Path) -> None:
+    before = updated(folder)
+    journal = open_journal(PosixStorage(folder / "state"))
+    journal.append(structs.replace(before, fallback=None))
+    journal.close()
+    state = assemble(CONFIG, folder, SLOT_A).state
+    assert (state.slot, state.running.version, state.release_counter) == (A, "1.0.0", 9)
+
+
 def test_the_factorys_time_is_when_it_built_and_not_what_a_clock_said(folder: Path) -> None:
     dated = structs.replace(FACTORY, build_id="20260102-030405-abc")
     (folder / "factory-manifest.json").write_bytes(to_pretty_json(dated))
