@@ -22,9 +22,10 @@ from surefoot.agent.assembly import assemble
 from surefoot.agent.boot.file import file_control, save
 from surefoot.agent.boot.settings import CustomBoot, LinkBoot
 from surefoot.agent.boot.state import TRIES, factory, with_state
+from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
-from surefoot.agent.home import DATA, JOURNAL, open_journal
+from surefoot.agent.home import DATA, JOURNAL, SAID, STARTED, open_journal
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
@@ -415,6 +416,57 @@ def test_an_application_on_trial_that_has_no_start_left_is_not_left_running(fold
     gc.collect()
     assert assemble(application, folder, {}).slot == "a"
     assert restarts(folder) == ["b"] * TRIES + ["a"]
+
+
+def come_up(config: Config, folder: Path, boot: str) -> SlotName:
+    return starting.started_slot(config, PosixStorage(folder / "state"), folder, {}, boot)
+
+
+def test_an_application_that_could_not_be_started_is_started_when_the_agent_comes_up_again(folder: Path, application: Config) -> None:
+    assert come_up(application, folder, "boot 1") == "a"
+    boot = open_bootloader(application.boot, PosixStorage(folder / "state"), folder, A, SAID)
+    activate(boot, B)
+    failing = structs.replace(application, reboot=RebootCommand(command=["false"], restarts="application"))
+    for _ in range(TRIES + 1):
+        with pytest.raises(BootError, match="The reboot command failed"):
+            come_up(failing, folder, "boot 1")
+    assert come_up(failing, folder, "boot 1") == "a", "which runs all the time"
+    activate(boot, B)
+    assert (come_up(application, folder, "boot 1"), come_up(application, folder, "boot 1"), restarts(folder)) == ("b", "b", ["b"])
+
+
+def test_as_the_system_comes_up_it_starts_what_the_link_leads_to(folder: Path, application: Config) -> None:
+    come_up(application, folder, "boot 1")
+    activate(open_bootloader(application.boot, PosixStorage(folder / "state"), folder, A, SAID), B)
+    assert (come_up(application, folder, "boot 2"), restarts(folder)) == ("b", [])
+
+
+@pytest.mark.parametrize("note", [None, b"", b"{}", b'{"boot":"boot 1","slot":"c"}'])
+def test_without_a_note_what_is_on_trial_is_restarted_and_nothing_else(folder: Path, application: Config, note: bytes | None) -> None:
+    storage = PosixStorage(folder / "state")
+
+    def forget() -> None:
+        storage.remove(STARTED)
+        if note is not None:
+            replace_file(storage, STARTED, note)
+
+    forget()
+    assert (come_up(application, folder, "boot 1"), restarts(folder)) == ("a", [])
+    activate(open_bootloader(application.boot, storage, folder, A, SAID), B)
+    forget()
+    failing = structs.replace(application, reboot=RebootCommand(command=["false"], restarts="application"))
+    with pytest.raises(BootError):
+        come_up(failing, folder, "boot 1")
+    assert (come_up(application, folder, "boot 1"), restarts(folder)) == ("b", ["b"])
+
+
+def test_a_board_that_reboots_for_its_application_is_not_told_that_it_runs_already(folder: Path, application: Config) -> None:
+    whole = structs.replace(application, reboot=RebootCommand(command=application.reboot.command))
+    come_up(whole, folder, "boot 1")
+    activate(open_bootloader(whole.boot, PosixStorage(folder / "state"), folder, A, SAID), B)
+    with pytest.raises(BootError, match="the board reboots for it"):
+        come_up(whole, folder, "boot 1")
+    assert (come_up(whole, folder, "boot 2"), restarts(folder)) == ("b", ["b"])
 
 
 def test_a_restart_that_fails_is_the_boards_failure_and_costs_a_start(folder: Path, application: Config) -> None:
