@@ -22,9 +22,10 @@ from surefoot.agent.assembly import assemble
 from surefoot.agent.boot.file import file_control, save
 from surefoot.agent.boot.settings import CustomBoot, LinkBoot
 from surefoot.agent.boot.state import TRIES, factory, with_state
+from surefoot.agent.bootloader import open_bootloader
 from surefoot.agent.config import Config, Device, RebootCommand, StorageRoot
 from surefoot.agent.enrol import Home, keep_certificate
-from surefoot.agent.home import DATA, JOURNAL, open_journal
+from surefoot.agent.home import DATA, JOURNAL, SAID, STARTED, open_journal
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
@@ -263,6 +264,28 @@ def test_a_trial_without_anything_to_go_back_to_is_kept(folder: Path) -> None:
     assert file_control(PosixStorage(folder / "state")).get_state(B) is SlotState.GOOD
 
 
+def test_an_update_that_a_lost_journal_was_about_to_start_is_not_started(folder: Path) -> None:
+    assemble(CONFIG, folder, SLOT_A)
+    gc.collect()
+    storage = PosixStorage(folder / "state")
+    replace_file(storage, "slots/b.img", NEXT)
+    activate(file_control(storage), B)
+    (folder / "state/data/journal").write_bytes(b"garbage")
+    runner = assemble(CONFIG, folder, SLOT_A)
+    assert (runner.state.slot, runner.state.fallback) == (A, None)
+    boot = file_control(storage)
+    assert (boot.get_primary(), boot.get_state(A), boot.get_state(B)) == (A, SlotState.GOOD, SlotState.BAD)
+
+
+def test_a_journal_that_knows_of_nothing_in_the_slot_that_runs_is_as_one_that_is_lost(folder: Path) -> None:
+    before = updated(folder)
+    journal = open_journal(PosixStorage(folder / "state"))
+    journal.append(structs.replace(before, fallback=None))
+    journal.close()
+    state = assemble(CONFIG, folder, SLOT_A).state
+    assert (state.slot, state.running.version, state.release_counter) == (A, "1.0.0", 9)
+
+
 def test_the_factorys_time_is_when_it_built_and_not_what_a_clock_said(folder: Path) -> None:
     dated = structs.replace(FACTORY, build_id="20260102-030405-abc")
     (folder / "factory-manifest.json").write_bytes(to_pretty_json(dated))
@@ -416,6 +439,57 @@ def test_an_application_on_trial_that_has_no_start_left_is_not_left_running(fold
     gc.collect()
     assert assemble(application, folder, {}).slot == "a"
     assert restarts(folder) == ["b"] * TRIES + ["a"]
+
+
+def come_up(config: Config, folder: Path, boot: str) -> SlotName:
+    return starting.started_slot(config, PosixStorage(folder / "state"), folder, {}, boot)
+
+
+def test_an_application_that_could_not_be_started_is_started_when_the_agent_comes_up_again(folder: Path, application: Config) -> None:
+    assert come_up(application, folder, "boot 1") == "a"
+    boot = open_bootloader(application.boot, PosixStorage(folder / "state"), folder, A, SAID)
+    activate(boot, B)
+    failing = structs.replace(application, reboot=RebootCommand(command=["false"], restarts="application"))
+    for _ in range(TRIES + 1):
+        with pytest.raises(BootError, match="The reboot command failed"):
+            come_up(failing, folder, "boot 1")
+    assert come_up(failing, folder, "boot 1") == "a", "which runs all the time"
+    activate(boot, B)
+    assert (come_up(application, folder, "boot 1"), come_up(application, folder, "boot 1"), restarts(folder)) == ("b", "b", ["b"])
+
+
+def test_as_the_system_comes_up_it_starts_what_the_link_leads_to(folder: Path, application: Config) -> None:
+    come_up(application, folder, "boot 1")
+    activate(open_bootloader(application.boot, PosixStorage(folder / "state"), folder, A, SAID), B)
+    assert (come_up(application, folder, "boot 2"), restarts(folder)) == ("b", [])
+
+
+@pytest.mark.parametrize("note", [None, b"", b"{}", b'{"boot":"boot 1","slot":"c"}'])
+def test_without_a_note_what_is_on_trial_is_restarted_and_nothing_else(folder: Path, application: Config, note: bytes | None) -> None:
+    storage = PosixStorage(folder / "state")
+
+    def forget() -> None:
+        storage.remove(STARTED)
+        if note is not None:
+            replace_file(storage, STARTED, note)
+
+    forget()
+    assert (come_up(application, folder, "boot 1"), restarts(folder)) == ("a", [])
+    activate(open_bootloader(application.boot, storage, folder, A, SAID), B)
+    forget()
+    failing = structs.replace(application, reboot=RebootCommand(command=["false"], restarts="application"))
+    with pytest.raises(BootError):
+        come_up(failing, folder, "boot 1")
+    assert (come_up(application, folder, "boot 1"), restarts(folder)) == ("b", ["b"])
+
+
+def test_a_board_that_reboots_for_its_application_is_not_told_that_it_runs_already(folder: Path, application: Config) -> None:
+    whole = structs.replace(application, reboot=RebootCommand(command=application.reboot.command))
+    come_up(whole, folder, "boot 1")
+    activate(open_bootloader(whole.boot, PosixStorage(folder / "state"), folder, A, SAID), B)
+    with pytest.raises(BootError, match="the board reboots for it"):
+        come_up(whole, folder, "boot 1")
+    assert (come_up(whole, folder, "boot 2"), restarts(folder)) == ("b", ["b"])
 
 
 def test_a_restart_that_fails_is_the_boards_failure_and_costs_a_start(folder: Path, application: Config) -> None:

@@ -5,13 +5,18 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
-from surefoot.agent.state import Phase
+from surefoot.agent.boot.file import FileStore
+from surefoot.agent.boot.state import with_state
+from surefoot.agent.journal import peek
+from surefoot.agent.state import Phase, State
 from surefoot.model.errors import DeviceError, SpaceError
 from surefoot.model.event import EventType
-from surefoot.model.slot import SlotName
+from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import Behaviour
 from surefoot.simulator.flash import SimulatedFlash
+from tests.agent.mains import Mains
 from tests.powerfail.pocket import Plan, PocketWorld
 
 PLANS = {behaviour: Plan.to(behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
@@ -145,3 +150,42 @@ def test_a_pause_between_two_tries_grows_and_is_capped(caplog: pytest.LogCapture
     assert {record.getMessage() for record in caplog.records if record.levelname == "WARNING"} == {
         "nothing can be noted, so nothing is begun: No space is left."
     }
+
+
+def test_a_kept_release_that_the_loader_gave_up_while_nothing_could_be_noted_is_known_to_be_given_up() -> None:
+    world, flash = failing(Behaviour.GOOD, 1_000_000)
+    world.run_to_the_end()
+    loader = FileStore(flash)
+    loader.write(structs.replace(with_state(loader.read(), SlotName.B, SlotState.BAD), primary=SlotName.A))
+    world.board.off()
+    flash.fails_from = flash.operations
+    later(world, 20)
+    flash.fails_from = float("inf")
+    later(world, 700)
+    told = peek(flash, "data/journal", State)
+    assert told is not None
+    assert (told.state.slot, told.state.running.version, told.state.fallback) == (SlotName.A, "1.0.0", None)
+
+
+def test_a_trial_that_the_loader_gave_up_while_nothing_could_be_noted_is_not_kept() -> None:
+    flash = FailingFlash(1_000_000, is_read_only=False)
+    world = PLANS[Behaviour.GOOD].world(flash)
+    board, clock = world.board, Mains(has_rtc=True)
+    board.clock = clock
+    while board.runner is None or board.runner.state.phase is not Phase.TRIAL:
+        board.step()
+    while board.boots[-1][0] is SlotName.B:
+        clock.resets = clock.resets or [clock.monotonic() + 0.5]
+        board.step()
+    clock.resets = []
+    flash.fails_from = flash.operations
+    later(world, 12)
+    assert flash.refused
+    flash.fails_from = float("inf")
+    later(world, 120)
+    told = peek(flash, "data/journal", State)
+    assert told is not None
+    assert told.state.result is not None
+    assert (told.state.slot, told.state.running.version, told.state.result.outcome) == (SlotName.A, "1.0.0", "rolled back")
+    assert FileStore(flash).read().slots[SlotName.B].state is SlotState.BAD
+    world.check(commits=False)

@@ -85,6 +85,14 @@ def test_a_trial_whose_story_is_lost_goes_back(mark: SlotState) -> None:
     assert anew(remembered, {**holding(a="1.0.0"), B: WANTED}, running=B, b=mark) == GoBack(bad=B, to=A)
 
 
+@pytest.mark.parametrize("slots", [holding(a="1.0.0", b="2.0.0"), holding(a="1.0.0")], ids=["other bytes", "unreadable"])
+def test_a_trial_of_what_nobody_remembers_goes_back_to_what_is_proved(slots: Mapping[SlotName, Digest]) -> None:
+    copy = Kept(slot=A, running=release("1.0.0"), release_counter=1, time_floor=utc_text(NOW))
+    assert anew(remembering(kept=copy), slots, running=B, b=TRYING) == GoBack(bad=B, to=A)
+    with pytest.raises(JournalLostError):
+        anew(remembering(kept=copy), slots, running=B, b=GOOD)
+
+
 @pytest.mark.parametrize(("slots", "mark"), [(holding(a="rubble"), GOOD), (holding(a="1.0.0"), BAD), ({}, GOOD)])
 def test_what_has_nothing_to_go_back_to_is_kept(slots: Mapping[SlotName, Digest], mark: SlotState) -> None:
     found = anew(remembering(at_work(Phase.TRIAL)), {**slots, B: WANTED}, running=B, a=mark, b=TRYING)

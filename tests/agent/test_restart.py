@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from surefoot.agent.boot.store import start
 from surefoot.agent.download import Response
+from surefoot.agent.pulse import Stopping
 from surefoot.agent.runner import Restarted, Runner
 from surefoot.agent.signals import Event
+from surefoot.agent.starting import restart_application, start_application
 from surefoot.agent.transport import Polled, Server
 from surefoot.model.errors import BootError, TransportError
 from surefoot.model.event import Acknowledgement, EventBatch, EventType
@@ -19,6 +20,7 @@ from tests.agent.rigs import link_store
 from tests.powerfail.worlds import ARCHIVE, LINK, Story
 
 A, B = SlotName.A, SlotName.B
+BOOT = "the one boot"
 STORIES = {behaviour: Story.of(LINK, ARCHIVE, behaviour) for behaviour in (Behaviour.GOOD, Behaviour.UNHEALTHY)}
 
 
@@ -43,40 +45,67 @@ class Deaf:
 
 @dataclass
 class Application:
-    """A board whose agent restarts an application; ``starts`` has the slot of each restart, ``failures`` how many fail first."""
+    """A board whose agent restarts an application.
+
+    Attributes:
+        story: The update.
+        failures: How many restarts fail first.
+        starts: The slot of each restart.
+        before: Called before each of them.
+        runs: The slot that the application was really started from.
+    """
 
     story: Story
     failures: int = 0
     starts: list[SlotName] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
+    runs: SlotName = A
 
     def __post_init__(self) -> None:
         self.world = self.story.world()
         board = self.world.board
         self.server = Deaf(board.server)
         board.server = self.server
-        program = load_sketch(board.content(board.flash, A)[0])
-        self.runner = Runner(replace(board.parts(program, A), reboot=self._restart), A)
+        self.start_agent()
 
-    def run(self) -> None:
+    def start_agent(self) -> None:
+        """Start the agent, and not the application: its probes see whatever runs."""
+        board = self.world.board
+        slot = start_application(link_store(board.flash), board.flash, BOOT, self._start_it)
+        program = load_sketch(board.content(board.flash, self.runs)[0])
+        self.runner = Runner(replace(board.parts(program, slot), reboot=self._restart), slot)
+
+    def run(self, stop_at: int = -1) -> int:
+        """Run to the end, and start the agent anew after so many steps; return how many it took."""
         event: Event = self.runner.booted()
-        for _ in range(2_000):
-            event = self.runner.advance(event)
+        for number in range(2_000):
+            try:
+                event = self.runner.advance(event)
+                if number == stop_at:
+                    raise Stopping
+            except Stopping:
+                self.runner.stop()
+                self.start_agent()
+                event = self.runner.booted()
+            assert self.runs is self.runner.slot, "the agent looks after something else than what runs"
             if self.world.is_over(self.runner):
-                return
+                return number
         raise AssertionError(self.runner.state.phase)
 
     def _restart(self) -> Restarted:
         self.before()
         board = self.world.board
-        slot = start(link_store(board.flash))
+        slot = restart_application(link_store(board.flash), board.flash, BOOT, self._start_it)
+        return Restarted(slot=slot, monitor=ProgramHealth(load_sketch(board.content(board.flash, slot)[0]), board.clock))
+
+    def _start_it(self) -> None:
+        board = self.world.board
         self.failures -= 1
         if self.failures >= 0:
             raise BootError("The reboot command failed.")
-        self.starts.append(slot)
-        content, found = board.content(board.flash, slot)
-        board.boots.append((slot, found))
-        return Restarted(slot=slot, monitor=ProgramHealth(load_sketch(content), board.clock))
+        self.runs = link_store(board.flash).read().primary
+        self.starts.append(self.runs)
+        board.boots.append((self.runs, board.content(board.flash, self.runs)[1]))
 
 
 def test_a_good_application_is_kept_by_the_agent_that_installed_it() -> None:
@@ -134,3 +163,30 @@ def test_a_restart_that_fails_is_tried_again_as_often_as_a_slot_is_started(failu
     it.run()
     assert it.starts == starts
     it.world.check(commits=starts == [B])
+
+
+@pytest.mark.parametrize("behaviour", STORIES)
+def test_an_agent_that_is_started_anew_looks_after_what_runs(behaviour: Behaviour) -> None:
+    steps = Application(STORIES[behaviour]).run()
+    for stop_at in range(steps):
+        it = Application(STORIES[behaviour])
+        it.run(stop_at)
+        it.world.check(commits=behaviour is Behaviour.GOOD)
+        assert it.starts == ([B] if behaviour is Behaviour.GOOD else [B, A]), stop_at
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_agent_that_is_stopped_between_the_link_and_the_restart_restarts_it_as_it_comes_up(nth: int) -> None:
+    it = Application(STORIES[Behaviour.UNHEALTHY])
+    calls = 0
+
+    def stop() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise Stopping
+
+    it.before = stop
+    it.run()
+    it.world.check(commits=False)
+    assert it.starts == [B, A]

@@ -3,7 +3,7 @@
 
 Layout below the storage root: ``boot.json`` (of the backend ``file``), ``slots/a.img`` and ``slots/b.img`` (slots that are files), and
 the agent's own ``data/``: ``journal``, ``kept.json``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends ``rauc`` and
-``custom``).
+``custom``), ``started.json`` (of the backend ``link``).
 """
 
 import secrets
@@ -74,7 +74,8 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     storage.hold(LOCK)
     clock = keeper or SystemClock()
     pulse: Pulse = keeper or Unheard()
-    slot = started_slot(config, storage, folder, environment)
+    origin = read_origin()
+    slot = started_slot(config, storage, folder, environment, origin.boot)
     slots = open_installer(config.install, storage, folder, slot, capacity_bytes=config.storage.slot_capacity_bytes, clock=clock)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
     journal = remember(Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
@@ -104,7 +105,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
-        reboot=lambda: _restart(config, storage, folder, clock, pulse),
+        reboot=lambda: _restart(config, storage, folder, clock, pulse, origin.boot),
         renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder)),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
@@ -116,16 +117,16 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         bucket=None if config.download.max_bytes_per_second is None else Bucket(config.download.max_bytes_per_second),
         chance=secrets.SystemRandom().random,
         keep_copy=lambda state: keep_copy(storage, DATA, state),
-        origin=read_origin(),
+        origin=origin,
         pulse=pulse,
     )
     return Runner(parts, slot)
 
 
-def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, pulse: Pulse) -> Restarted | None:
+def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, pulse: Pulse, boot: str) -> Restarted | None:
     """Start the board or its application again, and say before how long that may take."""
     pulse.beat(config.reboot.timeout_s + _ENDING_S)
-    return restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder))
+    return restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder), boot)
 
 
 def _ask(rule: ConsentRule, order: Order, folder: Path, pulse: Pulse) -> str:

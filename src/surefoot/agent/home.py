@@ -2,7 +2,7 @@
 """Where an agent keeps its own files, and who else may touch them.
 
 Layout of ``data/`` below the storage root: ``journal``, ``kept.json``, ``trusted/``, ``identity/``, ``boot-said.json`` (of the backends
-``rauc`` and ``custom``).
+``rauc`` and ``custom``), ``started.json`` (of the backend ``link``).
 """
 
 import secrets
@@ -20,6 +20,7 @@ JOURNAL = f"{DATA}/journal"
 LOCK = f"{DATA}/lock"
 IDENTITY = f"{DATA}/identity"
 SAID = f"{DATA}/boot-said.json"
+STARTED = f"{DATA}/started.json"
 
 
 def storage_root(config: Config, folder: Path) -> Path:

@@ -367,7 +367,9 @@ def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> St
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
         waits = _waits(renewed, is_put_off=event.is_put_off)
-        return _go_on(_up_to_date(state, event), renewed if waits else _no_longer_waiting(renewed, event.now), policy, is_put_off=event.is_put_off)
+        return _go_on(
+            _up_to_date(state, event), renewed if waits else _no_longer_waiting(renewed, event.now), policy, is_put_off=event.is_put_off
+        )
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
     return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 

@@ -12,13 +12,13 @@ from surefoot.agent.boot.control import BootControl
 from surefoot.agent.clock import Clock
 from surefoot.agent.config import Config
 from surefoot.agent.home import DATA, JOURNAL, open_journal
-from surefoot.agent.install import commit, revert
+from surefoot.agent.install import commit, prepare, revert
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.runner import factory_state
 from surefoot.agent.starting import run
-from surefoot.agent.state import State
+from surefoot.agent.state import State, in_slot
 from surefoot.agent.storage import Storage, read_file, replace_file
 from surefoot.model.errors import DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
@@ -76,8 +76,11 @@ def remember(scene: Scene) -> Journal[State]:
         journal = open_journal(scene.storage)
     except JournalLostError as damage:
         return _anew(scene, damage.message)
-    if journal.state is not None:
+    if journal.state is not None and in_slot(journal.state, scene.slot) is not None:
         return journal
+    if journal.state is not None:
+        journal.close()
+        return _anew(scene, f"The journal {JOURNAL} knows of nothing in slot {scene.slot}, which runs.")
     if read_kept(scene.storage, DATA) is not None:
         journal.close()
         return _anew(scene, f"The journal {JOURNAL} is gone.")
@@ -105,6 +108,9 @@ def _anew(scene: Scene, damage: str) -> Journal[State]:
         raise JournalLostError(f"{damage} What runs was on trial: the board goes back to slot {known.to}.", hint="It reboots by itself.")
     if scene.boot.get_state(known.slot) is not SlotState.GOOD:
         commit(scene.boot, known.slot)
+    if known.fallback is None:
+        # An update may have been about to start what the new journal knows nothing of.
+        prepare(scene.boot, known.slot.other, known.slot)
     with suppress(DeviceError):
         replace_file(scene.storage, f"{JOURNAL}.damaged", read_file(scene.storage, JOURNAL) or b"")
     told = Emitted(

@@ -3,8 +3,9 @@
 
 - ``kept.json`` is a copy of what must outlive the journal; it is written when that changes, once an update.
 - What is remembered in any place only proposes; what runs is believed when its bytes have the digest of a proposal.
-- What runs and is not marked good was on trial. Its trial cannot be told any more, so the board goes back to a good slot that is proved.
-  A slot that has nothing to go back to is kept.
+- What runs and is not marked good was on trial. Its trial cannot be told any more, so the board goes back to a good slot that is proved,
+  whether or not it is proved what was on trial. A slot that has nothing to go back to is kept.
+- A slot in which nothing is proved is never started: the caller makes it bad, whatever an update was about to do with it.
 - The slot that runs is never written over, whatever is lost; when nothing is proved, the agent does not start.
 - The release counter and the time floor are the highest that anything remembers; a lost journal is no way down.
 """
@@ -112,15 +113,15 @@ def begin_anew(
         JournalLostError: The bytes that run are none that anything here remembers.
     """
     proposals = list(dict.fromkeys(_proposals(remembered)))
+    other = _proved(running.other, proposals, digest) if states[running.other] is SlotState.GOOD else None
+    if states[running] is not SlotState.GOOD and other is not None:
+        return GoBack(bad=running, to=running.other)
     runs = _proved(running, proposals, digest)
     if runs is None:
         raise JournalLostError(
             f"The journal is lost, and nothing here proves what runs in slot {running}.",
             hint="Put the manifest of what runs where device.factory_manifest names it, or flash and enrol the board again.",
         )
-    other = _proved(running.other, proposals, digest) if states[running.other] is SlotState.GOOD else None
-    if states[running] is not SlotState.GOOD and other is not None:
-        return GoBack(bad=running, to=running.other)
     return State(
         slot=running,
         running=runs,

@@ -323,6 +323,9 @@ class Runner:
             return back
         self._flush(at_least_one=True)
         self._pause(backoff_s(self._unnoted.tries, self.parts.policy))
+        if isinstance(event, Booted):
+            # How the board came up is seen once: nobody would tell the machine later that what it takes for running was given up.
+            return event
         if state.phase in {Phase.IDLE, Phase.CHECKING, Phase.VERIFYING}:
             self.state = structs.replace(state, phase=Phase.IDLE, failures=state.failures + 1)
         # What depends on the time or on health is looked at anew; anything else happened, and is still to be noted.
