@@ -109,15 +109,35 @@ def test_a_release_on_trial_that_loses_the_broker_is_taken_back(*, has_rtc: bool
 
 
 @pytest.mark.parametrize("has_rtc", [True, False])
-def test_a_release_that_was_kept_without_the_broker_and_never_reaches_it_is_left(*, has_rtc: bool) -> None:
+def test_a_broker_that_is_not_required_gives_no_release_up(*, has_rtc: bool) -> None:
     it = site(has_rtc=has_rtc, needs_brokers=False)
     it.has_broker = lambda _now_s, slot: slot is A
     it.live(200)
     stays(it)
     assert it.state.phase is Phase.IDLE
     it.reset_every(130, 2)
-    it.live(250)
-    is_back(it, "broker_lost")
+    it.live(1000)
+    stays(it)
+
+
+@pytest.mark.parametrize("becomes", ["another", "optional", "none"])
+def test_a_release_is_not_owed_a_broker_that_it_does_not_require_any_longer(becomes: str) -> None:
+    """The new release's agent.toml names another one, or the same as optional, or none; the former is gone since the update."""
+    it = site()
+    board, former = it.world.board, it.world.board.brokers
+
+    def read_config(slot: SlotName, _found: object) -> None:
+        board.needs_brokers = slot is A or becomes != "optional"
+        board.brokers = former if slot is A or becomes == "optional" else {"the broker new.site:1883": lambda: True}
+        if slot is B and becomes == "none":
+            board.brokers = {}
+
+    board.at_boot = read_config
+    it.has_broker = lambda _now_s, slot: slot is A
+    it.live(1000)
+    stays(it)
+    assert it.state.vitals is not None
+    assert it.state.vitals.brokers == []
 
 
 @settings(max_examples=60, deadline=None)

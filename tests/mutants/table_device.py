@@ -347,6 +347,8 @@ DEVICE = (
     _m(13, "a start of the agent alone is none", VITALS, "    if is_same or vitals", "    if vitals"),
     _m(13, "what may have been the watchdog counts", VITALS, "reset is not Reset.OTHER", "reset is Reset.WATCHDOG"),
     _m(13, "a broker that was reached is not lost", VITALS, "if broker not in reached]", "]"),
+    _m(13, "a broker that the release does not require is not owed", VITALS, "if broker in required]", "]"),
+    _m(13, "an optional broker is not owed", HEALTH, "if watched.broker and watched.probe.required)", "if watched.broker)"),
     _m(13, "too many reboots", TRIGGERS, "if reboots > thresholds.reboots:", "if False:"),
     _m(13, "too many resets", TRIGGERS, "if resets > thresholds.resets:", "if False:"),
     _m(13, "unhealthy for too long", TRIGGERS, "vitals.failing_s > thresholds.unhealthy_s", "False"),
