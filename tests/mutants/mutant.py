@@ -88,6 +88,7 @@ _TESTS = {
     HEARTBEAT: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
     NETWORK_PROBES: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
     SYSTEM: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
+    "agent/renewal.py": ("tests/agent/test_renewal.py",),
     "agent/probes/bounded.py": ("tests/agent/test_probes.py",),
     VITALS: ("tests/agent/test_triggers.py",),
     TRIGGERS: ("tests/agent/test_triggers.py",),

@@ -357,6 +357,8 @@ DEVICE = (
     _m(13, "never back to a slot that is not good", MACHINE, "    if other is not SlotState.GOOD:\n", "    if False:\n"),
     _m(13, "what is gone back to is read first", RUNNER, "self.parts.slots.running_digest(effect.to, kept.size) != kept.hash", "False"),
     _m(13, "an agent that hangs is not kicked for", WATCHDOG, "if not self._life.is_going_on(self._clock.monotonic()):", "if False:"),
+    _m(14, "a clock ahead gets no certificate at each poll", "agent/renewal.py", "return not is_fresh and ", "return "),
+    _m(13, "each request has a beat of its own", RUNNER, "        self.parts.pulse.beat()\n        try:\n            polled", "        try:\n            polled"),
     _m(14, "the hash that really lies there", RUNNER, "hash=self.running.found,", "hash=installed.hash,"),
     _m(14, "an acknowledgement of what was sent", RUNNER, "answer.acknowledged.journal != journal.id or ", ""),
     _m(14, "the refusal's code", MACHINE, "if state.refused != event.code else ()", "if False else ()", by="d01"),

@@ -102,7 +102,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
         reboot=lambda: restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
-        renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder)),
+        renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder), beat=pulse.beat),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),

@@ -383,6 +383,7 @@ class Runner:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.
         self._flush(at_least_one=not self.is_reported)
         self._renew()
+        self.parts.pulse.beat()
         try:
             polled = self.parts.server.poll(etag)
         except ClockError as error:
@@ -394,6 +395,7 @@ class Runner:
         return Answered(now=self._now(), answer=polled.answer, etag=polled.etag)
 
     def _renew(self) -> None:
+        self.parts.pulse.beat()
         try:
             self.parts.renew()
         except (TransientError, DeviceError) as error:
@@ -629,6 +631,7 @@ class Runner:
         journal = self.parts.journal
         while journal.pending or at_least_one:
             events = _batch(journal.pending)
+            self.parts.pulse.beat()
             answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
             if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
                 raise TransportError("The server acknowledged other events than were sent.")
