@@ -12,6 +12,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +29,7 @@ from surefoot.agent.enrol import Home, keep_certificate
 from surefoot.agent.home import DATA, JOURNAL, SAID, STARTED, open_journal
 from surefoot.agent.install import activate
 from surefoot.agent.installer import open_installer
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInstall
 from surefoot.agent.keystore import pem_of
 from surefoot.agent.memory import installed_from
@@ -229,6 +231,24 @@ def test_an_agent_whose_journal_is_damaged_begins_anew_and_says_so(folder: Path,
     assert (again.parts.journal.id, again.state) == (numbered, known), "it begins anew once"
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_each_slot_that_is_read_at_the_start_is_said_before(folder: Path, *, is_first: bool) -> None:
+    """A large slot takes minutes to read: a watchdog, or systemd's time for a start, must not end that."""
+
+    class Told(Keeper):
+        said: ClassVar[list[float]] = []
+
+        def beat(self, within_s: float = 0.0) -> None:
+            self.said.append(within_s)
+
+    if not is_first:
+        updated(folder)
+        (folder / "state/data/journal").unlink()
+    assemble(CONFIG, folder, SLOT_A if is_first else SLOT_B, Told(Watchdog(), {}, SystemClock()))
+    sizes = [IMAGE, IMAGE] if is_first else [NEXT, NEXT, IMAGE, NEXT]
+    assert sorted(Told.said) == sorted(whole_slot_s(len(image)) for image in sizes)
+
+
 def test_a_journal_that_is_gone_is_as_one_that_is_damaged(folder: Path) -> None:
     updated(folder)
     (folder / "state/data/journal").unlink()
@@ -341,7 +361,7 @@ def test_a_reboot_command_that_fails_is_the_boards_failure(folder: Path, command
 
 def test_a_reboot_command_may_take_as_long_as_the_settings_say(folder: Path) -> None:
     reboot = RebootCommand(command=["sleep", "3600"], timeout_s=0.1)
-    with pytest.raises(BootError, match="The reboot command failed: .* timed out"):
+    with pytest.raises(BootError, match=r"The reboot command failed: .* timed out"):
         assemble(structs.replace(CONFIG, reboot=reboot), folder, SLOT_A).parts.reboot()
 
 
@@ -540,11 +560,13 @@ def test_an_agent_that_systemd_stops_ends_in_order_and_leaves_the_watchdog_so(fo
         environment = os.environ | SLOT_A | {"NOTIFY_SOCKET": str(folder / "notify")}
         command = [sys.executable, "-m", "surefoot", "agent", "run", "--config", str(folder / "agent.toml")]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as agent:
-            heard = [systemd.recv(1000).decode() for _ in range(3)]
+            heard = [systemd.recv(1000).decode() for _ in range(5)]
             agent.send_signal(signal.SIGTERM)
             status = agent.wait(60)
         while heard[-1] != "STOPPING=1":
             heard.append(systemd.recv(1000).decode())
-    assert heard[:3] == ["READY=1", "STATUS=checking", "STATUS=idle"], "nobody answers where it is enrolled"
+        extended = [heard.pop(0).startswith("EXTEND_TIMEOUT_USEC=") for _ in range(2)]
+        assert extended == [True, True], "the slot is read for the journal, and for what runs"
+        assert heard[:3] == ["READY=1", "STATUS=checking", "STATUS=idle"], "nobody answers where it is enrolled"
     assert status == 0
     assert (folder / "watchdog").read_bytes().strip(b"\0") == b"V"

@@ -3,6 +3,7 @@
 
 import os
 import select
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -154,6 +155,17 @@ def test_a_grubenv_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 def test_a_tool_reads_what_it_is_told_and_need_not(tmp_path: Path) -> None:
     assert run_tool(["cat"], timeout_s=20, stdin="x" * 30_000) == "x" * 30_000
     assert run_tool(["true"], timeout_s=20, stdin="x" * 30_000, folder=tmp_path) == ""
+
+
+@pytest.mark.parametrize("holds", ["", "</dev/null >/dev/null", "<&- >&2", "<&0"])
+def test_a_child_that_left_the_tools_group_and_holds_its_pipes_is_waited_for_no_longer_than_the_tool(holds: str, tmp_path: Path) -> None:
+    script(tmp_path / "tool", f"exec 4<&0; setsid sh -c 'echo $$ > pid; exec sleep 60' {holds} & while ! test -s pid; do :; done; exit 0")
+    try:
+        with pytest.raises(BootError, match="took longer than"):
+            run_tool([str(tmp_path / "tool")], timeout_s=SOON_S, folder=tmp_path, stdin="x" * 300_000)
+    finally:
+        # It would hang before it came here if the child were waited for.
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 def test_what_a_tool_left_running_is_ended(tmp_path: Path) -> None:

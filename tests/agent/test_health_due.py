@@ -131,13 +131,21 @@ def test_a_broker_is_lost_only_when_it_is_owed_and_holds_nothing_else_back(comma
 
 
 def test_a_broker_that_is_not_required_is_told_and_not_lost(commands: Commands) -> None:
-    found = monitor(commands, broker(1, required=False)).check(["the broker 127.0.0.1:1"])
+    it = monitor(commands, broker(1, required=False))
+    assert it.brokers == frozenset()
+    found = it.check(["the broker 127.0.0.1:1"])
     assert (found.lost, found.ailing) == ("", "127.0.0.1:1 takes no connection: Connection refused.")
 
 
 def test_a_broker_that_is_reached_is_named_due_or_not(commands: Commands, port: int) -> None:
     it = monitor(commands, broker(port), broker(1))
     assert it.reached() == it.check().reached == {f"the broker 127.0.0.1:{port}"}
+
+
+def test_an_optional_broker_that_is_reached_before_an_update_is_not_owed_after_it(commands: Commands, port: int) -> None:
+    it = monitor(commands, broker(port, required=False), broker(1))
+    assert it.reached() == frozenset()
+    assert it.brokers == {"the broker 127.0.0.1:1"}
 
 
 def test_a_broker_that_was_never_looked_at_is_not_reached(commands: Commands, port: int) -> None:

@@ -134,6 +134,8 @@ class RaucBoard:
         )
         return Runner(parts, slot)
 
+    brokers: frozenset[str] = frozenset()
+
     def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:  # noqa: ARG002  # it has no brokers, and no pace
         return Health(healthy_s=0 if self.failing else 60, failing=self.failing)
 

@@ -75,6 +75,36 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left_and_not_befor
     assert matches(flash)
 
 
+def test_a_clock_that_is_days_ahead_does_not_get_a_certificate_at_each_poll(ca: DeviceCa) -> None:
+    issuer, renewal, clock = enrolled(ca, SimulatedFlash())
+    issuer.clock = VirtualClock(NOW)
+    clock.jump(timedelta(days=5).total_seconds())
+    for _ in range(288):
+        clock.sleep(300)
+        issuer.clock.sleep(300)
+        renewal()
+    assert issuer.issued == 1
+    issuer.asks = True
+    renewal()
+    assert issuer.issued == 2, "a server that asks is heard"
+    issuer.asks = False
+    clock.sleep(timedelta(days=2, hours=12).total_seconds())
+    renewal()
+    assert issuer.issued == 3, "by its own clock it is long due"
+
+
+def test_the_agent_beats_between_making_a_key_and_asking_for_its_certificate(ca: DeviceCa) -> None:
+    flash = SimulatedFlash()
+    issuer, _, clock = enrolled(ca, flash)
+    seen: list[int] = []
+    renewal = Renewal(flash, "data", DEVICE, issuer, clock, keys=FileKeys(), beat=lambda: seen.append(issuer.issued))
+    renewal()
+    assert seen == []
+    clock.sleep(timedelta(days=5).total_seconds())
+    renewal()
+    assert (seen, issuer.issued) == ([0], 1)
+
+
 def test_while_the_server_is_away_the_old_certificate_serves_and_each_poll_tries_again(ca: DeviceCa) -> None:
     flash = SimulatedFlash()
     issuer, renewal, clock = enrolled(ca, flash)

@@ -82,7 +82,7 @@ class Application:
             try:
                 event = self.runner.advance(event)
                 if number == stop_at:
-                    raise Stopping
+                    raise Stopping  # noqa: TRY301  # as the pulse does
             except Stopping:
                 self.runner.stop()
                 self.start_agent()

@@ -27,6 +27,7 @@ class Refusing:
         self.install = self._installer.install
         self.running_digest = self._installer.running_digest
         self.close = self._installer.close
+        self.install_s, self.read_s = self._installer.install_s, self._installer.read_s
 
     def writer(self, slot: SlotName) -> File:
         if slot is SlotName.B:

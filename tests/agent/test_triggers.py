@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from surefoot.agent.triggers import Thresholds, is_over, judge
-from surefoot.agent.vitals import MOST_STARTS, NOTE_S, Reset, Start, Vitals, is_worth_noting, lived, started
+from surefoot.agent.vitals import MOST_STARTS, NOTE_S, Reset, Start, Vitals, asking_for, is_worth_noting, lived, started
 from surefoot.model.record import from_json, to_json
 from surefoot.model.rollback import RollbackReason
 
@@ -79,6 +79,12 @@ def test_a_broker_is_lost_that_was_reached_before_and_not_within_five_minutes_si
     found = judge(lived(owing, 301, is_failing=False, reached={"one"}), LIMITS)
     assert found is not None
     assert "two" in found.detail
+
+
+def test_a_broker_that_the_release_does_not_require_is_not_lost() -> None:
+    owing = Vitals(brokers=["one", "two"])
+    assert reason(lived(asking_for(owing, {"three"}), 301, is_failing=False, reached=())) is None
+    assert asking_for(owing, {"two", "three"}).brokers == ["two"]
 
 
 def test_a_broker_that_was_reached_since_is_never_lost_again() -> None:

@@ -122,6 +122,15 @@ def test_systemd_hears_when_it_is_ready_what_it_does_that_it_lives_and_that_it_s
     assert heard(systemd) == ["WATCHDOG=1", "READY=1", "STATUS=downloading", "STOPPING=1"]
 
 
+def test_systemd_hears_at_the_start_how_long_reading_a_slot_may_take_and_not_later(systemd: socket.socket) -> None:
+    with keeper(environment=environment(systemd)) as it:
+        it.beat()
+        it.beat(1200.5)
+        it.ready()
+        it.beat(1200.5)
+    assert heard(systemd) == ["EXTEND_TIMEOUT_USEC=1200500000", "READY=1", "STOPPING=1"]
+
+
 def test_systemd_is_kicked_three_times_in_the_time_it_waits() -> None:
     asked = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "30000000"}
     assert Systemd(asked, 7).watchdog_s == 30

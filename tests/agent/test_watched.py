@@ -2,17 +2,23 @@
 """Boards in virtual time whose release turns out bad: the four triggers, with reboots in between and without a clock on the wall."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import NoReturn, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surefoot.agent.network import Patience
+from surefoot.agent.pulse import Unheard
 from surefoot.agent.state import Phase
+from surefoot.agent.transport import Server
 from surefoot.agent.vitals import Reset
-from surefoot.model.errors import BootError
+from surefoot.model.errors import BootError, TransportError
 from surefoot.model.event import EventType
 from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import ProgramHealth
+from surefoot.simulator.clock import VirtualClock
 from tests.agent.mains import PLAN, Site, kept, site
 
 A, B = SlotName.A, SlotName.B
@@ -133,15 +139,35 @@ def test_a_release_on_trial_that_loses_the_broker_is_taken_back(*, has_rtc: bool
 
 
 @pytest.mark.parametrize("has_rtc", [True, False])
-def test_a_release_that_was_kept_without_the_broker_and_never_reaches_it_is_left(*, has_rtc: bool) -> None:
+def test_a_broker_that_is_not_required_gives_no_release_up(*, has_rtc: bool) -> None:
     it = site(has_rtc=has_rtc, needs_brokers=False)
     it.has_broker = lambda _now_s, slot: slot is A
     it.live(200)
     stays(it)
     assert it.state.phase is Phase.IDLE
     it.reset_every(130, 2)
-    it.live(250)
-    is_back(it, "broker_lost")
+    it.live(1000)
+    stays(it)
+
+
+@pytest.mark.parametrize("becomes", ["another", "optional", "none"])
+def test_a_release_is_not_owed_a_broker_that_it_does_not_require_any_longer(becomes: str) -> None:
+    """The new release's agent.toml names another one, or the same as optional, or none; the former is gone since the update."""
+    it = site()
+    board, former = it.world.board, it.world.board.brokers
+
+    def read_config(slot: SlotName, _found: object) -> None:
+        board.needs_brokers = slot is A or becomes != "optional"
+        board.brokers = former if slot is A or becomes == "optional" else {"the broker new.site:1883": lambda: True}
+        if slot is B and becomes == "none":
+            board.brokers = {}
+
+    board.at_boot = read_config
+    it.has_broker = lambda _now_s, slot: slot is A
+    it.live(1000)
+    stays(it)
+    assert it.state.vitals is not None
+    assert it.state.vitals.brokers == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -161,6 +187,38 @@ def test_an_outage_of_the_sites_broker_rolls_nothing_back(begins_s: int, lasts_s
     it.clock.resets = [float(at_s) for at_s in sorted(set(resets))]
     it.live(DAY_S)
     stays(it)
+
+
+class Longest(Unheard):
+    """A pulse that remembers the longest time between two beats."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock, self.last_s, self.longest_s = clock, clock.monotonic(), 0.0
+
+    def beat(self, within_s: float = 0.0) -> None:  # noqa: ARG002  # the port's
+        self.longest_s = max(self.longest_s, self.clock.monotonic() - self.last_s)
+        self.last_s = self.clock.monotonic()
+
+    def rest_s(self) -> float:
+        return 60.0
+
+
+def test_a_server_that_drips_its_answers_is_not_taken_for_an_agent_that_hangs() -> None:
+    """A poll is three requests or more, each of which may take as long as an answer may: the agent beats before each."""
+    it = kept()
+    board = it.world.board
+    assert board.runner is not None
+    slow_s = Patience().answer_s
+
+    def drips(*_: object) -> NoReturn:
+        it.clock.sleep(slow_s)
+        raise TransportError("too slow")
+
+    pulse, server = Longest(it.clock), SimpleNamespace(poll=drips, send=drips, open=drips)
+    board.runner.parts = replace(board.runner.parts, server=cast("Server", server), pulse=pulse, renew=drips)
+    board.runner.is_reported = False
+    it.live(2000)
+    assert pulse.longest_s == slow_s
 
 
 @pytest.mark.parametrize("reason", ["reboot_loop", "unhealthy"])

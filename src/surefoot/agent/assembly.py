@@ -78,7 +78,8 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     slot = started_slot(config, storage, folder, environment, origin.boot)
     slots = open_installer(config.install, storage, folder, slot, capacity_bytes=config.storage.slot_capacity_bytes, clock=clock)
     boot = open_bootloader(config.boot, storage, folder, slot, SAID)
-    journal = remember(Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock))
+    scene = Scene(config=config, folder=folder, storage=storage, slots=slots, boot=boot, slot=slot, clock=clock, pulse=pulse)
+    journal = remember(scene)
     keep(boot, slot)
     floored = FlooredClock(clock, lambda: _EPOCH if journal.state is None else parse_utc(journal.state.time_floor))
     lift = ClockLift(SystemClock(), may_set=config.clock.set)
@@ -105,8 +106,8 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         server=server,
         monitor=Monitor(config.trial.probes, clock, folder),
         clock=clock,
-        reboot=lambda: _restart(config, storage, folder, clock, pulse, origin.boot),
-        renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder)),
+        reboot=lambda: _restart(config, storage, folder, clock, pulse=pulse, boot=origin.boot),
+        renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder), beat=pulse.beat),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
         put_off_until=lambda: put_off_until(storage, DATA),
@@ -123,7 +124,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     return Runner(parts, slot)
 
 
-def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, pulse: Pulse, boot: str) -> Restarted | None:
+def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, *, pulse: Pulse, boot: str) -> Restarted | None:
     """Start the board or its application again, and say before how long that may take."""
     pulse.beat(config.reboot.timeout_s + _ENDING_S)
     return restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder), boot)

@@ -3,8 +3,8 @@
 
 - A probe that cannot be evaluated fails, and so does one that was not looked at yet: doubt holds.
 - Between two looks nothing is known; look a few times within the time that must be held.
-- A broker that was reached before the update and not yet since is ``lost``, and not ``failing``; one that was not reached before
-  holds nothing back. Its outage is not the release's.
+- A broker that was reached before the update and not yet since is ``lost``, and not ``failing``; one that was not reached before,
+  or that no required probe looks at any longer, holds nothing back. Its outage is not the release's.
 - A look takes as long as its probes do, but once one has taken long, the others wait for the next look: the agent's own work
   is never held up by more than ``LOOK_S`` and one time-out.
 """
@@ -71,6 +71,11 @@ class Monitor:
         self._watched = [Watched(probe, self._asker(probe, folder, run)) for probe in probes]
         self._holding_since: float | None = None
 
+    @property
+    def brokers(self) -> frozenset[str]:
+        """The brokers that are required: what is reached of them before an update is owed after it."""
+        return frozenset(watched.broker for watched in self._watched if watched.broker and watched.probe.required)
+
     def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:
         """Look at every probe that is due, and say how all are doing.
 
@@ -87,8 +92,8 @@ class Monitor:
         return self._judged(owed, now_s)
 
     def reached(self) -> frozenset[str]:
-        """Look at every broker now, due or not, and return those that are reached."""
-        brokers = [watched for watched in self._watched if watched.broker]
+        """Look at every required broker now, due or not, and return those that are reached."""
+        brokers = [watched for watched in self._watched if watched.broker in self.brokers]
         for watched in brokers:
             watched.look(self._clock.monotonic())
         return frozenset(watched.broker for watched in brokers if not watched.said)

@@ -4,7 +4,7 @@
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from surefoot.agent.home import DATA, JOURNAL, open_journal
 from surefoot.agent.install import commit, prepare, revert
 from surefoot.agent.installers.port import Installer
 from surefoot.agent.journal import Emitted, Journal, begin, salvage
+from surefoot.agent.pulse import Pulse, Unheard
 from surefoot.agent.recovery import GoBack, Remembered, begin_anew, read_kept
 from surefoot.agent.runner import factory_state
 from surefoot.agent.starting import run
 from surefoot.agent.state import State, in_slot
 from surefoot.agent.storage import Storage, read_file, replace_file
+from surefoot.model.digest import Digest
 from surefoot.model.errors import DeviceError, DigestError, Error, InvalidInput, JournalLostError
 from surefoot.model.event import EventType
 from surefoot.model.manifest import Manifest, built_at
@@ -56,11 +58,17 @@ class Scene:
     boot: BootControl
     slot: SlotName
     clock: Clock
+    pulse: Pulse = field(default_factory=Unheard)
 
     @property
     def manifest(self) -> Path:
         """Where the manifest of the factory's image lies."""
         return self.folder / self.config.device.factory_manifest
+
+    def digest(self, slot: SlotName, size: int) -> Digest:
+        """Return the digest of the image of ``size`` bytes in ``slot``, and say before how long reading it may take."""
+        self.pulse.beat(self.slots.read_s(size))
+        return self.slots.running_digest(slot, size)
 
 
 def remember(scene: Scene) -> Journal[State]:
@@ -101,7 +109,7 @@ def _anew(scene: Scene, damage: str) -> Journal[State]:
         factory=None if manifest is None else installed_from(manifest),
         built_at=_EPOCH if manifest is None else built_at(manifest.build_id) or _EPOCH,
     )
-    known = begin_anew(remembered, scene.slot, {each: scene.boot.get_state(each) for each in SlotName}, scene.slots.running_digest)
+    known = begin_anew(remembered, scene.slot, {each: scene.boot.get_state(each) for each in SlotName}, scene.digest)
     if isinstance(known, GoBack):
         revert(scene.boot, known.bad, known.to)
         run(scene.config.reboot, scene.folder)
@@ -131,6 +139,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _factory_release(scene: Scene, manifest: Manifest) -> Installed:
     path, slots, slot = scene.manifest, scene.slots, scene.slot
+    scene.pulse.beat(slots.read_s(manifest.image.size))
     try:
         slots.verify(slot, manifest.image.size, manifest.image.hash)
     except DigestError as error:

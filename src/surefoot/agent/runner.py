@@ -19,7 +19,7 @@ from surefoot.agent.admission import Board, admit
 from surefoot.agent.boot.control import BootControl
 from surefoot.agent.clock import Clock
 from surefoot.agent.download import Downloader, DownloadTarget, InterruptedDownloadError
-from surefoot.agent.installers.port import Installer
+from surefoot.agent.installers.port import Installer, whole_slot_s
 from surefoot.agent.interlock import Inhibitor
 from surefoot.agent.journal import Emitted, Journal
 from surefoot.agent.machine import backoff_s, step
@@ -96,7 +96,6 @@ _REBOOT_S = 60.0
 _MAX_URL, _MAX_URLS = 2_048, 8
 _MAX_BATCH_BYTES = 512 * 1024
 _MAX_TEXT = 500
-_SLOT_S, _SLOWEST_BYTES_PER_S = 300.0, 500_000
 _WATCHED = {Phase.IDLE, Phase.WAITING, Phase.REPORTING}
 
 
@@ -219,7 +218,7 @@ class Runner:
         if self.parts.journal.state is None:
             raise DeviceError("The journal holds no state.", hint="Start the agent with the factory manifest.")
         self.state = self.parts.journal.state
-        self.parts.pulse.beat(_whole_slot_s(self.state.running.size))
+        self.parts.pulse.beat(self.parts.slots.read_s(self.state.running.size))
         self.running = self._look()
         self.started_s = self.parts.clock.monotonic()
         source = BeatingSource(self.parts.server, self.parts.pulse.beat)
@@ -387,6 +386,7 @@ class Runner:
         # The first thing a server hears of a boot is what runs, whether or not anything happened.
         self._flush(at_least_one=not self.is_reported)
         self._renew()
+        self.parts.pulse.beat()
         try:
             polled = self.parts.server.poll(etag)
         except ClockError as error:
@@ -398,6 +398,7 @@ class Runner:
         return Answered(now=self._now(), answer=polled.answer, etag=polled.etag)
 
     def _renew(self) -> None:
+        self.parts.pulse.beat()
         try:
             self.parts.renew()
         except (TransientError, DeviceError) as error:
@@ -473,6 +474,8 @@ class Runner:
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
             target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
+            # An agent that was started again reads what it has before it asks for more.
+            self.parts.pulse.beat(whole_slot_s(attempt.received))
             left = parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s) - self._now()
             received = self.downloader.step(target, attempt.received, effect.until, within_s=left.total_seconds())
         except InterruptedDownloadError as error:
@@ -491,11 +494,15 @@ class Runner:
 
     def _install(self, effect: Install) -> Event:
         attempt = effect.attempt
-        self.parts.pulse.beat(_whole_slot_s(attempt.size))
+        beat, slots = self.parts.pulse.beat, self.parts.slots
+        beat()
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
-            self.parts.slots.install(attempt.slot, attempt.size, attempt.hash)
-            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)
+            beat(slots.install_s(attempt.size))
+            slots.install(attempt.slot, attempt.size, attempt.hash)
+            beat(slots.read_s(attempt.size))
+            slots.verify(attempt.slot, attempt.size, attempt.hash)
+            beat()
             brokers = tuple(sorted(self.parts.monitor.reached()))
             install.activate(self.parts.boot, attempt.slot)
         except DigestError as error:
@@ -597,7 +604,7 @@ class Runner:
 
     def _revert(self, effect: Revert) -> None:
         kept = effect.release
-        self.parts.pulse.beat(_whole_slot_s(0 if kept is None else kept.size))
+        self.parts.pulse.beat(self.parts.slots.read_s(0 if kept is None else kept.size))
         if kept is not None and self.parts.slots.running_digest(effect.to, kept.size) != kept.hash:
             raise BootError(f"Slot {effect.to} does not hold {kept.version} any longer.", hint="Install a good release.")
         install.revert(self.parts.boot, effect.bad, effect.to)
@@ -641,6 +648,7 @@ class Runner:
         journal = self.parts.journal
         while journal.pending or at_least_one:
             events = _batch(journal.pending)
+            self.parts.pulse.beat()
             answer = self.parts.server.send(EventBatch(journal=journal.id, events=events, report=self._device_report()))
             if answer.acknowledged.journal != journal.id or (events and answer.acknowledged.seq < events[0].seq):
                 raise TransportError("The server acknowledged other events than were sent.")
@@ -692,11 +700,6 @@ class Runner:
         if installed is None:
             raise BootError(f"The board booted slot {self.slot}, in which nothing verified lies.", hint="Flash the device again.")
         return Running(installed=installed, found=self.parts.slots.running_digest(self.slot, installed.size))
-
-
-def _whole_slot_s(size: int) -> float:
-    """Return how long it may take to fill or to read a slot with ``size`` bytes, on the slowest flash there is, in seconds."""
-    return _SLOT_S + size / _SLOWEST_BYTES_PER_S
 
 
 def _urls(answer: PollAnswer, digest: Digest) -> list[str]:

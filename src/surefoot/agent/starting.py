@@ -115,7 +115,7 @@ def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[]
 
 
 def restart_application(store: StateStore, storage: Storage, boot: str, restart_it: Callable[[], None]) -> SlotName:
-    """Choose a slot as its loader, start the application from it, note that, and return the slot; ``BootError`` as ``start_application``."""
+    """Choose a slot as its loader, start the application from it, note that, and return the slot; raises as ``start_application``."""
     slot = start(store)
     restart_it()
     _note(storage, Started(boot=boot, slot=slot))

@@ -4,8 +4,9 @@
 - ``reboot_loop``: the board booted too often, unasked, in a short time.
 - ``watchdog``: the watchdog reset it, or may have, too often in a short time.
 - ``unhealthy``: a required probe failed for too long without a break.
-- ``broker_lost``: a broker that was reached before the update has not been reached since, for too long. One that was reached since
-  is not lost to the release, whoever cannot reach it later: an outage of a whole site rolls no fleet back.
+- ``broker_lost``: a broker that was reached before the update, and that the release requires, has not been reached since, for too
+  long. One that was reached since is not lost to the release, whoever cannot reach it later: an outage of a whole site rolls no
+  fleet back. Nor is one that the release does not ask about any longer.
 
 All of it counts while the release is on trial, and for ``watch_s`` of uptime after it was committed.
 """

@@ -48,7 +48,7 @@ class Vitals(Record, frozen=True, kw_only=True):
         is_stopped: Whether the next boot was asked for.
         starts: Boots that nobody asked for, oldest first.
         failing_s: For how long a required probe has failed without a break; nothing while all hold.
-        brokers: Brokers that were reached before the update and have not been since.
+        brokers: Brokers that were reached before the update and have not been since, as far as the release requires them.
         kept_s: ``lived_s`` when the release was committed; nothing before that.
     """
 
@@ -69,6 +69,11 @@ def started(vitals: Vitals, boot: str, reset: Reset) -> Vitals:
         return after
     start = Start(at_s=vitals.lived_s, may_be_watchdog=reset is not Reset.OTHER)
     return structs.replace(after, starts=[*vitals.starts, start][-MOST_STARTS:])
+
+
+def asking_for(vitals: Vitals, required: Collection[str]) -> Vitals:
+    """Return the vitals with those brokers alone that the release requires: one that moved, or is optional now, is owed no longer."""
+    return structs.replace(vitals, brokers=[broker for broker in vitals.brokers if broker in required])
 
 
 def lived(vitals: Vitals, elapsed_s: float, *, is_failing: bool, reached: Collection[str]) -> Vitals:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from surefoot.agent.clock import Clock
 from surefoot.agent.health import Health
-from surefoot.agent.vitals import Vitals, lived
+from surefoot.agent.vitals import Vitals, asking_for, lived
 
 PACE_S = 30.0
 """How often a probe of a committed release is looked at that does not say so itself."""
@@ -15,12 +15,17 @@ PACE_S = 30.0
 class HealthMonitor(Protocol):
     """Looks after the release that runs; ``surefoot.agent.health.Monitor`` is the real one, and says what the calls mean."""
 
+    @property
+    def brokers(self) -> frozenset[str]:
+        """The brokers that are required."""
+        ...
+
     def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:
         """Look at what is due, and say how long everything has held, and what does not."""
         ...
 
     def reached(self) -> frozenset[str]:
-        """Return the brokers that are reached now."""
+        """Return the required brokers that are reached now."""
         ...
 
     def rest_s(self, *, pace_s: float) -> float:
@@ -56,7 +61,7 @@ class Watch:
         """
         if noted is not self._noted:
             self._noted = self._vitals = noted
-        before = self._vitals
+        before = None if self._vitals is None else asking_for(self._vitals, self._monitor.brokers)
         self.health = self._monitor.check(() if before is None else before.brokers, pace_s=pace_s)
         now_s = self._clock.monotonic()
         elapsed_s, self._counted_s = now_s - self._counted_s, now_s

@@ -107,7 +107,7 @@ class Keeper:
         self._device = -1
         self._thread: threading.Thread | None = None
         self._is_over = threading.Event()
-        self._is_asked = self._is_pausing = self._is_stalled = False
+        self._is_ready = self._is_asked = self._is_pausing = self._is_stalled = False
 
     def __enter__(self) -> Self:
         """Take the board's watchdog and start to kick.
@@ -142,6 +142,7 @@ class Keeper:
 
     def ready(self) -> None:
         """Tell systemd that the agent has started."""
+        self._is_ready = True
         self._systemd.tell("READY=1")
 
     def say(self, status: str) -> None:
@@ -153,6 +154,9 @@ class Keeper:
         if self._is_asked:
             raise Stopping
         self._life.beat(self._clock.monotonic(), within_s)
+        if within_s and not self._is_ready:
+            # What TimeoutStartSec allows ends a start that reads a large slot; this extends it (sd_notify(3)).
+            self._systemd.tell(f"EXTEND_TIMEOUT_USEC={round(within_s * 1e6)}")
 
     def rest_s(self) -> float:
         """Implement ``Pulse``: a pause is cut in parts while a watchdog is kicked."""

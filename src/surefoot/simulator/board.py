@@ -173,7 +173,7 @@ class SimulatedBoard:
         boot_s: How long a boot takes.
         reset: What the board says that it was reset by.
         brokers: The message brokers that the release is asked about, and whether each is reached.
-        needs_brokers: Whether a release must have reached them to be kept.
+        needs_brokers: Whether their probes are required: those that were reached before an update must be reached after it.
         look_s: How often at most a kept release is looked at.
         at_boot: Told of each slot that is started and what lies in it, before it runs.
         boots: The slot and digest of every boot, in order.
@@ -358,11 +358,16 @@ class ProgramHealth:
         self._brokers = brokers or {}
         self._since_s: float | None = clock.monotonic()
 
+    @property
+    def brokers(self) -> frozenset[str]:
+        """Implement ``HealthMonitor``."""
+        return frozenset(self._brokers) if self._needs_brokers else frozenset()
+
     def check(self, owed: Collection[str] = (), *, pace_s: float = 0.0) -> Health:  # noqa: ARG002  # the port's
         """Implement ``HealthMonitor``: the program is asked at each look."""
         reached = self.reached()
         missing = [broker for broker in owed if broker not in reached]
-        lost = f"{missing[0]} is not reached." if missing and self._needs_brokers else ""
+        lost = f"{missing[0]} is not reached." if missing else ""
         if not self._is_healthy():
             self._since_s = None
             return Health(healthy_s=0, failing="The release says that it is not healthy.", lost=lost, reached=reached)
@@ -372,7 +377,7 @@ class ProgramHealth:
 
     def reached(self) -> frozenset[str]:
         """Implement ``HealthMonitor``."""
-        return frozenset(broker for broker, is_reached in self._brokers.items() if is_reached())
+        return frozenset(broker for broker in self.brokers if self._brokers[broker]())
 
     def rest_s(self, *, pace_s: float) -> float:
         """Implement ``HealthMonitor``."""

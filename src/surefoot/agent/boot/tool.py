@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running a bootloader's own tool, or an install script: it may be missing, fail, hang, or flood, and none of that may stop the agent."""
 
+import os
 import resource
+import selectors
 import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from os import killpg
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from surefoot.model.errors import BootError
 
 MOST_BYTES = 64 * 1024
 """How much a tool may say."""
+
+_DEATH_S = 1.0
+"""How long one that was killed is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ def run_tool(
 ) -> str:
     """Run a tool to its end and return what it printed.
 
-    It runs in a process group of its own; when its time is over, all of the group is killed.
+    It runs in a process group of its own; when its time is over, all of the group is killed, and nothing is waited for any longer.
 
     Args:
         command: The program and its arguments.
@@ -110,47 +114,95 @@ _BY_HAND = "Run it by hand to see what is wrong."
 def _converse(process: subprocess.Popen[bytes], stdin: Iterable[bytes], timeout_s: float) -> tuple[bytes, bytes, bool]:
     """Return what a process says and its complaints, each cut off behind ``MOST_BYTES``, and whether its time was over."""
     late = threading.Event()
+    waking, wake = os.pipe()
 
     def end() -> None:
         late.set()
         _kill(process)
+        os.write(wake, b"\0")
 
     alarm = threading.Timer(timeout_s, end)
-    complaints: list[bytes] = []
-    listener = threading.Thread(target=lambda: complaints.append(_read(process.stderr, process)), daemon=True)
-    with process:
-        alarm.start()
-        listener.start()
-        try:
-            _tell(process.stdin, stdin)
-            said = _read(process.stdout, process)
+    alarm.start()
+    try:
+        said, complaint = _exchange(process, stdin, waking)
+        if not late.is_set():
             process.wait()
-            listener.join()
-        finally:
-            alarm.cancel()
-            # What it left running in the background has no business there.
-            _kill(process)
-    return said, b"".join(complaints), late.is_set()
-
-
-def _tell(pipe: IO[bytes] | None, pieces: Iterable[bytes]) -> None:
-    if pipe is not None:
-        # One that does not listen says by its status whether that is an error.
-        with suppress(BrokenPipeError):
-            for piece in pieces:
-                pipe.write(piece)
-            pipe.flush()
-        with suppress(BrokenPipeError):
-            pipe.close()
-
-
-def _read(pipe: IO[bytes] | None, process: subprocess.Popen[bytes]) -> bytes:
-    data = b"" if pipe is None else pipe.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
+    finally:
+        alarm.cancel()
+        alarm.join()
+        # What it left running in the background has no business there.
         _kill(process)
-    return data
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_DEATH_S)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        os.close(waking)
+        os.close(wake)
+    return said, complaint, late.is_set()
+
+
+def _exchange(process: subprocess.Popen[bytes], stdin: Iterable[bytes], waking: int) -> tuple[bytes, bytes]:
+    """Tell a process ``stdin`` and return what it says and complains of, until its pipes end or flood, or ``waking`` is written to.
+
+    A pipe may have no end: a child that has left the process's group keeps it open, and is not killed with that.
+    """
+    ears = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
+    with selectors.DefaultSelector() as selector:
+        selector.register(waking, selectors.EVENT_READ)
+        for pipe in ears:
+            selector.register(pipe, selectors.EVENT_READ)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE, _Mouth(process.stdin, stdin))
+        while len(selector.get_map()) > 1:
+            for key, _ in selector.select():
+                if key.fileobj is waking:
+                    return _both(ears)
+                if isinstance(key.data, _Mouth):
+                    goes_on = key.data.speak()
+                else:
+                    piece = os.read(key.fd, MOST_BYTES)
+                    goes_on = bool(piece)
+                    ear = ears[cast("IO[bytes]", key.fileobj)]
+                    ear += piece
+                    if len(ear) > MOST_BYTES:
+                        _kill(process)
+                        return _both(ears)
+                if not goes_on:
+                    selector.unregister(key.fileobj)
+                    cast("IO[bytes]", key.fileobj).close()
+    return _both(ears)
+
+
+class _Mouth:
+    """What is still to be told to a process."""
+
+    def __init__(self, pipe: IO[bytes], pieces: Iterable[bytes]) -> None:
+        self._pipe = pipe
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def speak(self) -> bool:
+        """Tell it a little, and say whether there is more to tell."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._rest = memoryview(piece)
+        # One that does not listen says by its status whether that is an error.
+        try:
+            self._rest = self._rest[os.write(self._pipe.fileno(), self._rest) :]
+        except BrokenPipeError:
+            return False
+        return True
+
+
+def _both(ears: Mapping[IO[bytes], bytearray]) -> tuple[bytes, bytes]:
+    said, complaint = (bytes(ear[: MOST_BYTES + 1]) for ear in ears.values())
+    return said, complaint
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@
 
 from collections.abc import Mapping
 
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.installers.staging import Staging
 from surefoot.agent.installers.tree import Tree, digest_on
 from surefoot.agent.installers.unpack import unpack
@@ -76,6 +77,14 @@ class SlotTrees:
         """Return the digest of the image that makes the tree of ``slot``; that of the tree when no image noted there does."""
         note, found = self._read(slot), digest_on(self._trees[slot])
         return note.image if note is not None and (note.size, note.tree) == (size, found) else found
+
+    def install_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
+
+    def read_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
 
     def close(self) -> None:
         """Give the descriptor back."""

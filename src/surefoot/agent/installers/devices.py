@@ -18,6 +18,7 @@ from typing import Self
 
 from surefoot.agent.installers.block import BlockFacts, facts_of, refusal
 from surefoot.agent.installers.files import pieces
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.posix import PosixFile
 from surefoot.agent.storage import File
 from surefoot.model.digest import Digest, digest_of
@@ -163,6 +164,14 @@ class SlotDevices:
         """Return the digest of the first ``size`` bytes of ``slot``, or of all there is when it holds fewer."""
         with self._reader(slot) as file:
             return digest_of(pieces(file, size))
+
+    def install_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
+
+    def read_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
 
     def close(self) -> None:
         """Give all descriptors back; the next use opens them anew."""

@@ -7,6 +7,7 @@ in the one that was written: the two may be others by then.
 
 from collections.abc import Iterator, Mapping
 
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.storage import File, Storage
 from surefoot.model.digest import Digest, digest_of
 from surefoot.model.errors import DigestError
@@ -60,6 +61,14 @@ class SlotFiles:
     def running_digest(self, slot: SlotName, size: int) -> Digest:
         """Return the digest of the first ``size`` bytes of ``slot``, or of all there is when it holds fewer."""
         return digest_of(pieces(self.writer(slot), size))
+
+    def install_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
+
+    def read_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
 
     def close(self) -> None:
         """Give all descriptors back; the next use opens them anew."""

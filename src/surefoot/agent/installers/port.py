@@ -12,6 +12,13 @@ from surefoot.agent.storage import File
 from surefoot.model.digest import Digest
 from surefoot.model.slot import SlotName
 
+_SLOT_S, _SLOWEST_BYTES_PER_S = 300.0, 500_000
+
+
+def whole_slot_s(size: int) -> float:
+    """Return how long it may take to fill or to read a slot with ``size`` bytes, on the slowest flash there is, in seconds."""
+    return _SLOT_S + size / _SLOWEST_BYTES_PER_S
+
 
 class Installer(Protocol):
     """Fills slots, and says what lies in them."""
@@ -34,6 +41,10 @@ class Installer(Protocol):
         """
         ...
 
+    def install_s(self, size: int) -> float:
+        """Return how long ``install`` may take for an image of ``size`` bytes, in seconds; who takes longer hangs."""
+        ...
+
     def verify(self, slot: SlotName, size: int, digest: Digest) -> None:
         """Read ``slot`` back, from the medium as far as the system allows, and compare all of it with what was signed.
 
@@ -45,6 +56,10 @@ class Installer(Protocol):
 
     def running_digest(self, slot: SlotName, size: int) -> Digest:
         """Return the digest of the image of ``size`` bytes that lies in ``slot``; another one when anything of it was changed."""
+        ...
+
+    def read_s(self, size: int) -> float:
+        """Return how long ``verify`` and ``running_digest`` may take each, likewise."""
         ...
 
     def close(self) -> None:

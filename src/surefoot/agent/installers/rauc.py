@@ -21,6 +21,7 @@ from surefoot.agent.boot.rauc import by_slot
 from surefoot.agent.boot.raucbus import RaucSlot
 from surefoot.agent.clock import Clock
 from surefoot.agent.installers.files import pieces
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.installers.staging import Staging
 from surefoot.agent.storage import File, Storage, read_file, replace_file
 from surefoot.model.digest import Digest, digest_of, from_hex
@@ -154,6 +155,14 @@ class RaucInstaller:
             # RAUC has written there since, or has begun to: what is noted is not what it knows of.
             return found
         return note.image if (found, size) == (note.content, note.size) else found
+
+    def install_s(self, size: int) -> float:
+        """Implement ``Installer``: the bundle is read, RAUC installs it, and what it wrote is read back."""
+        return self._within_s + whole_slot_s(size)
+
+    def read_s(self, size: int) -> float:
+        """Implement ``Installer``."""
+        return whole_slot_s(size)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -27,6 +27,7 @@ from msgspec import Meta
 
 from surefoot.agent.boot.tool import run_tool
 from surefoot.agent.installers.files import pieces
+from surefoot.agent.installers.port import whole_slot_s
 from surefoot.agent.installers.settings import ScriptInstall
 from surefoot.agent.installers.staging import Staging
 from surefoot.agent.storage import File, Storage, read_file, replace_file
@@ -154,6 +155,14 @@ class ScriptInstaller:
         """Return the digest of the image that the slot's content came from; that of the content when that is not what was noted."""
         note, content = self._read(slot), self._content(slot)
         return note.image if note is not None and (note.content, note.size) == (content, size) else content
+
+    def install_s(self, size: int) -> float:
+        """Implement ``Installer``: the script says what lies in the slot, installs, and says it again."""
+        return self._settings.install_timeout_s + 2 * self._settings.timeout_s + whole_slot_s(size)
+
+    def read_s(self, size: int) -> float:  # noqa: ARG002  # how much there is, is the script's business
+        """Implement ``Installer``: the script reads, in its own time."""
+        return self._settings.timeout_s
 
     def close(self) -> None:
         """Give the descriptor back."""
