@@ -361,7 +361,7 @@ def test_a_reboot_command_that_fails_is_the_boards_failure(folder: Path, command
 
 def test_a_reboot_command_may_take_as_long_as_the_settings_say(folder: Path) -> None:
     reboot = RebootCommand(command=["sleep", "3600"], timeout_s=0.1)
-    with pytest.raises(BootError, match=r"The reboot command failed: .* timed out"):
+    with pytest.raises(BootError, match="timed out"):
         assemble(structs.replace(CONFIG, reboot=reboot), folder, SLOT_A).parts.reboot()
 
 

@@ -31,6 +31,7 @@ from surefoot.agent.signals import (
     Report,
     Revert,
     Sensed,
+    Shut,
     Unchanged,
     Verify,
     Wait,
@@ -158,6 +159,7 @@ EXAMPLES: list[tuple[State, Event, Phase]] = [
     (WAITING, held(LATE), P.WAITING),
     (WAITING, MAY_START, P.INSTALLING),
     (at_work(P.INSTALLING), booted(), P.INSTALLING),
+    (at_work(P.INSTALLING, installs=POLICY.max_installs - 1), booted(), P.REPORTING),
     (at_work(P.INSTALLING), booted(B), P.TRIAL),
     (at_work(P.INSTALLING), booted(B, is_wanted=False), P.ROLLING_BACK),
     (at_work(P.INSTALLING), ACTIVATED, P.REBOOTING),
@@ -299,6 +301,30 @@ def test_the_first_check_that_fails_is_told_and_the_others_of_the_row_are_not() 
     assert [kind for kind, _ in told(effects)] == [EventType.CHECK_STARTED, EventType.CHECK_COMPLETED]
     _, effects = step(anew(after, P.CHECKING), CHECK_FAILED, POLICY)
     assert told(effects) == []
+
+
+def test_an_install_that_a_start_always_cuts_off_is_given_up_and_its_slot_shut() -> None:
+    now, installs = at_work(P.INSTALLING), 1
+    while True:
+        now, effects = step(now, booted(A, other=SlotState.TRYING), POLICY)
+        if now.phase is not P.INSTALLING:
+            break
+        assert effects == (Install(attempt=now.attempt or attempt()),)
+        # Activated, and something else took the slot's turn away: that is an install that came to nothing too.
+        now, effects = step(now, ACTIVATED, POLICY)
+        installs += 1
+    assert installs == POLICY.max_installs
+    assert told(effects)[0][0] is EventType.INSTALL_FAILED
+    assert told(effects)[0][1]["code"] == "install_loop"
+    assert effects[1:] == (Shut(slot=B), Report())
+    assert (now.attempt, now.finished) == (None, 1)
+
+
+def test_an_install_that_is_found_after_the_deadline_is_not_begun_again() -> None:
+    after, effects = step(at_work(P.INSTALLING), booted(A, now=LATE), POLICY)
+    assert told(effects)[0] == (EventType.INSTALL_FAILED, told(effects)[0][1] | {"code": "deadline"})
+    assert (after.phase, effects[1]) == (P.REPORTING, Shut(slot=B))
+    assert step(at_work(P.INSTALLING), booted(B, now=LATE), POLICY)[0].phase is P.TRIAL, "it is installed already"
 
 
 def test_a_rejection_is_told_once() -> None:

@@ -35,6 +35,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Shut,
     Stayed,
     Unchanged,
     Verify,
@@ -356,6 +357,8 @@ class BoardAndServer(RuleBasedStateMachine):
                     return self._verify(etag, mishap)
                 case Download():
                     return self._download(effect, mishap, part)
+                case Shut(slot=slot):
+                    self._shut(slot)
                 case Install():
                     return self._install(effect, mishap)
                 case Probe():
@@ -407,11 +410,8 @@ class BoardAndServer(RuleBasedStateMachine):
 
     def _download(self, effect: Download, mishap: str, part: int) -> Event:
         slot = effect.attempt.slot
-        if self.states[self.running] is SlotState.BAD:
-            self.states[self.running] = SlotState.GOOD
-        if self.primary is slot:
-            self.primary = self.running
-        self.states[slot], self.slots[slot] = SlotState.BAD, GARBAGE
+        self._shut(slot)
+        self.slots[slot] = GARBAGE
         match mishap:
             case "transport":
                 return interrupted(min(max(part, effect.attempt.received), effect.until), self.now)
@@ -424,6 +424,13 @@ class BoardAndServer(RuleBasedStateMachine):
         if effect.until == effect.attempt.size:
             self.slots[slot] = effect.attempt.hash
         return Received(now=self.now, received=effect.until)
+
+    def _shut(self, slot: SlotName) -> None:
+        if self.states[self.running] is SlotState.BAD:
+            self.states[self.running] = SlotState.GOOD
+        if self.primary is slot:
+            self.primary = self.running
+        self.states[slot] = SlotState.BAD
 
     def _install(self, effect: Install, mishap: str) -> Event:
         slot = effect.attempt.slot

@@ -103,6 +103,13 @@ def test_the_release_before_is_reported_with_the_reason_and_the_counter_stays(re
     assert is_spoiled == (reason != "broker_lost"), "a broker may be lost by its own doing"
 
 
+def test_a_bootloader_that_cannot_say_where_to_go_back_to_is_asked_again() -> None:
+    after, effects = step(KEPT, sensed(vitals=HARM["unhealthy"], other=None), POLICY)
+    assert (after.phase, after.vitals, effects) == (P.IDLE, HARM["unhealthy"], (Wait(seconds=20.0),))
+    again, _ = step(after, sensed(vitals=HARM["unhealthy"]), POLICY)
+    assert (again.phase, again.leaving) == (P.ROLLING_BACK, "unhealthy")
+
+
 def test_a_relapse_is_told_of_the_order_that_brought_the_release_whatever_was_refused_since() -> None:
     on_trial = structs.replace(at_work(P.COMMITTED, boots=1), vitals=vitals())
     reported, _ = step(on_trial, MARKED, POLICY)

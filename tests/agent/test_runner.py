@@ -14,7 +14,8 @@ from msgspec import structs
 from surefoot.agent import runner as runners
 from surefoot.agent.admission import Board
 from surefoot.agent.boot.control import BootControl
-from surefoot.agent.boot.file import file_control
+from surefoot.agent.boot.file import FileStore, file_control
+from surefoot.agent.boot.store import StoredBootControl
 from surefoot.agent.download import Response
 from surefoot.agent.home import JOURNAL, open_journal
 from surefoot.agent.installer import SLOTS
@@ -646,6 +647,31 @@ def test_an_agent_that_is_started_again_in_any_phase_comes_to_the_same_end(phase
         drive(it.runner(it.world.board.boots[-1][0] if it.world.board.boots else A), it.world.is_over)
     it.run()
     it.world.check(commits=behaviour is Behaviour.GOOD)
+
+
+def test_an_agent_that_is_killed_in_every_install_gives_it_up_and_starts_nothing_of_it() -> None:
+    it = story()
+
+    class Deadly(StoredBootControl):
+        def set_primary(self, slot: SlotName) -> None:
+            super().set_primary(slot)
+            if slot is B:
+                raise Killed
+
+    def start() -> bool:
+        try:
+            drive(it.runner(boot=Deadly(FileStore(it.world.board.flash))), it.world.is_over)
+        except Killed:
+            return False
+        return True
+
+    starts = 1
+    while not start():
+        starts += 1
+        assert starts < 20
+    assert it.only(EventType.INSTALL_FAILED)["code"] == "install_loop"
+    assert starts == Policy().max_installs + 1
+    assert (it.boot_control().get_state(B), it.boot_control().get_primary()) == (SlotState.BAD, A)
 
 
 def test_an_agent_that_is_killed_in_every_trial_boot_is_taken_back_as_a_loop() -> None:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surefoot.agent.boot.file import FileStore
+from surefoot.agent.boot.store import StoredBootControl
 from surefoot.agent.network import Patience
 from surefoot.agent.pulse import Unheard
 from surefoot.agent.state import Phase
@@ -57,6 +59,31 @@ def test_a_release_is_left_though_the_reboot_fails_again_and_again_and_hears_of_
     assert (board.runner.state.phase, board.runner.slot) == (Phase.ROLLING_BACK, B)
     assert board.runner.parts.boot.get_primary() is A, "the next boot leaves it, whoever asks for that"
     board.runner.parts = replace(board.runner.parts, reboot=goes_down)
+    it.live(600)
+    is_back(it, "unhealthy")
+
+
+def test_a_bootloader_that_cannot_be_asked_for_a_while_ends_no_watch() -> None:
+    it = kept()
+    begun_s = it.clock.monotonic()
+    it.is_well = lambda now_s: now_s < begun_s + 100
+    board = it.world.board
+    assert board.runner is not None
+    boot = board.runner.parts.boot
+
+    class Mute(StoredBootControl):
+        def get_state(self, slot: SlotName) -> SlotState:
+            if it.clock.monotonic() < begun_s + 2000:
+                raise BootError("The bootloader's tool does not answer.")
+            return boot.get_state(slot)
+
+    board.runner.parts = replace(board.runner.parts, boot=Mute(FileStore(board.flash)))
+    steps = 0
+    while it.clock.monotonic() < begun_s + 1900:
+        board.step()
+        steps += 1
+    stays(it)
+    assert steps < 500, "and is not asked without a pause"
     it.live(600)
     is_back(it, "unhealthy")
 

@@ -49,6 +49,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Shut,
     Stayed,
     Unchanged,
     Verify,
@@ -164,6 +165,8 @@ def _watched(state: State, event: Booted | Sensed, policy: Policy, go_on: Callab
         vitals = None if is_over(event.vitals, policy.rollback) else event.vitals
         return go_on(structs.replace(state, vitals=vitals), event, policy)
     other = event.states[state.slot.other] if isinstance(event, Booted) else event.other
+    if other is None:
+        return go_on(structs.replace(state, vitals=event.vitals), event, policy)
     if other is not SlotState.GOOD:
         after, effects = go_on(structs.replace(state, vitals=None), event, policy)
         return after, (_harmed(state, harm.reason, f"{harm.detail} There is no good release to go back to."), *effects)
@@ -285,9 +288,13 @@ def _refusal(state: State, event: Refused) -> tuple[Emit, ...]:
 
 def _download(state: State, event: Booted | Woke | Received, policy: Policy) -> Step:
     attempt = _attempt(state)
-    if event.now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s):
+    if _is_late(attempt, event.now):
         return _give_up(state, EventType.DOWNLOAD_FAILED, "deadline", "The deadline of the attempt passed before the image was here.")
     return state, (_next_part(attempt, policy),)
+
+
+def _is_late(attempt: Attempt, now: datetime) -> bool:
+    return now > parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s)
 
 
 def _received(state: State, event: Received, policy: Policy) -> Step:
@@ -366,10 +373,9 @@ def _accepted_while_waiting(state: State, event: Accepted, policy: Policy) -> St
         return _accept(structs.replace(state, attempt=None), event, policy)
     if event.order.assignment_id == waiting.order.assignment_id:
         renewed = structs.replace(waiting, order=event.order, urls=event.urls, poll_s=event.next_poll_s)
-        waits = _waits(renewed, is_put_off=event.is_put_off)
-        return _go_on(
-            _up_to_date(state, event), renewed if waits else _no_longer_waiting(renewed, event.now), policy, is_put_off=event.is_put_off
-        )
+        if not _waits(renewed, is_put_off=event.is_put_off):
+            renewed = _no_longer_waiting(renewed, event.now)
+        return _go_on(_up_to_date(state, event), renewed, policy, is_put_off=event.is_put_off)
     # Another order for the bytes that lie in the slot already: they are not fetched twice.
     return _begin(state, event, structs.replace(_begun(state, event), received=waiting.received), policy)
 
@@ -400,7 +406,22 @@ def _install(state: State, event: Booted, policy: Policy) -> Step:
         rebooting, effects = _installed(state, Activated(now=event.now), policy)
         after, more = _rebooted(rebooting, event, policy)
         return after, (*(effect for effect in effects if isinstance(effect, Emit)), *more)
-    return state, (Install(attempt=_attempt(state)),)
+    return _install_again(state, event, policy)
+
+
+def _install_again(state: State, event: Booted, policy: Policy) -> Step:
+    """Install once more what no install has come to an end of; not for ever, since it may be the install that resets the board."""
+    attempt = structs.replace(_attempt(state), installs=_attempt(state).installs + 1)
+    if attempt.installs >= policy.max_installs:
+        return _end_install(state, "install_loop", f"The install was begun {attempt.installs} times and came to no end.")
+    if _is_late(attempt, event.now):
+        return _end_install(state, "deadline", "The deadline of the attempt passed before the image was installed.")
+    return structs.replace(state, phase=Phase.INSTALLING, attempt=attempt), (Install(attempt=attempt),)
+
+
+def _end_install(state: State, code: str, message: str) -> Step:
+    after, (told, report) = _give_up(state, EventType.INSTALL_FAILED, code, message)
+    return after, (told, Shut(slot=_attempt(state).slot), report)
 
 
 def _installed(state: State, event: Activated, _policy: Policy) -> Step:
@@ -427,7 +448,7 @@ def _rebooted(state: State, event: Booted, policy: Policy) -> Step:
     if event.primary is attempt.slot:
         return state, (Reboot(),)
     # Activated, but no longer: somebody changed the bootloader's mind. Install again rather than guess.
-    return _in(state, Phase.INSTALLING), (Install(attempt=attempt),)
+    return _install_again(state, event, policy)
 
 
 def _on_trial(state: State, event: Booted, policy: Policy) -> Step:
@@ -616,7 +637,7 @@ RULES = (
         _accepted_while_waiting,
     ),
     Rule(Phase.WAITING, Weighed, (Phase.WAITING, Phase.INSTALLING, Phase.DOWNLOADING), "may it start?", _weighed),
-    Rule(Phase.INSTALLING, Booted, (Phase.INSTALLING, Phase.TRIAL, Phase.ROLLING_BACK), "boot", _install),
+    Rule(Phase.INSTALLING, Booted, (Phase.INSTALLING, Phase.TRIAL, Phase.ROLLING_BACK, Phase.REPORTING), "boot", _install),
     Rule(Phase.INSTALLING, Activated, (Phase.REBOOTING,), "verified and activated", _installed),
     Rule(Phase.INSTALLING, Corrupt, (Phase.DOWNLOADING, Phase.REPORTING), "wrong bytes in the slot", _corrupt),
     Rule(Phase.INSTALLING, Failed, (Phase.REPORTING,), "board failed", _install_failed),

@@ -54,6 +54,7 @@ from surefoot.agent.signals import (
     Reported,
     Revert,
     Sensed,
+    Shut,
     Stayed,
     Unchanged,
     Verify,
@@ -365,6 +366,9 @@ class Runner:
                 return Weighed(now=self._now(), permission=consented(order, permission, now, self.parts.ask))
             case Install():
                 return self._install(effect)
+            case Shut(slot=slot):
+                self._shut(slot)
+                return None
             case Reboot():
                 return self._leaving(self._reboot)
             case Probe():
@@ -589,18 +593,18 @@ class Runner:
         vitals = self.watch.look(noted, pace_s=PACE_S)
         if vitals is None or noted is None:
             return None
-        is_harmed = judge(vitals, rollback) is not None
-        if not is_harmed and not is_worth_noting(noted, vitals, rollback.window_s):
+        other = self._other_state() if judge(vitals, rollback) is not None else None
+        if other is None and not is_worth_noting(noted, vitals, rollback.window_s):
             return None
         left_s = max(0.0, end_s - self.parts.clock.monotonic())
-        other = self._other_state() if is_harmed else SlotState.GOOD
         return Sensed(now=self._now(), vitals=vitals, failing=self.watch.health.failing, other=other, left_s=left_s)
 
-    def _other_state(self) -> SlotState:
+    def _other_state(self) -> SlotState | None:
         try:
             return self.parts.boot.get_state(self.slot.other)
-        except DeviceError:
-            return SlotState.BAD
+        except DeviceError as error:
+            _LOG.warning("the bootloader cannot say whether there is a release to go back to: %s", error.message)
+            return None
 
     def _revert(self, effect: Revert) -> None:
         kept = effect.release

@@ -55,14 +55,14 @@ class Sensed:
         now: The clock.
         vitals: What has been counted of it.
         failing: The first required probe that does not hold, in words; empty when all do.
-        other: What the bootloader thinks of the slot that does not run; bad when it cannot say.
+        other: What the bootloader thinks of the slot that does not run; nothing when it cannot say, or was not asked.
         left_s: What is left of the wait.
     """
 
     now: datetime
     vitals: Vitals
     failing: str
-    other: SlotState
+    other: SlotState | None
     left_s: float
 
 
@@ -332,6 +332,13 @@ class Install:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """See that a slot that was given up is not started, whatever the bootloader was told of it; then go on."""
+
+    slot: SlotName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reboot:
     """Boot again; the next event is ``Booted``, or ``Stayed`` when the board does not."""
 
@@ -375,4 +382,4 @@ class Wait:
     seconds: float
 
 
-Effect = Emit | Poll | Verify | Download | Weigh | Install | Reboot | Probe | MarkGood | Revert | Report | Wait
+Effect = Emit | Poll | Verify | Download | Weigh | Install | Shut | Reboot | Probe | MarkGood | Revert | Report | Wait

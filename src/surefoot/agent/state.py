@@ -44,6 +44,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         received: Bytes that are durable in the slot.
         tries: Downloads that ended wrong.
         interruptions: Broken connections since the last byte that arrived.
+        installs: Installs that a start of the agent found without an end.
         boots: Boots of the release on trial.
         reason: Why it is taken back; empty while it is not.
         ailing: What a probe that is not required said when the release was kept; empty when all held.
@@ -62,6 +63,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     received: int = 0
     tries: int = 0
     interruptions: int = 0
+    installs: int = 0
     boots: int = 0
     reason: str = ""
     ailing: str = ""
@@ -141,6 +143,7 @@ class Policy:
 
     Attributes:
         max_tries: Downloads of one attempt that may end wrong.
+        max_installs: Installs of one attempt that may be cut off by a start of the agent.
         backoff_cap_s: The longest pause between tries.
         settle_s: How long health must hold without a break before a commit.
         trial_s: How long a release may take to get there.
@@ -153,6 +156,7 @@ class Policy:
     """
 
     max_tries: int = 3
+    max_installs: int = 5
     backoff_cap_s: int = 300
     settle_s: float = 30
     trial_s: float = 300
