@@ -175,6 +175,58 @@ def test_without_room_to_compact_the_journal_goes_on() -> None:
     assert len(read_file(flash, PATH) or b"") < 4096
 
 
+class Flawed(SimulatedFlash):
+    """Flash that refuses some operations."""
+
+    refuses: Callable[[str], bool] = staticmethod(lambda _description: False)
+
+    def count(self, description: str) -> None:
+        super().count(description)
+        if self.refuses(description):
+            raise DeviceError(f"It refuses to {description}.")
+
+
+def long_one(flash: Flawed) -> Journal[Note]:
+    """Return a journal that is compacted with the next line that is appended."""
+    journal = opened(flash)
+    journal.append(Note(step=0), [emitted()])
+    while len(read_file(flash, PATH) or b"") < COMPACT_ABOVE_BYTES - 4200:
+        journal.append(Note(step=0, text="x" * 4000))
+    return journal
+
+
+def compacting() -> list[str]:
+    """Return the operations of an append that compacts."""
+    flash = Flawed(keeps_log=True)
+    journal = long_one(flash)
+    begun = len(flash.log)
+    journal.append(Note(step=1, text="x" * 5000), [emitted(step=1)])
+    found = [line.split(maxsplit=1)[1] if line[0].isdigit() else line for line in flash.log[begun:]]
+    assert any(line.startswith("rename") for line in found)
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("damage", Damage)
+@pytest.mark.parametrize("refused", compacting())
+def test_whatever_is_refused_while_compacting_what_was_appended_is_there_and_nothing_else_is(refused: str, damage: Damage) -> None:
+    flash = Flawed()
+    journal = long_one(flash)
+    told = [0]
+    for step in range(1, 9):
+        flash.refuses = (lambda description: description == refused) if step < 5 else (lambda _description: False)
+        with suppress(DeviceError):
+            journal.append(Note(step=step, text="x" * 5000), [emitted(step=step)])
+            told.append(step)
+        flash.refuses = lambda _description: False
+        again = opened(flash.fork().power_cycle(damage))
+        assert journal.state is not None
+        assert again.state is not None
+        assert journal.state.step == told[-1]
+        assert told[-1] <= again.state.step <= step
+        assert [event.seq for event in journal.pending] == list(range(1, len(told) + 1)), "an append that raised has appended"
+    assert told[-4:] == [5, 6, 7, 8]
+
+
 def test_of_too_many_events_progress_goes_first_and_outcomes_never() -> None:
     flash = SimulatedFlash()
     journal = opened(flash)

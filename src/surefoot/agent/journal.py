@@ -168,6 +168,7 @@ class Journal(Generic[S]):
             replace_file(storage, path, _line(start))
         self._file: File = storage.open(path)
         self._state: S | None = None
+        self._is_settled = True
         self._read()
 
     @property
@@ -233,11 +234,13 @@ class Journal(Generic[S]):
             self._cut_tail()
         if found.schema != SCHEMA:
             # What is written from now on is of this schema, and the first line has to say so.
-            with suppress(SpaceError):
+            with suppress(DeviceError):
                 self._compact()
 
     def _write(self, record: Record) -> None:
         line = _line(record)
+        if not self._is_settled:
+            self._settle()
         if self._file.size() != self._length:
             self._cut_tail()
         self._file.write_at(self._length, line)
@@ -265,9 +268,10 @@ class Journal(Generic[S]):
             return
         try:
             self._compact()
-        except SpaceError:
+        except DeviceError:
             # The line itself is durable; the long file serves as well, until there is room.
-            self._storage.remove(f"{self._path}.new")
+            with suppress(DeviceError):
+                self._storage.remove(f"{self._path}.new")
 
     def _compact(self) -> None:
         start = _Start(
@@ -278,11 +282,24 @@ class Journal(Generic[S]):
             events=self._pending,
             state=_NO_STATE if self._state is None else msgspec.Raw(to_json(self._state)),
         )
-        line = _line(start)
-        replace_file(self._storage, self._path, line)
+        self._is_settled = False
+        replace_file(self._storage, self._path, _line(start))
+        self._reopen()
+
+    def _settle(self) -> None:
+        """Go on after a compaction that failed, whose file may have taken the name, and may lose it again with the power."""
+        self._storage.sync_folder(self._path)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        file = self._storage.open(self._path)
         self._file.close()
-        self._file = self._storage.open(self._path)
-        self._length = self._base_length = len(line)
+        self._file = file
+        length = file.size()
+        if length != self._length:
+            # The long file ends where it did, so this is the new one, which is one line.
+            self._length = self._base_length = length
+        self._is_settled = True
 
 
 _R = TypeVar("_R", bound=msgspec.Struct)
