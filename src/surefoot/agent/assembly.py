@@ -86,6 +86,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         surroundings=Surroundings(settings=config.network, environment=environment),
         clock=floored,
     )
+    monitor = Monitor(config.trial.probes, clock, folder)
     parts = Parts(
         device_id=config.device.id,
         agent_version=version("surefoot"),
@@ -100,9 +101,9 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         slots=slots,
         boot=boot,
         server=server,
-        monitor=Monitor(config.trial.probes, clock, folder),
+        monitor=monitor,
         clock=clock,
-        reboot=lambda: restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder)),
+        reboot=lambda: restart(config, storage, folder, monitor),
         renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder), beat=pulse.beat),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,

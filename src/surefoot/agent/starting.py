@@ -3,7 +3,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from surefoot.agent.boot.settings import LinkBoot
@@ -55,11 +55,12 @@ def started_slot(config: Config, storage: Storage, folder: Path, environment: Ma
     return slot
 
 
-def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[], Monitor]) -> Restarted | None:
+def restart(config: Config, storage: Storage, folder: Path, monitor: Monitor) -> Restarted | None:
     """Start the board again, or its application alone.
 
     Returns:
-        Nothing when the board reboots; else the slot that the application was started from, and who looks after it: ``monitor()``.
+        Nothing when the board reboots; else the slot that the application was started from, and who looks after it: ``monitor``,
+        which begins anew.
 
     Raises:
         BootError: The command failed.
@@ -68,8 +69,9 @@ def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[]
         run(config.reboot.command, folder)
         return None
     slot = start(open_link(config.boot, storage, folder))
+    monitor.begin_anew()
     run(config.reboot.command, folder)
-    return Restarted(slot=slot, monitor=monitor())
+    return Restarted(slot=slot, monitor=monitor)
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -143,7 +143,7 @@ def _converse(process: subprocess.Popen[bytes], stdin: Iterable[bytes], timeout_
 
 
 def _exchange(process: subprocess.Popen[bytes], stdin: Iterable[bytes], waking: int) -> tuple[bytes, bytes]:
-    """Tell a process ``stdin`` and return what it says and complains of, until its pipes end, it says too much, or ``waking`` is written to.
+    """Tell a process ``stdin`` and return what it says and complains of, until its pipes end, it says too much, or ``waking`` can be read.
 
     A pipe may have no end: a child that has left the process's group keeps it open, and is not killed with that.
     """

@@ -12,7 +12,6 @@ from surefoot.agent.storage import File
 from surefoot.model.digest import Digest
 from surefoot.model.slot import SlotName
 
-
 _SLOT_S, _SLOWEST_BYTES_PER_S = 300.0, 500_000
 
 
