@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -34,14 +36,18 @@ from surefoot.agent.installers.settings import ArchiveInstall, Devices, RawInsta
 from surefoot.agent.keystore import pem_of
 from surefoot.agent.memory import installed_from
 from surefoot.agent.posix import PosixStorage, SystemClock
+from surefoot.agent.probes.settings import HeartbeatProbe
+from surefoot.agent.pulse import Stopping
 from surefoot.agent.recovery import keep
 from surefoot.agent.starting import booted_slot, running_slot
 from surefoot.agent.state import State
 from surefoot.agent.storage import replace_file
 from surefoot.agent.watchdog import Keeper, Watchdog
+from surefoot.cli import agent
+from surefoot.cli.main import main
 from surefoot.model.assignment import DeviceId
 from surefoot.model.digest import digest_of
-from surefoot.model.errors import BootError, ConflictError, DigestError, Error, FormatError, InvalidInput, JournalLostError
+from surefoot.model.errors import BootError, ConflictError, DigestError, Error, FormatError, InvalidInput, JournalLostError, SpaceError
 from surefoot.model.record import to_json, to_pretty_json
 from surefoot.model.slot import SlotName, SlotState
 from tests.agent.loopback import Authority, http, loopback
@@ -441,12 +447,43 @@ def test_an_application_is_restarted_and_the_agent_goes_on_with_what_was_started
     archive = tar_of(version=b"2")
     install_archive(folder, SlotName.B, archive)
     activate(runner.parts.boot, SlotName.B)
-    before = runner.parts.monitor
     restarted = runner.parts.reboot()
     assert restarted is not None
     assert (restarted.slot, restarts(folder)) == ("b", ["b"])
-    assert restarted.monitor is not before
     assert (folder / "app/current/version").read_bytes() == b"2"
+
+
+SAYS_READY = """import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.sendto(b"READY=1", "heart")"""
+
+
+def test_an_application_that_says_once_that_it_is_ready_is_heard_and_none_listens_in_vain(folder: Path, application: Config) -> None:
+    """It says so while it is started: who listens after that would miss it."""
+    probe = HeartbeatProbe(notify="heart", max_age_s=600)
+    runner = assemble(
+        structs.replace(
+            application,
+            trial=structs.replace(application.trial, probes=[probe]),
+            reboot=RebootCommand(command=[sys.executable, "-c", SAYS_READY], restarts="application"),
+        ),
+        folder,
+        {},
+    )
+    assert runner.parts.monitor.check().failing == "The heartbeat heart has not moved yet."
+    for _ in range(2):
+        restarted = runner.parts.reboot()
+        assert restarted is not None
+        until = time.monotonic() + 30
+        while (failing := restarted.monitor.check().failing) and time.monotonic() < until:
+            os.sched_yield()
+        assert failing == ""
+    assert _ends_as(lambda: sum(thread.name == "heartbeat heart" for thread in threading.enumerate()), 1)
+
+
+def _ends_as(count: Callable[[], int], expected: int) -> bool:
+    until = time.monotonic() + 30
+    while count() != expected and time.monotonic() < until:
+        os.sched_yield()
+    return count() == expected
 
 
 def test_an_application_on_trial_that_has_no_start_left_is_not_left_running(folder: Path, application: Config) -> None:
@@ -549,6 +586,35 @@ command = ["true"]
 [watchdog]
 device = "watchdog"
 """
+
+
+@pytest.mark.parametrize("moment", ["coming up", "disk full"])
+def test_a_stop_is_in_order_while_the_agent_comes_up_and_where_it_cannot_be_noted(
+    moment: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "agent.toml").write_text(SETTINGS.replace('"watchdog"', f'"{folder / "watchdog"}"'))
+    (folder / "watchdog").touch()
+
+    class Full:
+        def run(self) -> None:
+            raise Stopping
+
+        def stop(self) -> None:
+            raise SpaceError("The disk is full.")
+
+    def assembled(*_: object) -> Full:
+        if moment == "coming up":
+            raise Stopping
+        return Full()
+
+    monkeypatch.setattr(agent, "assemble", assembled)
+    monkeypatch.setattr(os, "nice", lambda _by: 0)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["agent", "run", "--config", str(folder / "agent.toml")]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (folder / "watchdog").read_bytes().strip(b"\0") == b"V"
 
 
 def test_an_agent_that_systemd_stops_ends_in_order_and_leaves_the_watchdog_so(folder: Path) -> None:

@@ -13,7 +13,7 @@ from surefoot.agent.boot.file import FileStore
 from surefoot.agent.boot.store import StoredBootControl
 from surefoot.agent.network import Patience
 from surefoot.agent.pulse import Unheard
-from surefoot.agent.state import Phase
+from surefoot.agent.state import Phase, Policy
 from surefoot.agent.transport import Server
 from surefoot.agent.vitals import Reset
 from surefoot.model.errors import BootError, TransportError
@@ -139,6 +139,27 @@ def test_a_kept_release_whose_health_fails_for_two_minutes_is_left(*, has_rtc: b
     it.live(100)
     is_back(it, "unhealthy")
     assert it.state.failed == PLAN.wanted.image.hash
+
+
+@pytest.mark.parametrize(("up_s", "is_kept"), [(800, True), (1000, False)])
+def test_a_release_on_trial_may_take_as_long_to_come_up_as_the_trial_says(up_s: float, *, is_kept: bool) -> None:
+    it = site()
+    it.world.board.policy = Policy(settle_s=30, trial_s=900)
+    it.is_well = lambda now_s: now_s > up_s
+    it.live(1200)
+    assert (it.slot, it.reasons()) == ((B, []) if is_kept else (A, ["unhealthy"]))
+    if is_kept:
+        it.is_well = lambda _now_s: False
+        it.live(200)
+        is_back(it, "unhealthy")
+
+
+def test_a_release_on_trial_that_came_up_and_fails_for_two_minutes_is_taken_back_before_the_trial_is_over() -> None:
+    it = site()
+    it.world.board.policy = Policy(settle_s=300, trial_s=900)
+    it.is_well = lambda now_s: now_s < 100
+    it.live(300)
+    assert (it.slot, it.reasons()) == (A, ["unhealthy"])
 
 
 @pytest.mark.parametrize("has_rtc", [True, False])

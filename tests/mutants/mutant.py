@@ -91,6 +91,7 @@ _TESTS = {
     SYSTEM: ("tests/agent/test_health.py", "tests/agent/test_probes.py"),
     "agent/renewal.py": ("tests/agent/test_renewal.py",),
     "agent/boot/tool.py": ("tests/agent/test_boot_tools.py",),
+    "agent/watch.py": ("tests/agent/test_watched.py",),
     "agent/probes/bounded.py": ("tests/agent/test_probes.py",),
     VITALS: ("tests/agent/test_triggers.py",),
     TRIGGERS: ("tests/agent/test_triggers.py",),

@@ -355,6 +355,7 @@ DEVICE = (
     _m(13, "a broker that was reached is not lost", VITALS, "if broker not in reached]", "]"),
     _m(13, "a broker that the release does not require is not owed", VITALS, "if broker in required]", "]"),
     _m(13, "an optional broker is not owed", HEALTH, "if watched.broker and watched.probe.required)", "if watched.broker)"),
+    _m(13, "who has not come up yet is not unhealthy", "agent/watch.py", "is_failing=is_up and bool(", "is_failing=bool("),
     _m(13, "too many reboots", TRIGGERS, "if reboots > thresholds.reboots:", "if False:"),
     _m(13, "too many resets", TRIGGERS, "if resets > thresholds.resets:", "if False:"),
     _m(13, "unhealthy for too long", TRIGGERS, "vitals.failing_s > thresholds.unhealthy_s", "False"),
@@ -364,7 +365,7 @@ DEVICE = (
     _m(13, "what is gone back to is read first", RUNNER, "self.parts.slots.running_digest(effect.to, kept.size) != kept.hash", "False"),
     _m(13, "an agent that hangs is not kicked for", WATCHDOG, "if not self._life.is_going_on(self._clock.monotonic()):", "if False:"),
     _m(14, "a clock ahead gets no certificate at each poll", "agent/renewal.py", "return not is_fresh and ", "return "),
-    _m(13, "an installation says how long it takes", RUNNER, "beat(slots.install_s(attempt.size))", "beat()"),
+    _m(13, "an installation says how long it takes", RUNNER, "beat(self.parts.slots.install_s(attempt.size))", "beat()"),
     _m(13, "what was downloaded is read in time", RUNNER, "            self.parts.pulse.beat(whole_slot_s(attempt.received))\n", ""),
     _m(13, "a tool is not waited for without end", "agent/boot/tool.py", '        os.write(wake, b"\\0")\n', ""),
     _m(

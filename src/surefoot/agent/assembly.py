@@ -16,7 +16,7 @@ from surefoot.agent.admission import Board
 from surefoot.agent.asking import ConsentRule, ask
 from surefoot.agent.battery import battery_inhibitors
 from surefoot.agent.bootloader import open_bootloader
-from surefoot.agent.clock import Clock, ClockLift, FlooredClock
+from surefoot.agent.clock import ClockLift, FlooredClock
 from surefoot.agent.config import Config, policy_of
 from surefoot.agent.consent import put_off_until
 from surefoot.agent.enrol import read_identity
@@ -90,6 +90,7 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         surroundings=Surroundings(settings=config.network, environment=environment),
         clock=floored,
     )
+    monitor = Monitor(config.trial.probes, clock, folder)
     parts = Parts(
         device_id=config.device.id,
         agent_version=version("surefoot"),
@@ -104,9 +105,9 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
         slots=slots,
         boot=boot,
         server=server,
-        monitor=Monitor(config.trial.probes, clock, folder),
+        monitor=monitor,
         clock=clock,
-        reboot=lambda: _restart(config, storage, folder, clock, pulse=pulse, boot=origin.boot),
+        reboot=lambda: _restart(config, storage, folder, monitor, pulse=pulse, boot=origin.boot),
         renew=Renewal(storage, DATA, config.device.id, server, floored, keys=open_keys(config.identity, folder), beat=pulse.beat),
         policy=policy_of(config.trial, config.rollback),
         attributes=config.attributes,
@@ -124,10 +125,10 @@ def assemble(config: Config, folder: Path, environment: Mapping[str, str], keepe
     return Runner(parts, slot)
 
 
-def _restart(config: Config, storage: Storage, folder: Path, clock: Clock, *, pulse: Pulse, boot: str) -> Restarted | None:
+def _restart(config: Config, storage: Storage, folder: Path, monitor: Monitor, *, pulse: Pulse, boot: str) -> Restarted | None:
     """Start the board or its application again, and say before how long that may take."""
     pulse.beat(config.reboot.timeout_s + _ENDING_S)
-    return restart(config, storage, folder, lambda: Monitor(config.trial.probes, clock, folder), boot)
+    return restart(config, storage, folder, monitor, boot)
 
 
 def _ask(rule: ConsentRule, order: Order, folder: Path, pulse: Pulse) -> str:

@@ -51,6 +51,7 @@ class Health:
         lost: What is wrong with the first required broker that is owed and not reached, in words; empty when there is none.
         ailing: What is wrong with the first probe that is not required and fails, in words; empty when none does.
         reached: The brokers that are reached.
+        has_held: Whether all required probes have held at once since they were looked at first, brokers apart.
     """
 
     healthy_s: float
@@ -58,6 +59,7 @@ class Health:
     lost: str = ""
     ailing: str = ""
     reached: frozenset[str] = frozenset()
+    has_held: bool = False
 
 
 class Monitor:
@@ -65,11 +67,16 @@ class Monitor:
 
     def __init__(self, probes: Sequence[Probe], clock: Clock, folder: Path, run: RunCommand = run_command) -> None:
         """Watch ``probes``, whose relative paths start at ``folder``; commands are run by ``run``."""
+        self._probes, self._folder, self._run = tuple(probes), folder, run
         self._clock = clock
         self._http = urllib3.PoolManager(num_pools=4, maxsize=1)
         self._sockets: list[SocketHeart] = []
-        self._watched = [Watched(probe, self._asker(probe, folder, run)) for probe in probes]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._watched = [Watched(probe, self._asker(probe, self._folder, self._run)) for probe in self._probes]
         self._holding_since: float | None = None
+        self._has_held = False
 
     @property
     def brokers(self) -> frozenset[str]:
@@ -108,6 +115,12 @@ class Monitor:
         self._http.clear()
         for heart in self._sockets:
             heart.close()
+        self._sockets.clear()
+
+    def begin_anew(self) -> None:
+        """Forget what was seen, and listen anew: for what is started after this call, which may say so at once, and only once."""
+        self.close()
+        self._begin()
 
     def _judged(self, owed: Collection[str], now_s: float) -> Health:
         plain = [watched for watched in self._watched if not watched.broker]
@@ -117,12 +130,14 @@ class Monitor:
             self._holding_since = None
         elif self._holding_since is None:
             self._holding_since = now_s
+        self._has_held = self._has_held or not failing
         return Health(
             healthy_s=0.0 if self._holding_since is None else now_s - self._holding_since,
             failing=failing,
             lost=_first(watched for watched in brokers if watched.probe.required and watched.broker in owed),
             ailing=_first(watched for watched in self._watched if not watched.probe.required),
             reached=frozenset(watched.broker for watched in brokers if watched.is_looked_at and not watched.wrong),
+            has_held=self._has_held,
         )
 
     def _asker(self, probe: Probe, folder: Path, run: RunCommand) -> Callable[[], str]:

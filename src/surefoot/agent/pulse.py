@@ -2,8 +2,8 @@
 """The pulse port: where the agent says that it goes on, so that a watchdog need not reset the board.
 
 The agent beats at each step, before each request to the server, at each piece of an image, and in every pause. What lies between two
-beats is one request to the server, one look at the health probes, one call of the bootloader's tool, or one sync of the disk; a step that
-reads or fills a whole slot says before how long that may take.
+beats is one such request, one look at the health probes, one call of the bootloader's tool, or one sync of the disk; a step that reads
+or fills a whole slot says before how long that may take.
 """
 
 from collections.abc import Callable, Iterator

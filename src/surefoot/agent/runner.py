@@ -498,14 +498,14 @@ class Runner:
 
     def _install(self, effect: Install) -> Event:
         attempt = effect.attempt
-        beat, slots = self.parts.pulse.beat, self.parts.slots
+        beat = self.parts.pulse.beat
         beat()
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
-            beat(slots.install_s(attempt.size))
-            slots.install(attempt.slot, attempt.size, attempt.hash)
-            beat(slots.read_s(attempt.size))
-            slots.verify(attempt.slot, attempt.size, attempt.hash)
+            beat(self.parts.slots.install_s(attempt.size))
+            self.parts.slots.install(attempt.slot, attempt.size, attempt.hash)
+            beat(self.parts.slots.read_s(attempt.size))
+            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)
             beat()
             brokers = tuple(sorted(self.parts.monitor.reached()))
             install.activate(self.parts.boot, attempt.slot)

@@ -98,11 +98,12 @@ def start_application(store: StateStore, storage: Storage, boot: str, restart_it
     return slot
 
 
-def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[], Monitor], boot: str) -> Restarted | None:
+def restart(config: Config, storage: Storage, folder: Path, monitor: Monitor, boot: str) -> Restarted | None:
     """Start the board again, or its application alone; ``boot`` is how the system names this boot.
 
     Returns:
-        Nothing when the board reboots; else the slot that the application was started from, and who looks after it: ``monitor()``.
+        Nothing when the board reboots; else the slot that the application was started from, and who looks after it: ``monitor``,
+        which begins anew.
 
     Raises:
         BootError: The command failed.
@@ -110,8 +111,13 @@ def restart(config: Config, storage: Storage, folder: Path, monitor: Callable[[]
     if config.reboot.restarts == "board" or not isinstance(config.boot, LinkBoot):
         run(config.reboot, folder)
         return None
-    slot = restart_application(open_link(config.boot, storage, folder), storage, boot, lambda: run(config.reboot, folder))
-    return Restarted(slot=slot, monitor=monitor())
+
+    def restart_it() -> None:
+        monitor.begin_anew()
+        run(config.reboot, folder)
+
+    slot = restart_application(open_link(config.boot, storage, folder), storage, boot, restart_it)
+    return Restarted(slot=slot, monitor=monitor)
 
 
 def restart_application(store: StateStore, storage: Storage, boot: str, restart_it: Callable[[], None]) -> SlotName:

@@ -3,7 +3,7 @@
 
 - ``reboot_loop``: the board booted too often, unasked, in a short time.
 - ``watchdog``: the watchdog reset it, or may have, too often in a short time.
-- ``unhealthy``: a required probe failed for too long without a break.
+- ``unhealthy``: a required probe failed for too long without a break; on trial, only after all have held at once in this boot.
 - ``broker_lost``: a broker that was reached before the update, and that the release requires, has not been reached since, for too
   long. One that was reached since is not lost to the release, whoever cannot reach it later: an outage of a whole site rolls no
   fleet back. Nor is one that the release does not ask about any longer.

@@ -82,7 +82,8 @@ def lived(vitals: Vitals, elapsed_s: float, *, is_failing: bool, reached: Collec
     Args:
         vitals: What was counted up to the look before.
         elapsed_s: Uptime since then.
-        is_failing: Whether a required probe fails now; one that failed then and now is taken to have failed between.
+        is_failing: Whether a required probe fails now, of a release that had come up; one that failed then and now is taken to have
+            failed between.
         reached: Brokers that are reached now.
     """
     before_s = vitals.failing_s

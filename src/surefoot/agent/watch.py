@@ -66,7 +66,9 @@ class Watch:
         now_s = self._clock.monotonic()
         elapsed_s, self._counted_s = now_s - self._counted_s, now_s
         if before is not None:
-            self._vitals = lived(before, elapsed_s, is_failing=bool(self.health.failing), reached=self.health.reached)
+            # How long a release on trial may take to come up, the trial's own time-out says.
+            is_up = self.health.has_held or before.kept_s is not None
+            self._vitals = lived(before, elapsed_s, is_failing=is_up and bool(self.health.failing), reached=self.health.reached)
         return self._vitals
 
     def rest_s(self) -> float:

@@ -21,6 +21,7 @@ from surefoot.agent.keystore import open_keys
 from surefoot.agent.network import Surroundings
 from surefoot.agent.posix import PosixStorage, SystemClock
 from surefoot.agent.pulse import Stopping
+from surefoot.agent.runner import Runner
 from surefoot.agent.starting import running_slot
 from surefoot.agent.state import Attempt, Phase, State
 from surefoot.agent.status import BootFacts, Facts, lines, plain
@@ -28,10 +29,12 @@ from surefoot.agent.trusted import TrustedStore
 from surefoot.agent.wake import next_wake
 from surefoot.agent.watchdog import Keeper
 from surefoot.model.duration import Duration, seconds
-from surefoot.model.errors import BootError, Error, FormatError, InvalidInput
+from surefoot.model.errors import BootError, DeviceError, Error, FormatError, InvalidInput
 from surefoot.model.record import from_json, from_plain, parse_utc, to_pretty_json, utc_text
 from surefoot.model.slot import SlotName
 from surefoot.model.wire import EnrolmentOffer
+
+_LOG = logging.getLogger("surefoot.agent")
 
 _DEFER = """Put updates off: none starts before that instant. What has started finishes, and a release that is required cannot be put off
 for longer than its order says."""
@@ -102,13 +105,24 @@ def _run(arguments: argparse.Namespace) -> int:
     os.nice(config.process.nice)
     with Keeper(config.watchdog, os.environ, SystemClock()) as keeper:
         keeper.listen()
-        runner = assemble(config, path.parent, os.environ, keeper)
-        keeper.ready()
+        runner: Runner | None = None
         try:
+            runner = assemble(config, path.parent, os.environ, keeper)
+            keeper.ready()
             runner.run()
         except Stopping:
-            runner.stop()
+            # One that was still coming up has noted nothing that would have to be ended.
+            if runner is not None:
+                _stop(runner)
     return 0
+
+
+def _stop(runner: Runner) -> None:
+    """Stop in order; where the disk takes no note of that, the next boot counts as one that nobody asked for."""
+    try:
+        runner.stop()
+    except DeviceError as error:
+        _LOG.warning("the stop is not noted: %s", error)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -357,6 +357,7 @@ class ProgramHealth:
         self._clock = clock
         self._brokers = brokers or {}
         self._since_s: float | None = clock.monotonic()
+        self._has_held = False
 
     @property
     def brokers(self) -> frozenset[str]:
@@ -370,10 +371,12 @@ class ProgramHealth:
         lost = f"{missing[0]} is not reached." if missing else ""
         if not self._is_healthy():
             self._since_s = None
-            return Health(healthy_s=0, failing="The release says that it is not healthy.", lost=lost, reached=reached)
+            said = "The release says that it is not healthy."
+            return Health(healthy_s=0, failing=said, lost=lost, reached=reached, has_held=self._has_held)
+        self._has_held = True
         now_s = self._clock.monotonic()
         self._since_s = now_s if self._since_s is None else self._since_s
-        return Health(healthy_s=now_s - self._since_s, failing="", lost=lost, reached=reached)
+        return Health(healthy_s=now_s - self._since_s, failing="", lost=lost, reached=reached, has_held=True)
 
     def reached(self) -> frozenset[str]:
         """Implement ``HealthMonitor``."""
