@@ -23,7 +23,7 @@ from msgspec import Meta
 
 from surefoot.agent.storage import File, Storage, read_file, replace_file
 from surefoot.model.assignment import AssignmentId
-from surefoot.model.errors import ConflictError, DeviceError, FormatError, JournalLostError, SpaceError
+from surefoot.model.errors import ConflictError, DeviceError, FormatError, JournalLostError
 from surefoot.model.event import DeploymentEvent, EventType, JournalId
 from surefoot.model.record import Hint, Record, from_newer_json, to_json
 
