@@ -80,9 +80,7 @@ class Application:
         event: Event = self.runner.booted()
         for number in range(2_000):
             try:
-                event = self.runner.advance(event)
-                if number == stop_at:
-                    raise Stopping  # noqa: TRY301  # as the pulse does
+                event = self._advance(event, then_stops=number == stop_at)
             except Stopping:
                 self.runner.stop()
                 self.start_agent()
@@ -91,6 +89,12 @@ class Application:
             if self.world.is_over(self.runner):
                 return number
         raise AssertionError(self.runner.state.phase)
+
+    def _advance(self, event: Event, *, then_stops: bool) -> Event:
+        after = self.runner.advance(event)
+        if then_stops:
+            raise Stopping
+        return after
 
     def _restart(self) -> Restarted:
         self.before()

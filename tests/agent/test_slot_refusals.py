@@ -3,11 +3,12 @@
 
 import pytest
 
+from surefoot.agent.boot.file import file_control
 from surefoot.agent.runner import Runner
 from surefoot.agent.storage import File
 from surefoot.model.errors import DeviceError, SlotBusyError, SlotMissingError, SlotReadOnlyError, SpaceError, WrongSlotError
 from surefoot.model.event import EventType
-from surefoot.model.slot import SlotName
+from surefoot.model.slot import SlotName, SlotState
 from surefoot.simulator.board import Behaviour, slot_files
 from surefoot.simulator.flash import SimulatedFlash
 from tests.powerfail.pocket import CAPACITY, Plan
@@ -41,7 +42,10 @@ def test_a_slot_that_cannot_be_written_is_reported_once_with_its_code(kind: type
     world = PLAN.world()
     error = kind("The slot cannot be written.", hint="Look.")
     world.board.installer = lambda flash, _slot, _bytes: Refusing(flash, error, capacity)
+    loader = file_control(world.board.flash)
+    loader.set_state(SlotName.B, SlotState.GOOD)
     world.run_to_the_end()
+    assert loader.get_state(SlotName.B) is SlotState.GOOD, "nothing of it was written over"
     told = [event for event in world.server.events.values() if event.type == EventType.DOWNLOAD_FAILED]
     assert [event.data["code"] for event in told] == [SpaceError.code if capacity == 0 else kind.code]
     assert world.server.reports[-1].version == "1.0.0"

@@ -139,9 +139,7 @@ class Downloader:
             CorruptDownloadError: The bytes are not the signed ones, or the peer has fewer or more; the slot is empty now.
             SpaceError: The image is larger than the slot, or the disk is full.
         """
-        if target.size > self._slots.capacity_bytes:
-            message = f"The image has {target.size} bytes, slot {target.slot} holds {self._slots.capacity_bytes}."
-            raise SpaceError(message, hint="Order a release that fits this device.")
+        self._require_room(target)
         session = self._resume(target, received)
         session.pace.until_s = self._clock.monotonic() + within_s
         # Whatever goes wrong, the next step reads the slot again and believes nothing this process remembers.
@@ -152,6 +150,21 @@ class Downloader:
                 on_failure.pop_all()
                 self._session = session
         return session.position
+
+    def require_ready(self, target: DownloadTarget) -> None:
+        """See that the slot can be written, before anything of what it holds is given up.
+
+        Raises:
+            SpaceError: The image is larger than the slot.
+            DeviceError: The slot cannot be opened, of the kind that says why.
+        """
+        self._require_room(target)
+        self._slots.writer(target.slot)
+
+    def _require_room(self, target: DownloadTarget) -> None:
+        if target.size > self._slots.capacity_bytes:
+            message = f"The image has {target.size} bytes, slot {target.slot} holds {self._slots.capacity_bytes}."
+            raise SpaceError(message, hint="Order a release that fits this device.")
 
     def discard(self, slot: SlotName) -> None:
         """Empty ``slot`` durably and forget what was being downloaded."""

@@ -475,9 +475,14 @@ class Runner:
     def _download(self, effect: Download) -> Event:
         attempt = effect.attempt
         self._flush()
+        target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
+        try:
+            # A slot that cannot be written is still good for what it holds.
+            self.downloader.require_ready(target)
+        except DeviceError as error:
+            return Failed(now=self._now(), code=error.code, message=error.message)
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
-            target = DownloadTarget(urls=tuple(attempt.urls), size=attempt.size, hash=attempt.hash, slot=attempt.slot)
             # An agent that was started again reads what it has before it asks for more.
             self.parts.pulse.beat(whole_slot_s(attempt.received))
             left = parse_utc(attempt.started_at) + timedelta(seconds=attempt.order.deadline_s) - self._now()

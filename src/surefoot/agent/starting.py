@@ -121,7 +121,7 @@ def restart(config: Config, storage: Storage, folder: Path, monitor: Monitor, bo
 
 
 def restart_application(store: StateStore, storage: Storage, boot: str, restart_it: Callable[[], None]) -> SlotName:
-    """Choose a slot as its loader, start the application from it, note that, and return the slot; raises as ``start_application``."""
+    """Choose a slot as its loader, start the application from it, and note that; return the slot; ``BootError`` when that fails."""
     slot = start(store)
     restart_it()
     _note(storage, Started(boot=boot, slot=slot))

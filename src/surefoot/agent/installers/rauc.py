@@ -143,6 +143,8 @@ class RaucInstaller:
             DigestError: It holds something else; a slot from the factory: other bytes than the signed ones.
         """
         if self.running_digest(slot, size) != digest:
+            if self._read(slot) is None:
+                raise DigestError(f"Slot {slot} has no note of a bundle, and its bytes are not the signed {digest}.", hint=_WRITABLE)
             raise DigestError(f"Slot {slot} does not hold what RAUC wrote of the signed {digest}.", hint="Download it again.")
 
     def running_digest(self, slot: SlotName, size: int) -> Digest:
@@ -208,6 +210,7 @@ def _log(percent: int, what: str) -> None:
 
 
 _HEX = 64
+_WRITABLE = "Mount the root that leaves the factory read-only: a file system that was mounted writable has other bytes."
 _LOOK = "Look at 'journalctl -u rauc' on the device: its log says more."
 _ELSEWHERE = "Let RAUC and agent.toml mean the same slot: compare 'rauc status' with SUREFOOT_SLOT and install.names."
 _ACTIVATES = "Set activate-installed=false in [system] of RAUC's system.conf."
