@@ -75,11 +75,11 @@ def test_a_heartbeat_holds_from_when_it_is_seen_to_move(tmp_path: Path, clock: V
     assert monitor.check().failing == "There is no heartbeat run/heartbeat."
     beat(tmp_path, 1)
     clock.sleep(1)
-    assert monitor.check() == Health(healthy_s=0, failing="")
+    assert monitor.check() == Health(healthy_s=0, failing="", has_held=True)
     clock.sleep(2)
-    assert monitor.check() == Health(healthy_s=2, failing="")
+    assert monitor.check() == Health(healthy_s=2, failing="", has_held=True)
     clock.sleep(0.5)
-    assert monitor.check() == Health(healthy_s=0, failing="The heartbeat run/heartbeat has not moved for 2.5 s.")
+    assert monitor.check() == Health(healthy_s=0, failing="The heartbeat run/heartbeat has not moved for 2.5 s.", has_held=True)
 
 
 def test_a_heartbeat_left_by_an_earlier_boot_is_none(tmp_path: Path, clock: VirtualClock) -> None:
@@ -127,7 +127,7 @@ def test_no_probes_hold(tmp_path: Path, clock: VirtualClock) -> None:
     monitor = Monitor([], clock, tmp_path)
     monitor.check()
     clock.sleep(3)
-    assert monitor.check() == Health(healthy_s=3, failing="")
+    assert monitor.check() == Health(healthy_s=3, failing="", has_held=True)
 
 
 def test_http_holds_with_200_alone(tmp_path: Path, port: int) -> None:
