@@ -25,6 +25,7 @@ from surefoot.agent.journal import Journal
 from surefoot.agent.keystore import OpensslKey
 from surefoot.agent.posix import PosixStorage
 from surefoot.agent.probes.settings import Probe
+from surefoot.agent.starting import Started
 from surefoot.agent.state import State
 from surefoot.agent.triggers import Thresholds
 from surefoot.cli.plan_file import read_plan
@@ -61,6 +62,7 @@ KINDS: dict[str, type] = {
     "unpacked": Unpacked,
     "bundled": Bundled,
     "scripted": Scripted,
+    "started": Started,
     "release": ReleaseIndex,
     "manifest": Manifest,
     "provenance": Predicate,
