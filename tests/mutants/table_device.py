@@ -195,7 +195,12 @@ DEVICE = (
         by="d13",
     ),
     _m(
-        12, "the slot is read back", RUNNER, "            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)\n", "", by="d20"
+        12,
+        "the slot is read back",
+        RUNNER,
+        "            self.parts.slots.verify(attempt.slot, attempt.size, attempt.hash)\n",
+        "",
+        by="d20",
     ),
     _m(12, "length in the slot", FILES, "if found_bytes != size:", "if False:"),
     _m(12, "hash in the slot", FILES, "if found != digest:", "if False:", by="d20"),
