@@ -195,7 +195,7 @@ _APPLETS = (
     "ls",
     "mkdir",
     "mount",
-    "pkill",
+    "pidof",
     "ps",
     "reboot",
     "rm",
