@@ -371,6 +371,15 @@ def test_a_line_that_breaks_without_a_byte_waits_longer_each_time_and_uses_no_tr
     assert after.attempt == attempt(received=100, interruptions=1, tries=0)
 
 
+@pytest.mark.parametrize("is_untouched", [False, True])
+def test_a_slot_that_was_not_written_still_holds_its_release(*, is_untouched: bool) -> None:
+    kept = at_work(P.DOWNLOADING).running
+    before = at_work(P.DOWNLOADING, over=kept)
+    after, effects = step(before, replace(FAILED, is_untouched=is_untouched), POLICY)
+    assert (after.phase, after.fallback) == (P.REPORTING, kept if is_untouched else None)
+    assert [kind for kind, _ in told(effects)] == [EventType.DOWNLOAD_FAILED]
+
+
 def test_wrong_bytes_are_tried_three_times_with_growing_pauses() -> None:
     before, pauses = at_work(P.DOWNLOADING, received=500), []
     for _ in range(2):

@@ -2,8 +2,10 @@
 """A slot that cannot be written ends the attempt with its code, told once, and the board goes on with what it runs."""
 
 import pytest
+from msgspec import structs
 
 from surefoot.agent.boot.file import file_control
+from surefoot.agent.home import open_journal
 from surefoot.agent.runner import Runner
 from surefoot.agent.storage import File
 from surefoot.model.errors import DeviceError, SlotBusyError, SlotMissingError, SlotReadOnlyError, SpaceError, WrongSlotError
@@ -44,6 +46,10 @@ def test_a_slot_that_cannot_be_written_is_reported_once_with_its_code(kind: type
     world.board.installer = lambda flash, _slot, _bytes: Refusing(flash, error, capacity)
     loader = file_control(world.board.flash)
     loader.set_state(SlotName.B, SlotState.GOOD)
+    journal = open_journal(world.board.flash)
+    assert journal.state is not None
+    journal.append(structs.replace(journal.state, fallback=journal.state.running))
+    journal.close()
     world.run_to_the_end()
     assert loader.get_state(SlotName.B) is SlotState.GOOD, "nothing of it was written over"
     told = [event for event in world.server.events.values() if event.type == EventType.DOWNLOAD_FAILED]
@@ -53,3 +59,4 @@ def test_a_slot_that_cannot_be_written_is_reported_once_with_its_code(kind: type
     assert isinstance(runner, Runner)
     assert runner.state.result is not None
     assert runner.state.result.outcome == "failed"
+    assert runner.state.fallback == runner.state.running, "there is still a release to go back to"

@@ -260,6 +260,7 @@ def _start(state: State, attempt: Attempt, policy: Policy) -> Step:
             _emit(attempt, EventType.INSTALL_STARTED, slot=attempt.slot),
             Install(attempt=attempt),
         )
+    attempt = structs.replace(attempt, over=state.fallback)
     return structs.replace(state, phase=Phase.DOWNLOADING, attempt=attempt, fallback=None, vitals=None), (
         _emit(attempt, EventType.DOWNLOAD_STARTED, size=attempt.size, hash=attempt.hash),
         _next_part(attempt, policy),
@@ -397,7 +398,8 @@ def _corrupt(state: State, event: Corrupt, policy: Policy) -> Step:
 
 
 def _download_failed(state: State, event: Failed, _policy: Policy) -> Step:
-    return _give_up(state, EventType.DOWNLOAD_FAILED, event.code, event.message)
+    after, effects = _give_up(state, EventType.DOWNLOAD_FAILED, event.code, event.message)
+    return structs.replace(after, fallback=_attempt(state).over) if event.is_untouched else after, effects
 
 
 def _install(state: State, event: Booted, policy: Policy) -> Step:

@@ -480,7 +480,7 @@ class Runner:
             # A slot that cannot be written is still good for what it holds.
             self.downloader.require_ready(target)
         except DeviceError as error:
-            return Failed(now=self._now(), code=error.code, message=error.message)
+            return Failed(now=self._now(), code=error.code, message=error.message, is_untouched=self._other_state() is SlotState.GOOD)
         try:
             install.prepare(self.parts.boot, attempt.slot, self.slot)
             # An agent that was started again reads what it has before it asks for more.

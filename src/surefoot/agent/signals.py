@@ -235,11 +235,19 @@ class Reported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An effect failed on the board or on the way to the server."""
+    """An effect failed on the board or on the way to the server.
+
+    Attributes:
+        now: The clock.
+        code: Why, as a word.
+        message: Why, as a sentence.
+        is_untouched: Whether the slot that was to be written holds what it held before, and the bootloader may start that.
+    """
 
     now: datetime
     code: str
     message: str
+    is_untouched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class Attempt(Record, frozen=True, kw_only=True):
         installs: Installs that a start of the agent found without an end.
         boots: Boots of the release on trial.
         reason: Why it is taken back; empty while it is not.
+        over: The release that it overwrites, if there was a verified one.
         ailing: What a probe that is not required said when the release was kept; empty when all held.
         poll_s: Seconds between polls while it waits for a window.
         waits: What it waits for, as a word; empty while it waits for nothing.
@@ -66,6 +67,7 @@ class Attempt(Record, frozen=True, kw_only=True):
     installs: int = 0
     boots: int = 0
     reason: str = ""
+    over: Installed | None = None
     ailing: str = ""
     poll_s: int = 300
     waits: str = ""
