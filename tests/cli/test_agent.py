@@ -173,7 +173,11 @@ def test_a_device_that_never_joined_does_not_run(board: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("slot", "says"), [(None, "Nobody says which slot booted."), ("b", "The board booted slot b, in which nothing verified lies.")]
+    ("slot", "says"),
+    [
+        (None, "Nobody says which slot booted."),
+        ("b", "knows of nothing in slot b, which runs. What runs was on trial: the board goes back to slot a."),
+    ],
 )
 def test_a_board_whose_slot_is_unknown_or_empty_does_not_run(
     *,
@@ -190,6 +194,7 @@ def test_a_board_whose_slot_is_unknown_or_empty_does_not_run(
         monkeypatch.delenv("SUREFOOT_SLOT", raising=False)
     else:
         open_journal(PosixStorage(board)).append(state())
+        (board / "run").mkdir()
         monkeypatch.setenv("SUREFOOT_SLOT", slot)
     capsys.readouterr()
     assert agent(board, "run", "--verbose") == 1
